@@ -1,0 +1,82 @@
+"""One-shot neural architecture search with PyTorch.
+
+Names are imported on first use, so that what needs no torch (reading results, `--help`) does not
+wait for it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from supernet.batchnorm import calibrate as calibrate, recalibrate as recalibrate
+    from supernet.choices import Depth as Depth
+    from supernet.comparison import Seed as Seed, compare as compare
+    from supernet.cost import (
+        count_macs as count_macs,
+        count_params as count_params,
+        count_shared_macs as count_shared_macs,
+    )
+    from supernet.datasets import load_idx as load_idx, load_mnist as load_mnist
+    from supernet.errors import SupernetError as SupernetError
+    from supernet.evaluation import (
+        evaluate as evaluate,
+        score as score,
+        score_network as score_network,
+    )
+    from supernet.report import print_results as print_results, write_report as write_report
+    from supernet.samplers import every as every, uniform as uniform
+    from supernet.space import (
+        Architecture as Architecture,
+        Choice as Choice,
+        SearchSpace as SearchSpace,
+    )
+    from supernet.subnet import extract as extract
+    from supernet.supernet import Supernet as Supernet
+    from supernet.training import Recipe as Recipe, train_steps as train_steps
+    from supernet.trials import train as train
+    from supernet.zoo import build_mnist_net as build_mnist_net
+
+_HOME = {
+    "Architecture": "space",
+    "Choice": "space",
+    "Depth": "choices",
+    "Recipe": "training",
+    "Seed": "comparison",
+    "SearchSpace": "space",
+    "Supernet": "supernet",
+    "SupernetError": "errors",
+    "build_mnist_net": "zoo",
+    "calibrate": "batchnorm",
+    "compare": "comparison",
+    "count_macs": "cost",
+    "count_params": "cost",
+    "count_shared_macs": "cost",
+    "evaluate": "evaluation",
+    "every": "samplers",
+    "extract": "subnet",
+    "load_idx": "datasets",
+    "load_mnist": "datasets",
+    "print_results": "report",
+    "recalibrate": "batchnorm",
+    "score": "evaluation",
+    "score_network": "evaluation",
+    "train": "trials",
+    "train_steps": "training",
+    "uniform": "samplers",
+    "write_report": "report",
+}
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("supernet")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

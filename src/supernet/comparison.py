@@ -1,0 +1,263 @@
+"""One-shot against standalone: put trials side by side, account for the time, judge the ranking."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from supernet.agreement import Costs, Hits, judge
+from supernet.cost import Shape, count_macs, count_params, count_shared_macs
+from supernet.errors import SpaceError
+from supernet.outline import outline
+from supernet.records import (
+    ArchitectureRecord,
+    ChoiceRecord,
+    Conditions,
+    DataRecord,
+    NetworkRecord,
+    Phase,
+    Results,
+    SeedRecord,
+    Verdict,
+)
+from supernet.space import Architecture
+from supernet.subnet import extract
+from supernet.supernet import Supernet
+from supernet.trials import Data, Trial
+
+
+class NamedData(Data, Protocol):
+    """Data that can say what they are; see `supernet.datasets.ImageData`."""
+
+    @property
+    def name(self) -> str:
+        """What people call them."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+
+    @property
+    def sha256(self) -> Mapping[str, str]:
+        """Of the unpacked files, by name."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """Everything trained under one seed.
+
+    Attributes:
+        seed: The seed.
+        supernet: The trial of the supernet.
+        standalone: One trial per architecture, in the space's order; or none at all.
+        longer: The trial of a supernet given about as much compute as all of `standalone`.
+    """
+
+    seed: int
+    supernet: Trial
+    standalone: Sequence[Trial] = ()
+    longer: Trial | None = None
+
+
+def compare(
+    supernet: Supernet,
+    data: NamedData,
+    seeds: Sequence[Seed],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    command: str = "from Python",
+    loading: Phase | None = None,
+    workers: int = 1,
+    threads: int | None = None,
+    wall_s: float | None = None,
+) -> Results:
+    """Return the records of a whole comparison, verdict included; reports are made from them.
+
+    Args:
+        supernet: The network, for its space and costs; its weights don't matter.
+        data: What all trials were trained and scored on.
+        seeds: The trials. All have the same parts.
+        settings: What to note as settings; the supernet's recipe by default.
+        command: How the run was started, for the record.
+        loading: What it took to load the data.
+        workers: How many processes trained at a time.
+        threads: How many threads each had; what PyTorch uses here by default.
+        wall_s: How long all of it took, in seconds; the trials' sum by default.
+
+    Raises:
+        SpaceError: If there is not one standalone trial per architecture, or none at all.
+    """
+    archs = tuple(supernet.space)
+    for seed in seeds:
+        if seed.standalone and [len(trial.archs) for trial in seed.standalone] != [1] * len(archs):
+            raise SpaceError(
+                f"seed {seed.seed} has {len(seed.standalone)} standalone trials; give one of a "
+                f"plain network for each of {[arch.label for arch in archs]}, in this order"
+            )
+    architectures = describe_architectures(supernet, data.shape)
+    ledger = [loading] if loading else []
+    ledger += [phase for seed in seeds for phase in _phases(seed, archs)]
+    hits = hits_of(seeds)
+    first = seeds[0].supernet
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return Results(
+        conditions=Conditions(
+            command=command,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=_versions(),
+            hardware=_hardware(),
+            threads=threads or torch.get_num_threads(),
+            workers=workers,
+            wall_s=sum(phase.wall_s for phase in ledger) if wall_s is None else wall_s,
+            cpu_s=sum(usage.ru_utime + usage.ru_stime for usage in used),
+        ),
+        settings=dict(asdict(first.recipe) if settings is None else settings),
+        data=DataRecord(
+            name=data.name,
+            classes=data.classes,
+            train=len(data.train),
+            validation=len(data.validation),
+            test=len(data.test),
+            calibration=first.calibration_images,
+            shape=data.shape,
+            sha256=dict(data.sha256),
+        ),
+        network=describe_network(supernet, data.shape),
+        architectures=architectures,
+        seeds=[
+            SeedRecord(
+                seed=seed.seed,
+                supernet=seed.supernet.training,
+                standalone=[trial.training for trial in seed.standalone],
+                longer=seed.longer.training if seed.longer else None,
+            )
+            for seed in seeds
+        ],
+        ledger=ledger,
+        verdict=_verdict(seeds, hits, architectures) if "standalone_test" in hits else None,
+    )
+
+
+def describe_architectures(supernet: Supernet, shape: Shape) -> list[ArchitectureRecord]:
+    """Return every architecture of the space with its costs."""
+    return [
+        ArchitectureRecord(
+            label=arch.label,
+            options=dict(arch),
+            params=count_params(extract(supernet, arch)),
+            macs=count_macs(supernet, arch, shape),
+        )
+        for arch in supernet.space
+    ]
+
+
+def describe_network(supernet: Supernet, shape: Shape) -> NetworkRecord:
+    """Return the parts of a supernet, and the work of running all its architectures."""
+    archs = list(supernet.space)
+    apart = [count_macs(supernet, arch, shape) for arch in archs]
+    return NetworkRecord(
+        name=type(supernet.net).__name__,
+        choices=[
+            ChoiceRecord(name=choice.name, options=list(choice.options))
+            for choice in supernet.space.choices
+        ],
+        stages=outline(supernet),
+        params=count_params(supernet),
+        macs_apart=sum(apart),
+        macs_shared=count_shared_macs(supernet, archs, shape),
+        macs_largest=max(apart),
+    )
+
+
+def hits_of(seeds: Sequence[Seed]) -> dict[str, NDArray[np.bool_]]:
+    """Return what was classified right, by name: boolean, seeds x architectures x images."""
+    hits = {
+        "one_shot_validation": np.stack([seed.supernet.validation for seed in seeds]),
+        "one_shot_test": np.stack([seed.supernet.test for seed in seeds]),
+    }
+    if all(seed.standalone for seed in seeds):
+        tests = [np.concatenate([trial.test for trial in seed.standalone]) for seed in seeds]
+        hits["standalone_test"] = np.stack(tests)
+    longer = [seed.longer.test for seed in seeds if seed.longer]
+    if len(longer) == len(seeds):
+        hits["longer_test"] = np.stack(longer)
+    return hits
+
+
+def _phases(seed: Seed, archs: Sequence[Architecture]) -> list[Phase]:
+    """Return the bill of a seed, each standalone network under its architecture's name."""
+    own = [*seed.supernet.phases, *(seed.longer.phases if seed.longer else ())]
+    own += [
+        phase.model_copy(update={"arch": arch.label})
+        for trial, arch in zip(seed.standalone, archs, strict=False)
+        for phase in trial.phases
+    ]
+    return [phase.model_copy(update={"seed": seed.seed}) for phase in own]
+
+
+def _verdict(
+    seeds: Sequence[Seed],
+    hits: Mapping[str, NDArray[np.bool_]],
+    architectures: Sequence[ArchitectureRecord],
+) -> Verdict:
+    return judge(
+        Hits(**hits),
+        Costs(
+            supernet=np.array([_training_seconds(seed.supernet) for seed in seeds]),
+            standalone=np.array(
+                [[_training_seconds(trial) for trial in seed.standalone] for seed in seeds]
+            ),
+            scoring=np.array([_round_seconds(seed.supernet) for seed in seeds]),
+        ),
+        labels=[arch.label for arch in architectures],
+        macs=[arch.macs for arch in architectures],
+        rng=np.random.default_rng(seeds[0].seed),
+    )
+
+
+def _training_seconds(trial: Trial) -> float:
+    return sum(phase.cpu_s for phase in trial.phases if phase.kind == "training")
+
+
+def _round_seconds(trial: Trial) -> float:
+    """Return what it costs to calibrate all architectures and score them on validation data."""
+    images = {
+        "recalibration": trial.calibration_images,
+        "scoring": trial.validation.shape[1],
+    }
+    bills = [phase for phase in trial.phases if phase.kind in images]
+    return sum((phase.cpu_s / phase.images * images[phase.kind] for phase in bills), start=0.0)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("supernet", "torch", "numpy", "scipy")
+    return {name: version(name) for name in packages} | {"python": platform.python_version()}
+
+
+def _hardware() -> dict[str, str]:
+    return {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "vector instructions": torch.backends.cpu.get_cpu_capability(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"

@@ -1,0 +1,64 @@
+"""What a network costs: parameters and multiply-adds, counted while it runs.
+
+The work is counted by PyTorch's own counter on the `meta` device, where nothing is computed.
+1 MAC = 2 FLOPs; only convolutions and matrix products count, as is usual.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from torch import Tensor, empty, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from supernet import sharing
+from supernet.space import Architecture
+from supernet.subnet import extract
+from supernet.supernet import Supernet
+
+Shape = Sequence[int]
+
+#: Batch norms in training mode need more than one value per channel.
+_IMAGES = 2
+
+
+def count_params(net: nn.Module) -> int:
+    """Return how many trainable numbers `net` holds."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def count_macs(supernet: Supernet, arch: Architecture, shape: Shape) -> int:
+    """Return the multiply-adds of one image, forward, of the extracted `arch`.
+
+    Args:
+        supernet: The network that holds `arch`.
+        arch: Which architecture.
+        shape: Of one image: channels, height, width.
+    """
+    net = extract(supernet, arch).to("meta").eval()
+    with FlopCounterMode(display=False) as counter:
+        net(empty(_IMAGES, *shape, device="meta"))
+    return int(counter.get_total_flops()) // (2 * _IMAGES)
+
+
+def count_shared_macs(
+    supernet: Supernet, archs: Sequence[Architecture], shape: Shape, *, backward: bool = False
+) -> int:
+    """Return the multiply-adds of one image through all `archs` in one shared pass.
+
+    Args:
+        supernet: The network that holds them.
+        archs: Architectures; what they have in common counts once.
+        shape: Of one image: channels, height, width.
+        backward: Count the gradients too, as a training step computes them.
+    """
+    meta = Supernet(copy.deepcopy(supernet.net).to("meta")).train()
+    with FlopCounterMode(display=False) as counter:
+        groups = sharing.run(meta, empty(_IMAGES, *shape, device="meta"), archs)
+        if backward:
+            total: Tensor = sum(
+                (group.value.sum() for group in groups), start=empty((), device="meta")
+            )
+            total.backward()
+    return int(counter.get_total_flops()) // (2 * _IMAGES)

@@ -1,0 +1,53 @@
+"""What can go wrong, as one tree.
+
+* SupernetError
+  - SpaceError           a search space or an architecture is malformed
+  - NoArchitectureError  a choice ran before anyone said which architecture to run
+  - CalibrationError     a network was about to be scored without batch-norm statistics of its own
+  - SharingError         a network does what running many architectures at once can't allow
+  - DataError            data are missing, damaged, or do not fit
+  - SettingsError        a setting is unknown or impossible
+  - RunFolderError       a run folder can't be used, written or read
+  - DivergedError        training produced a loss that is not a number
+  - WorkerError          a worker process failed for good
+"""
+
+
+class SupernetError(Exception):
+    """Base class of every error this package raises on purpose."""
+
+
+class SpaceError(SupernetError, ValueError):
+    """A search space or an architecture is malformed."""
+
+
+class NoArchitectureError(SupernetError, RuntimeError):
+    """A choice ran before anyone said which architecture to run."""
+
+
+class CalibrationError(SupernetError, RuntimeError):
+    """A network was about to be scored without batch-norm statistics of its own."""
+
+
+class SharingError(SupernetError, RuntimeError):
+    """A network does something that running many architectures at once can't allow."""
+
+
+class DataError(SupernetError, ValueError):
+    """Data are missing, damaged, or do not fit."""
+
+
+class SettingsError(SupernetError, ValueError):
+    """A setting is unknown or impossible."""
+
+
+class RunFolderError(SupernetError, OSError):
+    """A run folder can't be used, written or read."""
+
+
+class DivergedError(SupernetError, ArithmeticError):
+    """Training produced a loss that is not a number."""
+
+
+class WorkerError(SupernetError, RuntimeError):
+    """A worker process failed for good."""

@@ -1,0 +1,48 @@
+"""A network in words, for drawings: made from the modules themselves."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from supernet.choices import Depth
+from supernet.records import Stage
+from supernet.supernet import Supernet
+
+
+def outline(supernet: Supernet) -> list[Stage]:
+    """Return the stages of a supernet, in the order they run.
+
+    Only a chain (`nn.Sequential`) has more than one; anything else is one stage with its type's
+    name.
+    """
+    chain = supernet.net if isinstance(supernet.net, nn.Sequential) else [supernet.net]
+    stages: list[Stage] = []
+    for number, module in enumerate(chain, start=1):
+        if isinstance(module, Depth):
+            blocks = [describe(block) for block in module.blocks]
+            shortest = len(module.blocks) - len(module.depth.options) + 1
+            stages.append(
+                Stage(kind="depth", name=module.depth.name, blocks=blocks, shortest=shortest)
+            )
+        elif text := describe(module):
+            stages.append(Stage(kind="layer", name=f"layer{number}", blocks=[text]))
+    return stages
+
+
+def describe(module: nn.Module) -> str:
+    """Return what a module does in a few words; empty for what only changes the shape."""
+    if isinstance(module, nn.Sequential):
+        return ", ".join(text for text in map(describe, module) if text)
+    if isinstance(module, nn.Conv2d):
+        kernel = "×".join(str(k) for k in module.kernel_size)  # noqa: RUF001 - a times sign is meant
+        stride = f" /{module.stride[0]}" if module.stride[0] > 1 else ""
+        return f"conv {kernel}{stride} {module.in_channels}→{module.out_channels}"
+    if isinstance(module, nn.Linear):
+        return f"linear {module.in_features}→{module.out_features}"
+    if isinstance(module, nn.BatchNorm2d):
+        return "bn"
+    if isinstance(module, nn.AdaptiveAvgPool2d | nn.AvgPool2d):
+        return "average pool"
+    if isinstance(module, nn.Flatten | nn.Identity):
+        return ""
+    return type(module).__name__.lower()

@@ -1,0 +1,107 @@
+"""What a run shows while it works: bars on a terminal, one line per epoch elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bars, TaskID, TextColumn, TimeElapsedColumn
+
+from supernet.records import Progress
+
+Watch = Callable[[str, Progress], None]
+
+
+@contextmanager
+def watching(work: Mapping[str, int], console: Console) -> Iterator[Watch]:
+    """Show the progress of several trainings inside the block.
+
+    Args:
+        work: Name of each training, and how much of the whole work it is, in any unit.
+        console: Where to.
+
+    Yields:
+        What to call with a training's name and its progress.
+    """
+    clock = _Clock(work)
+    if not console.is_terminal:
+        yield lambda name, progress: _say(name, progress, clock, console)
+        return
+    with Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        transient=True,
+    ) as bars:
+        whole = bars.add_task("all", total=1.0, note="")
+        known: dict[str, TaskID] = {}
+
+        def watch(name: str, progress: Progress) -> None:
+            if name not in known:
+                known[name] = bars.add_task(name, total=1.0, note="")
+            clock.note(name, progress.done)
+            left = clock.left(name)
+            bars.update(known[name], completed=progress.done, note=_note(progress, left))
+            bars.update(whole, completed=clock.done, note=f"{_minutes(clock.left())} left")
+            if progress.ended and progress.epoch == progress.epochs:
+                bars.update(known[name], visible=False)
+                console.print(_line(name, progress))
+
+        yield watch
+
+
+class _Clock:
+    """Estimates the time left from the work done so far."""
+
+    def __init__(self, work: Mapping[str, int]) -> None:
+        total = sum(work.values()) or 1
+        self.share = {name: part / total for name, part in work.items()}
+        self.fractions: dict[str, float] = {}
+        self.began: dict[str, float] = {}
+        self.start = time.monotonic()
+
+    def note(self, name: str, done: float) -> None:
+        self.began.setdefault(name, time.monotonic())
+        self.fractions[name] = done
+
+    @property
+    def done(self) -> float:
+        return sum(self.share[name] * part for name, part in self.fractions.items())
+
+    def left(self, name: str | None = None) -> float | None:
+        """Return the seconds left, of one training or of all; None while nobody can tell."""
+        done = self.done if name is None else self.fractions[name]
+        passed = time.monotonic() - (self.start if name is None else self.began[name])
+        return passed * (1 - done) / done if done > 0 and passed > 1 else None
+
+
+def _say(name: str, progress: Progress, clock: _Clock, console: Console) -> None:
+    clock.note(name, progress.done)
+    if progress.ended:
+        console.print(
+            f"{_line(name, progress)}; all: {_minutes(clock.left())} left", soft_wrap=True
+        )
+
+
+def _line(name: str, progress: Progress) -> str:
+    assert progress.ended is not None
+    scores = progress.ended.validation
+    mean = 100 * sum(scores) / len(scores)
+    span = f" ({100 * min(scores):.2f} to {100 * max(scores):.2f})" if len(scores) > 1 else ""
+    return (
+        f"{name}: epoch {progress.epoch}/{progress.epochs}, loss {progress.ended.loss:.3f}, "
+        f"validation {mean:.2f} %{span}"
+    )
+
+
+def _note(progress: Progress, left: float | None) -> str:
+    return f"epoch {progress.epoch}/{progress.epochs}, {_minutes(left)} left"
+
+
+def _minutes(seconds: float | None) -> str:
+    return "?:??" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,0 +1,82 @@
+"""`results.csv`: one row per architecture, means over seeds, accuracies as fractions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+
+from supernet.records import Estimate, Results
+from supernet.report.summary import Row, rows
+
+Cell = str | int | float | None
+
+
+def to_csv(results: Results) -> str:
+    """Return the table as CSV text. What was not measured, or is not a number, is an empty cell."""
+    names = [choice.name for choice in results.network.choices]
+    records = [_record(row, names) for row in rows(results)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([harmless(name) for name in (_record_names(names))])
+    writer.writerows([[_cell(value) for value in record] for record in records])
+    return text.getvalue()
+
+
+def harmless(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula.
+
+    >>> harmless("=1+1"), harmless("(1, 1)")
+    ("'=1+1", '(1, 1)')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
+def _record_names(choices: list[str]) -> list[str]:
+    return [
+        "label",
+        *choices,
+        "params",
+        "macs",
+        "one_shot_validation",
+        *_estimate_names("one_shot_test"),
+        *_estimate_names("standalone_test"),
+        *_estimate_names("gap"),
+        "longer_test",
+        "one_shot_rank",
+        "standalone_rank",
+        "standalone_cpu_s",
+    ]
+
+
+def _estimate_names(name: str) -> list[str]:
+    return [name, f"{name}_low", f"{name}_high"]
+
+
+def _record(row: Row, choices: list[str]) -> list[Cell]:
+    return [
+        row.label,
+        *(row.options.get(name) for name in choices),
+        row.params,
+        row.macs,
+        row.one_shot_validation,
+        *_bounds(row.one_shot),
+        *_bounds(row.standalone),
+        *_bounds(row.gap),
+        row.longer,
+        row.one_shot_rank,
+        row.standalone_rank,
+        row.standalone_cpu_s,
+    ]
+
+
+def _bounds(estimate: Estimate | None) -> list[Cell]:
+    return [estimate.value, estimate.low, estimate.high] if estimate else [None] * 3
+
+
+def _cell(value: Cell) -> Cell:
+    if isinstance(value, str):
+        return harmless(value)
+    if value is None or not math.isfinite(value):
+        return ""
+    return value

@@ -1,0 +1,214 @@
+"""What the report shows, derived from the records once: rows, curves and costs.
+
+The table, the page, the figures, the CSV file and the terminal all read from here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from supernet.records import Estimate, Phase, Results, Training
+
+KINDS = ("data", "training", "recalibration", "scoring")
+SUBJECTS = ("supernet", "standalone", "longer", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One architecture, with means over the seeds.
+
+    `one_shot`, `standalone` and `gap` have the intervals of the verdict; without a verdict their
+    bounds are NaN. `None` means that the run did not measure it. Ranks start at 1, ties share one:
+    `one_shot_rank` is by validation accuracy, `standalone_rank` by test accuracy.
+    """
+
+    label: str
+    options: dict[str, int | str]
+    params: int
+    macs: int
+    one_shot_validation: float
+    one_shot: Estimate
+    standalone: Estimate | None
+    gap: Estimate | None
+    longer: float | None
+    one_shot_rank: int | None
+    standalone_rank: int | None
+    standalone_cpu_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Validation accuracy of one architecture over the epochs: mean, lowest and highest seed."""
+
+    index: int
+    label: str
+    epochs: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+    @property
+    def final(self) -> float:
+        """The mean after the last epoch; NaN if there is no epoch."""
+        return self.mean[-1] if self.mean else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The time account of one kind of work on one subject."""
+
+    kind: str
+    subject: str
+    phases: int
+    wall_s: float
+    cpu_s: float
+    images: int
+    macs: int
+
+
+def rows(results: Results) -> list[Row]:
+    """Return one row per architecture, in the order of the records."""
+    n = range(len(results.architectures))
+    supernets = [seed.supernet for seed in results.seeds]
+    longer = [seed.longer for seed in results.seeds if seed.longer is not None]
+    apart = [_standalone(results, i) for i in n]
+    validation = [_mean(t.validation[i] for t in supernets) for i in n]
+    one_shot = [_mean(t.test[i] for t in supernets) for i in n]
+    standalone = [_mean(t.test[0] for t in trainings) for trainings in apart]
+    one_shot_ranks, standalone_ranks = ranks(validation), ranks(standalone)
+    verdict = results.verdict
+    return [
+        Row(
+            label=arch.label,
+            options=arch.options,
+            params=arch.params,
+            macs=arch.macs,
+            one_shot_validation=validation[i],
+            one_shot=verdict.one_shot[i] if verdict else bare(one_shot[i]),
+            standalone=_estimate(
+                standalone[i], verdict.standalone[i] if verdict else None, apart[i]
+            ),
+            gap=_estimate(
+                one_shot[i] - standalone[i], verdict.gaps[i] if verdict else None, apart[i]
+            ),
+            longer=_mean(t.test[i] for t in longer) if longer else None,
+            one_shot_rank=one_shot_ranks[i],
+            standalone_rank=standalone_ranks[i],
+            standalone_cpu_s=_training_cpu(results, arch.label),
+        )
+        for i, arch in enumerate(results.architectures)
+    ]
+
+
+def ranks(scores: Sequence[float]) -> list[int | None]:
+    """Return the rank of each score, 1 for the highest; ties share a rank, NaN has none.
+
+    >>> ranks([0.9, 0.8, 0.9, math.nan])
+    [1, 3, 1, None]
+    """
+    return [
+        None if math.isnan(score) else 1 + sum(other > score for other in scores)
+        for score in scores
+    ]
+
+
+def bare(value: float) -> Estimate:
+    """Return an estimate without an interval."""
+    return Estimate(value=value, low=math.nan, high=math.nan)
+
+
+def compared(results: Results) -> bool:
+    """Say whether there is anything to compare: at least one standalone training."""
+    return any(seed.standalone for seed in results.seeds)
+
+
+def one_shot_curves(results: Results) -> list[Curve]:
+    """Return the supernet's curves, one per architecture."""
+    trainings = [seed.supernet for seed in results.seeds]
+    return [_curve(i, arch.label, trainings, i) for i, arch in enumerate(results.architectures)]
+
+
+def standalone_curves(results: Results) -> list[Curve]:
+    """Return the curves of the standalone trainings, one per architecture trained."""
+    curves = [
+        _curve(i, arch.label, _standalone(results, i), 0)
+        for i, arch in enumerate(results.architectures)
+    ]
+    return [curve for curve in curves if curve.epochs]
+
+
+def account(phases: Sequence[Phase]) -> list[Total]:
+    """Return the time account, summed over each kind of work on each subject."""
+    groups = [
+        (kind, subject, [p for p in phases if (p.kind, p.subject) == (kind, subject)])
+        for subject in SUBJECTS
+        for kind in KINDS
+    ]
+    return [total(group, kind, subject) for kind, subject, group in groups if group]
+
+
+def total(phases: Sequence[Phase], kind: str = "all", subject: str = "all") -> Total:
+    """Return the sum over some phases."""
+    return Total(
+        kind=kind,
+        subject=subject,
+        phases=len(phases),
+        wall_s=sum(phase.wall_s for phase in phases),
+        cpu_s=sum(phase.cpu_s for phase in phases),
+        images=sum(phase.images for phase in phases),
+        macs=sum(phase.macs for phase in phases),
+    )
+
+
+def cpu_per_seed(results: Results, wanted: Callable[[Phase], bool]) -> dict[str, float]:
+    """Return CPU seconds by kind of work, mean over the seeds, of the phases that are wanted."""
+    chosen = [phase for phase in results.ledger if wanted(phase)]
+    n = max(len({phase.seed for phase in chosen}), 1)
+    return {
+        kind: sum(phase.cpu_s for phase in chosen if phase.kind == kind) / n
+        for kind in KINDS
+        if any(phase.kind == kind for phase in chosen)
+    }
+
+
+def _standalone(results: Results, i: int) -> list[Training]:
+    return [seed.standalone[i] for seed in results.seeds if i < len(seed.standalone)]
+
+
+def _estimate(
+    mean: float, judged: Estimate | None, trainings: Sequence[Training]
+) -> Estimate | None:
+    if not trainings:
+        return None
+    return judged or bare(mean)
+
+
+def _training_cpu(results: Results, label: str) -> float | None:
+    seconds = cpu_per_seed(
+        results,
+        lambda p: (p.kind, p.subject, p.arch) == ("training", "standalone", label),
+    )
+    return seconds.get("training")
+
+
+def _curve(index: int, label: str, trainings: Sequence[Training], column: int) -> Curve:
+    points: dict[int, list[float]] = {}
+    for training in trainings:
+        for epoch in training.epochs:
+            points.setdefault(epoch.epoch, []).append(epoch.validation[column])
+    epochs = sorted(points)
+    return Curve(
+        index=index,
+        label=label,
+        epochs=epochs,
+        mean=[_mean(points[epoch]) for epoch in epochs],
+        low=[min(points[epoch]) for epoch in epochs],
+        high=[max(points[epoch]) for epoch in epochs],
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan

@@ -1,0 +1,145 @@
+"""The settings of a comparison: three presets, each of whose values can be overridden. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from supernet.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """Everything that decides what a run computes, and how it is spread over the machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str | None = Field(
+        None,
+        description="Folder with four IDX files named as MNIST's; by default the packaged MNIST.",
+    )
+    train_images: int | None = Field(
+        None,
+        ge=1,
+        description="Train on the first so many images of the training split; all if unset.",
+    )
+    validation_images: int = Field(
+        5000,
+        ge=1,
+        le=5000,
+        description="Images of the validation split used for scores and ranking.",
+    )
+    calibration_images: int = Field(
+        1000, ge=1, description="Training images from which batch-norm statistics are taken."
+    )
+    epochs: int = Field(ge=1, description="Epochs of every training.")
+    batch_size: int = Field(ge=1, description="Images per step.")
+    supernet_rate: float = Field(gt=0, description="Peak learning rate of the supernet.")
+    standalone_rate: float = Field(gt=0, description="Peak learning rate of standalone networks.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
+    nesterov: bool = Field(True, description="Whether the momentum looks ahead.")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay, on weights only.")
+    schedule: Literal["one-cycle", "constant"] = Field(
+        "one-cycle", description="Learning-rate schedule: one-cycle or constant."
+    )
+    warmup: float = Field(0.3, gt=0, lt=1, description="Share of steps in which one-cycle rises.")
+    sampler: Literal["every", "uniform"] = Field(
+        "every", description="Architectures a supernet step trains: every one, or a uniform draw."
+    )
+    longer: bool = Field(
+        False,
+        description="Also train a supernet with the compute of all standalone networks together.",
+    )
+    wide: int = Field(64, ge=1, description="Channels before the stride-2 convolution.")
+    narrow: int = Field(32, ge=1, description="Channels after it.")
+    longest: int = Field(3, ge=1, le=8, description="Most convolutions in a variable-length block.")
+    seed: int = Field(0, ge=0, lt=2**31, description="The first seed.")
+    seeds: int = Field(
+        1, ge=1, le=100, description="How many seeds: everything is trained for each."
+    )
+    threads: int = Field(1, ge=1, le=256, description="Threads of each worker process.")
+    workers: int | None = Field(
+        None, ge=1, le=256, description="Worker processes; as many as there are cores if unset."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0; set nesterov to false")
+        if self.train_images is not None and self.batch_size > self.train_images:
+            raise ValueError(
+                f"a batch of {self.batch_size} is larger than the training data "
+                f"({self.train_images} images); choose a smaller batch_size or more train_images"
+            )
+        return self
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "train_images": 3000,
+        "validation_images": 2000,
+        "epochs": 3,
+        "batch_size": 32,
+        "supernet_rate": 0.2,
+        "standalone_rate": 0.2,
+    },
+    "standard": {
+        "epochs": 1,
+        "batch_size": 64,
+        "supernet_rate": 0.2,
+        "standalone_rate": 0.2,
+        "seeds": 3,
+        "longer": True,
+    },
+    "original": {
+        "epochs": 20,
+        "batch_size": 128,
+        "supernet_rate": 0.1,
+        "standalone_rate": 0.1,
+        "nesterov": False,
+        "weight_decay": 0.0,
+        "schedule": "constant",
+        "sampler": "uniform",
+    },
+}
+
+
+def resolve_settings(
+    preset: str, config: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Return the preset's settings, with a YAML file's values over them, and `overrides` on top.
+
+    Raises:
+        SettingsError: If the preset or a setting is unknown, a value is impossible, or the file
+            can't be read.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    values = {**PRESETS[preset], **(_read_yaml(config) if config else {}), **(overrides or {})}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"the settings file {path} can't be read: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise SettingsError(f"the settings file {path} must hold lines of the form `name: value`")
+    return content
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"there is no setting {name!r}; there are {', '.join(Settings.model_fields)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name} is {error['input']!r}: {message}" if name else message

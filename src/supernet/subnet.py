@@ -1,0 +1,41 @@
+"""Taking one architecture out of a supernet, as a network of its own."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from supernet.choices import ChoiceModule
+from supernet.space import Architecture
+from supernet.supernet import Supernet, fresh_statistics
+
+
+def extract(supernet: Supernet, arch: Architecture) -> nn.Module:
+    """Return a plain network that computes what `supernet(x, arch)` computes.
+
+    It shares no storage with the supernet and holds nothing of this package, so it can be saved,
+    compiled, exported or trained on without it. Its batch norms have no statistics yet, and
+    `evaluate` refuses it until it went through `recalibrate` or has been trained.
+
+    Raises:
+        SpaceError: If `arch` is not in the supernet's space.
+    """
+    supernet.space.validate(arch)
+    several = supernet.space.size > 1
+    net = _plain(copy.deepcopy(supernet.net), arch)
+    for module in net.modules() if several else ():
+        if isinstance(module, _BatchNorm):
+            module.track_running_stats = True
+            mean, var, count = fresh_statistics(module)
+            module.running_mean, module.running_var, module.num_batches_tracked = mean, var, count
+    return net
+
+
+def _plain(module: nn.Module, arch: Architecture) -> nn.Module:
+    if isinstance(module, ChoiceModule):
+        return nn.Sequential(*(_plain(child, arch) for child in module.path(arch)))
+    for name, child in module.named_children():
+        setattr(module, name, _plain(child, arch))
+    return module

@@ -1,0 +1,82 @@
+"""A network that holds every architecture of a search space at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from supernet.choices import ChoiceModule
+from supernet.space import Architecture, SearchSpace
+
+
+@final
+class Supernet(nn.Module):
+    """Wraps any module that contains choices, and finds its search space.
+
+    A module without choices is a supernet of one architecture, and is left exactly as it was, so
+    everything that trains or evaluates a supernet does the same for a plain network.
+
+    Where there are several architectures, the running statistics of the batch norms are removed:
+    pooled over many architectures they describe none of them. Training uses the batch's own
+    statistics as always; `extract`, `recalibrate` and `evaluate` give an architecture its own.
+
+    Args:
+        net: The network. It is used as it is, not copied.
+
+    Raises:
+        SpaceError: If two different choices share a name.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self._choice_modules = [m for m in net.modules() if isinstance(m, ChoiceModule)]
+        # A choice used by two modules is one choice: only different ones must differ in name.
+        self.space = SearchSpace(
+            tuple(dict.fromkeys(c for m in self._choice_modules for c in m.choices))
+        )
+        #: The modules that contain a choice or are one. All others are the same for everyone.
+        self.modules_with_choices = frozenset(
+            m
+            for m in net.modules()
+            if any(isinstance(inner, ChoiceModule) for inner in m.modules())
+        )
+        if self.space.size > 1:
+            for module in net.modules():
+                if isinstance(module, _BatchNorm):
+                    _forget_statistics(module)
+
+    @contextmanager
+    def activate(self, arch: Architecture) -> Iterator[None]:
+        """Run `arch` inside the block, and whatever was active before it afterwards."""
+        self.space.validate(arch)
+        before = [m.active for m in self._choice_modules]
+        try:
+            for m in self._choice_modules:
+                m.active = arch
+            yield
+        finally:
+            for m, previous in zip(self._choice_modules, before, strict=True):
+                m.active = previous
+
+    def forward(self, x: Tensor, arch: Architecture) -> Tensor:
+        with self.activate(arch):
+            y: Tensor = self.net(x)
+        return y
+
+
+def _forget_statistics(norm: _BatchNorm) -> None:
+    norm.track_running_stats = False
+    norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+
+
+def fresh_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean (0), variance (1) and batch count (0) of a batch norm that saw nothing."""
+    like = next(norm.parameters(), torch.empty(0))
+    mean = torch.zeros(norm.num_features, dtype=like.dtype, device=like.device)
+    return mean, torch.ones_like(mean), torch.zeros((), dtype=torch.long, device=like.device)
