@@ -23,7 +23,8 @@ from supernet.sharing import Group
 from supernet.space import Architecture
 from supernet.supernet import Supernet, fresh_statistics
 
-_Buffers = tuple[Tensor | None, Tensor | None, Tensor | None]
+#: Mean, variance, batch count, and whether they are in use.
+_Buffers = tuple[Tensor | None, Tensor | None, Tensor | None, bool]
 
 
 @torch.no_grad()
@@ -99,6 +100,8 @@ class Statistics:
     def __init__(self, supernet: Supernet, archs: Iterable[Architecture]) -> None:
         self.supernet = supernet
         self.archs = tuple(dict.fromkeys(archs))
+        # A plain network's batch norm that keeps no statistics keeps none here either.
+        self._several = supernet.space.size > 1
         self._buffers: dict[tuple[_BatchNorm, tuple[Architecture, ...]], _Buffers] = {}
         self._place: dict[tuple[_BatchNorm, Architecture], tuple[Architecture, ...]] = {}
 
@@ -111,7 +114,7 @@ class Statistics:
         return sharing.run(self.supernet, x, self.archs, self._apply)
 
     def _apply(self, module: nn.Module, group: Group) -> Tensor:
-        norms = _norms(module)
+        norms = [norm for norm in _norms(module) if self._several or norm.track_running_stats]
         before = [_installed(norm) for norm in norms]
         try:
             for norm in norms:
@@ -136,7 +139,7 @@ class Statistics:
                         f"one batch norm ({norm}) runs at two places of architecture {arch.label}; "
                         "give each place a batch norm of its own"
                     )
-            self._buffers[key] = fresh_statistics(norm)
+            self._buffers[key] = (*fresh_statistics(norm, self.supernet), True)
         return self._buffers[key]
 
 
@@ -169,9 +172,15 @@ def _norms(module: nn.Module) -> list[_BatchNorm]:
 
 
 def _installed(norm: _BatchNorm) -> _Buffers:
-    return norm.running_mean, norm.running_var, norm.num_batches_tracked
+    return (
+        norm.running_mean,
+        norm.running_var,
+        norm.num_batches_tracked,
+        norm.track_running_stats,
+    )
 
 
 def _install(norm: _BatchNorm, buffers: _Buffers) -> None:
-    norm.running_mean, norm.running_var, norm.num_batches_tracked = buffers
-    norm.track_running_stats = buffers[0] is not None
+    mean, var, count, used = buffers
+    norm.running_mean, norm.running_var, norm.num_batches_tracked = mean, var, count
+    norm.track_running_stats = used

@@ -7,14 +7,16 @@ Exit codes: 0 fine; 2 a wrong option or setting; 3 data; 4 the run folder; 5 tra
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import UnionType
@@ -23,7 +25,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
 import typer
 import yaml
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from supernet.errors import (
@@ -34,10 +35,14 @@ from supernet.errors import (
     SupernetError,
     WorkerError,
 )
-from supernet.settings import PRESETS, Settings, resolve_settings
+from supernet.progress import waiting, watching
+from supernet.settings import PRESETS, Settings, resolve_settings, to_options
 
 if TYPE_CHECKING:
     from supernet.experiment import Plan
+    from supernet.records import Progress, Results
+    from supernet.runfolder import RunFolder
+    from supernet.trials import Trial
 
 EXIT_CODES: dict[type[Exception], int] = {
     SettingsError: 2,
@@ -46,6 +51,14 @@ EXIT_CODES: dict[type[Exception], int] = {
     DivergedError: 5,
     WorkerError: 6,
 }
+
+_ENDINGS: dict[int, tuple[str, int]] = {
+    signal.SIGINT: ("stopped by Ctrl-C", 130),
+    signal.SIGTERM: ("terminated", 143),
+}
+
+#: Programs such as timeout(1) send a signal twice; what comes so soon after it is the same one.
+_ONE_SIGNAL_S = 0.5
 
 app = typer.Typer(
     help="One-shot architecture search: train one network, rank all in it, check the ranking.",
@@ -66,25 +79,46 @@ _Json = Annotated[
 
 def main() -> None:
     """Run the command line; what goes wrong becomes a sentence and an exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _heed_signals()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app(standalone_mode=False)
-    except typer._click.exceptions.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        _stop("stopped by Ctrl-C; what was finished stands in the run folder's events.jsonl", 130)
+        app()  # wrong usage, and a reader who has gone, are seen to in there
+    except _Stopped as stop:
+        _fail("; ".join([str(stop), *getattr(stop, "__notes__", [])]), stop.code)
     except SupernetError as error:
         codes = (code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
-        _stop(str(error), next(codes, 1))
+        _fail(str(error), next(codes, 1))
 
 
-def _terminate(signum: int, frame: object) -> NoReturn:
-    _stop("terminated; what was finished stands in the run folder's events.jsonl", 143)
+class _Stopped(BaseException):
+    """A signal asked for the end."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
-def _stop(sentence: str, code: int) -> NoReturn:
-    Console(stderr=True).print(f"supernet: {escape(sentence)}", highlight=False, soft_wrap=True)
+def _heed_signals() -> None:
+    """Let a signal stop what is going on in good order, and a second one end it at once."""
+    first: list[float] = []
+
+    def stop(signum: int, frame: object) -> None:
+        sentence, code = _ENDINGS[signum]
+        if not first:
+            first.append(time.monotonic())
+            raise _Stopped(sentence, code)
+        if time.monotonic() - first[0] > _ONE_SIGNAL_S:
+            os._exit(code)
+
+    for number in _ENDINGS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `&` have it
+            signal.signal(number, stop)
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    Console(stderr=True).out(f"supernet: {sentence}", highlight=False)
     sys.exit(code)
 
 
@@ -148,7 +182,7 @@ def _version(
     if version:
         from supernet import __version__
 
-        Console().print(f"supernet {__version__}", highlight=False)
+        typer.echo(f"supernet {__version__}")
         raise typer.Exit
 
 
@@ -187,7 +221,7 @@ def report(
     as_json: _Json = False,
 ) -> None:
     """Make the figures, the table and the page of a run anew, from its records alone."""
-    from supernet.report import print_results, write_report
+    from supernet.report import write_report
     from supernet.runfolder import read_results
 
     results = read_results(run)
@@ -195,71 +229,113 @@ def report(
     if as_json:
         _print_json({"folder": str(run), "files": [str(file) for file in files]})
         return
-    console = Console()
-    print_results(results, console)
-    console.print(f"\nPage: {escape(str(run / 'report.html'))}", highlight=False, soft_wrap=True)
-    _next(console, f"compare --seeds {results.settings['seeds']} --seed {results.settings['seed']}")
+    _show_results(results, run)
 
 
 def _run(
     command: str, preset: str, settings: Settings, out: Path | None, dry_run: bool, as_json: bool
 ) -> None:
-    with _said(Console(stderr=True), "loading PyTorch and the data"):
+    console = Console(stderr=True)
+    with waiting("loading PyTorch and the data", console):
         from supernet import experiment
         from supernet.process import set_up_process
 
         set_up_process(threads=settings.threads)
         plan = experiment.plan(settings, standalone=command == "compare")
-    console = Console()
     if dry_run:
-        speed = experiment.measure_speed(plan)
-        _show_plan(plan, speed, console, as_json)
-        if not as_json:
-            _next(console, shlex.join(arg for arg in sys.argv[1:] if arg != "--dry-run"))
+        _show_plan(plan, experiment.measure_speed(plan), as_json)
         return
-
-    from supernet.progress import watching
-    from supernet.report import print_results, write_report
     from supernet.runfolder import RunFolder
 
     folder = RunFolder.create(out or _new_folder(command, preset))
-    folder.write("config.yaml", yaml.safe_dump(settings.model_dump(), sort_keys=False).encode())
-    folder.log("started", command=_command(), preset=preset, jobs=[job.name for job in plan.jobs])
-    with watching({job.name: job.macs for job in plan.jobs}, Console(stderr=True)) as show:
+    console.out(f"run folder: {folder.path}", highlight=False)
+    with _ending_noted(folder):
+        folder.write("config.yaml", _to_yaml(settings).encode())
+        jobs = [job.name for job in plan.jobs]
+        folder.log("started", command=_command(), preset=preset, jobs=jobs)
+        results = _carry_out(plan, folder, console)
+        folder.log("finished")
+    if as_json:
+        _print_json(results.model_dump(mode="json"))
+    else:
+        _show_results(results, folder.path)
 
-        def watch(name: str, progress: Any) -> None:
+
+def _carry_out(plan: Plan, folder: RunFolder, console: Console) -> Results:
+    """Train, judge, and write it all into the folder."""
+    from supernet import experiment
+    from supernet.report import write_report
+
+    def note_training(name: str, trial: Trial) -> None:
+        phases = [phase.model_dump(mode="json") for phase in trial.phases]
+        folder.log("trained", job=name, test=trial.training.test, phases=phases)
+
+    with watching({job.name: job.macs for job in plan.jobs}, console) as show:
+
+        def watch(name: str, progress: Progress) -> None:
             if progress.ended:
-                folder.log("epoch", job=name, **progress.ended.model_dump())
+                folder.log("epoch", job=name, **progress.ended.model_dump(mode="json"))
             show(name, progress)
 
-        outcome = experiment.run(plan, command=_command(), watch=watch)
-    for name, content in experiment.files_of(outcome).items():
+        outcome = experiment.run(plan, watch=watch, trained=note_training)
+    with waiting("judging", console):
+        results = experiment.judge(plan, outcome, command=_command())
+    for name, content in experiment.files_of(outcome, results).items():
         folder.write(name, content)
-    write_report(outcome.results, folder.path)
-    folder.log("finished")
-    if as_json:
-        _print_json(outcome.results.model_dump(mode="json"))
-        return
-    print_results(outcome.results, console)
-    page = folder.path / "report.html"
-    console.print(f"\nPage: {escape(str(page))}", highlight=False, soft_wrap=True)
-    _next(console, _advice(command, preset, outcome.results.verdict, settings))
+    with waiting("drawing figures and writing the page", console):
+        write_report(results, folder.path)
+    return results
 
 
-def _advice(command: str, preset: str, verdict: Any, settings: Settings) -> str:
-    if command == "train":
-        return f"compare --preset {preset}"
-    if verdict is not None and settings.seeds == 1:
-        return f"compare --preset {preset} --seeds 3"
-    return "compare --preset " + ("standard" if preset == "quick" else "quick --sampler uniform")
+@contextmanager
+def _ending_noted(folder: RunFolder) -> Iterator[None]:
+    """Leave a last line in the run's events, however the block ends, and say what can be had."""
+    from supernet.runfolder import EVENTS, RESULTS
+
+    try:
+        yield
+    except (_Stopped, SupernetError) as error:
+        with suppress(SupernetError):
+            details = getattr(error, "__notes__", [])
+            folder.log("stopped", reason=str(error), details=details)
+        if (folder.path / RESULTS).exists():
+            error.add_note(f"`{_program()} {shlex.join(['report', str(folder.path)])}` goes on")
+        else:
+            error.add_note(f"{folder.path / EVENTS} keeps what was finished")
+        raise
 
 
 def _new_folder(command: str, preset: str) -> Path:
     stamp = datetime.now(UTC).astimezone().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{stamp}-{command}-{preset}"
+    name = f"{stamp}-{command}-{preset}"
+    names = [name, *(f"{name}-{number}" for number in range(2, 100))]
+    return next(path for n in names if not (path := Path("runs") / n).exists())
 
 
-def _show_plan(plan: Plan, speed: float, console: Console, as_json: bool) -> None:
+def _show_results(results: Results, folder: Path) -> None:
+    from supernet.report import print_results
+
+    console = Console()
+    print_results(results, console)
+    console.out(f"\nPage: {folder / 'report.html'}", highlight=False)
+    _next(_further(results))
+
+
+def _further(results: Results) -> list[str]:
+    """Return the command that would tell more: the comparison, more seeds, the other sampler."""
+    settings: dict[str, Any] = dict(results.settings)
+    if any(seed.standalone for seed in results.seeds):
+        if len(results.seeds) < 3:
+            settings["seeds"] = 3
+        else:
+            settings["sampler"] = "uniform" if settings.get("sampler") == "every" else "every"
+    try:
+        return ["compare", *to_options(Settings(**settings))]
+    except ValueError:  # made in Python, with settings of its own
+        return ["compare"]
+
+
+def _show_plan(plan: Plan, speed: float, as_json: bool) -> None:
     macs = sum(job.macs for job in plan.jobs)
     seconds = macs / (speed * plan.workers)
     if as_json:
@@ -275,8 +351,9 @@ def _show_plan(plan: Plan, speed: float, console: Console, as_json: bool) -> Non
             }
         )
         return
+    console = Console()
     console.print("Settings", style="bold")
-    console.print(escape(yaml.safe_dump(plan.settings.model_dump(), sort_keys=False)), end="")
+    console.out(_to_yaml(plan.settings), highlight=False)
     table = Table(title="Architectures", title_justify="left", title_style="bold")
     table.add_column("architecture")
     table.add_column("params", justify="right")
@@ -291,41 +368,39 @@ def _show_plan(plan: Plan, speed: float, console: Console, as_json: bool) -> Non
         f"{network.macs_shared / network.macs_largest:.2f} times the largest.",
         highlight=False,
     )
+    duration = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
     console.print(
-        f"{len(plan.jobs)} training(s), {macs / 1e12:.1f} T MACs with scoring; about "
-        f"{max(1, round(seconds / 60))} minute(s) with {plan.workers} worker(s) at the "
-        f"{speed / 1e9:.0f} G MACs/s measured just now on one.",
+        f"{len(plan.jobs)} training(s), {macs / 1e12:.2f} T MACs with scoring; about {duration} "
+        f"with {plan.workers} worker(s) at the {speed / 1e9:.1f} G MACs/s measured just now on "
+        "one, and some seconds to start and to report.",
         highlight=False,
     )
+    _next([argument for argument in sys.argv[1:] if argument != "--dry-run"])
 
 
-@contextmanager
-def _said(console: Console, what: str) -> Iterator[None]:
-    """Say what is being waited for, and, where there is no terminal, how long it took."""
-    start = time.monotonic()
-    if console.is_terminal:
-        with console.status(what):
-            yield
-    else:
-        yield
-    console.print(f"{what}: {time.monotonic() - start:.1f} s", highlight=False)
+def _to_yaml(settings: Settings) -> str:
+    return yaml.safe_dump(settings.model_dump(), sort_keys=False)
 
 
 def _print_json(content: Any) -> None:
-    sys.stdout.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    typer.echo(json.dumps(content, indent=2, allow_nan=False))
 
 
 def _command() -> str:
     return shlex.join(["supernet", *sys.argv[1:]])
 
 
-def _next(console: Console, arguments: str) -> None:
+def _next(arguments: Sequence[str]) -> None:
     """Print, as the last line, the next command to run, as it can be typed here."""
-    program = sys.argv[0]
-    if Path(program).name != "supernet":
-        program = f"{os.path.relpath(sys.executable)} -m supernet"
-    elif any(Path(folder) == Path(program).parent for folder in os.get_exec_path()):
-        program = "supernet"
-    else:
-        program = os.path.relpath(program)
-    console.print(f"Next: {escape(program)} {escape(arguments)}", highlight=False, soft_wrap=True)
+    Console().out(f"Next: {_program()} {shlex.join(arguments)}", highlight=False)
+
+
+def _program() -> str:
+    """Return how this program can be called here."""
+    called = Path(sys.argv[0])
+    if called.name != "supernet":
+        return f"{shlex.quote(os.path.relpath(sys.executable))} -m supernet"
+    on_path = shutil.which("supernet")
+    if on_path and called.exists() and called.samefile(on_path):
+        return "supernet"
+    return shlex.quote(os.path.relpath(called))

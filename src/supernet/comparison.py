@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from supernet.agreement import Costs, Hits, judge
 from supernet.cost import Shape, count_macs, count_params, count_shared_macs
-from supernet.errors import SpaceError
+from supernet.errors import DataError, SpaceError
 from supernet.outline import outline
 from supernet.records import (
     ArchitectureRecord,
@@ -96,8 +96,11 @@ def compare(
         wall_s: How long all of it took, in seconds; the trials' sum by default.
 
     Raises:
+        DataError: If there are no trials.
         SpaceError: If there is not one standalone trial per architecture, or none at all.
     """
+    if not seeds:
+        raise DataError("there are no trials to compare; give those of at least one seed")
     archs = tuple(supernet.space)
     for seed in seeds:
         if seed.standalone and [len(trial.archs) for trial in seed.standalone] != [1] * len(archs):
@@ -167,7 +170,7 @@ def describe_network(supernet: Supernet, shape: Shape) -> NetworkRecord:
     archs = list(supernet.space)
     apart = [count_macs(supernet, arch, shape) for arch in archs]
     return NetworkRecord(
-        name=type(supernet.net).__name__,
+        name="Supernet",
         choices=[
             ChoiceRecord(name=choice.name, options=list(choice.options))
             for choice in supernet.space.choices

@@ -7,7 +7,8 @@ import io
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,9 +21,11 @@ from supernet.cost import count_shared_macs
 from supernet.datasets import ImageData, load_idx, load_mnist
 from supernet.errors import DataError
 from supernet.launch import Emit, Task, run_tasks
+from supernet.process import set_up_process
 from supernet.records import ArchitectureRecord, NetworkRecord, Phase, Progress, Results
 from supernet.samplers import SAMPLERS
 from supernet.settings import Settings
+from supernet.space import Architecture
 from supernet.subnet import extract
 from supernet.supernet import Supernet
 from supernet.training import Recipe, mean_loss
@@ -32,6 +35,9 @@ from supernet.zoo import build_mnist_net
 Subject = Literal["supernet", "standalone", "longer"]
 Watch = Callable[[str, Progress], None]
 Weights = Mapping[str, NDArray[np.float32]]
+
+#: Speed is measured with no more images than this at a time.
+_LARGEST_PROBE = 256
 
 
 @dataclass(frozen=True)
@@ -106,8 +112,8 @@ def measure_speed(plan: Plan, *, seconds: float = 1.0) -> float:
     data = _load(settings.data, settings.train_images, settings.validation_images)
     supernet = _build(settings, data, seed=0).train()
     archs = list(supernet.space)
-    x, y = next(data.train.shuffled(settings.batch_size, seed=0, epoch=0))
-    macs = settings.batch_size * count_shared_macs(supernet, archs, data.shape, backward=True)
+    x, y = next(data.train.batches(min(settings.batch_size, _LARGEST_PROBE)))
+    macs = len(x) * count_shared_macs(supernet, archs, data.shape, backward=True)
     mean_loss(supernet, x, y, archs).backward()
     steps, start = 0, time.perf_counter()
     while steps < 2 or time.perf_counter() - start < seconds:
@@ -118,26 +124,31 @@ def measure_speed(plan: Plan, *, seconds: float = 1.0) -> float:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run ends with.
+    """What the trainings of a run end with.
 
     Attributes:
-        results: The records: what reports are made from.
-        seeds: The trials behind them.
+        seeds: The trials.
         weights: The supernets' weights, by seed.
+        wall_s: How long it took.
     """
 
-    results: Results
     seeds: Sequence[Seed]
     weights: Mapping[int, Weights]
+    wall_s: float
 
 
-def run(plan: Plan, *, command: str, watch: Watch = lambda name, progress: None) -> Outcome:
-    """Do all trainings in worker processes, then judge.
+def run(
+    plan: Plan,
+    *,
+    watch: Watch = lambda name, progress: None,
+    trained: Callable[[str, Trial], None] = lambda name, trial: None,
+) -> Outcome:
+    """Do all trainings, in worker processes.
 
     Args:
         plan: What to do.
-        command: How this run was asked for, for the record.
         watch: Called with a job's name and its progress, several times a second.
+        trained: Called with a job's name and what it left behind, when it has ended.
 
     Raises:
         DataError: If the data changed meanwhile.
@@ -145,49 +156,63 @@ def run(plan: Plan, *, command: str, watch: Watch = lambda name, progress: None)
         WorkerError: If a worker process failed for good.
     """
     start = time.perf_counter()
-    settings = plan.settings
     jobs = {job.name: job for job in plan.jobs}
-    tasks = [Task(job.name, _do, (settings, job)) for job in plan.jobs]
+    tasks = [Task(job.name, _do, (plan.settings, job)) for job in plan.jobs]
     trials: dict[tuple[Subject, int, int | None], Trial] = {}
     weights: dict[int, Weights] = {}
-    for report in run_tasks(tasks, workers=plan.workers, threads=settings.threads):
-        job = jobs[report.task]
-        if not report.done:
-            watch(report.task, report.content)
-            continue
-        trials[job.subject, job.seed, job.arch], state = report.content
-        if job.subject == "supernet":
-            weights[job.seed] = state
-    seeds = [
+    with closing(run_tasks(tasks, workers=plan.workers)) as reports:
+        for report in reports:
+            if not report.done:
+                watch(report.task, report.content)
+                continue
+            job = jobs[report.task]
+            trial, state = report.content
+            trials[job.subject, job.seed, job.arch] = trial
+            if job.subject == "supernet":
+                weights[job.seed] = state
+            trained(job.name, trial)
+    return Outcome(_by_seed(trials), weights, time.perf_counter() - start)
+
+
+def _by_seed(trials: Mapping[tuple[Subject, int, int | None], Trial]) -> list[Seed]:
+    indices = sorted({arch for _, _, arch in trials if arch is not None})
+    return [
         Seed(
             seed,
             trials["supernet", seed, None],
-            [
-                trials["standalone", seed, index]
-                for index in range(len(plan.architectures))
-                if ("standalone", seed, index) in trials
-            ],
+            [trials["standalone", seed, index] for index in indices],
             trials.get(("longer", seed, None)),
         )
-        for seed in sorted(weights)
+        for seed in sorted({seed for _, seed, _ in trials})
     ]
+
+
+def judge(plan: Plan, outcome: Outcome, *, command: str) -> Results:
+    """Return the records of a run, from which reports are made, with the verdict.
+
+    Args:
+        plan: What was to be done.
+        outcome: What came of it.
+        command: How the run was asked for, for the record.
+    """
+    settings = plan.settings
     data = _load(settings.data, settings.train_images, settings.validation_images)
-    results = compare(
+    return compare(
         _build(settings, data, seed=0),
         data,
-        seeds,
+        outcome.seeds,
         settings=settings.model_dump(),
         loading=plan.loading,
         command=command,
         workers=plan.workers,
         threads=settings.threads,
-        wall_s=plan.loading.wall_s + time.perf_counter() - start,
+        wall_s=plan.loading.wall_s + outcome.wall_s,
     )
-    return Outcome(results, seeds, weights)
 
 
 def _do(settings: Settings, job: Job, emit: Emit) -> tuple[Trial, Weights]:
     """Do one job, in a worker."""
+    _set_up_worker(settings)
     data = _load(settings.data, settings.train_images, settings.validation_images)
     net = _build(settings, data, seed=_initial_seed(job))
     if job.arch is not None:
@@ -204,7 +229,26 @@ def _do(settings: Settings, job: Job, emit: Emit) -> tuple[Trial, Weights]:
         watch=_throttled(emit),
     )
     state = {name: tensor.contiguous().numpy() for name, tensor in net.net.state_dict().items()}
-    return trial, {} if standalone else state
+    return trial, state if job.subject == "supernet" else {}
+
+
+@functools.cache
+def _set_up_worker(settings: Settings) -> None:
+    """Once per worker, take a step with a throwaway network, and score it.
+
+    PyTorch puts a second's work off until it is first needed, which would else be billed to
+    whatever is trained first.
+    """
+    set_up_process(threads=settings.threads)
+    data = _load(settings.data, settings.train_images, settings.validation_images)
+    few = data.limit(train=settings.batch_size, validation=1)
+    recipe = Recipe(epochs=1, batch_size=settings.batch_size)
+    train(
+        _build(settings, data, seed=0),
+        replace(few, test=data.test.first(1)),
+        recipe,
+        calibration_images=1,
+    )
 
 
 def _throttled(emit: Emit, *, seconds: float = 0.2) -> Callable[[Progress], None]:
@@ -315,8 +359,8 @@ def _training_macs(
     return images * count_shared_macs(supernet, archs, data.shape, backward=True)
 
 
-def files_of(outcome: Outcome) -> dict[str, bytes]:
-    """Return the files that keep an outcome, by name; what reports are made from comes last.
+def files_of(outcome: Outcome, results: Results) -> dict[str, bytes]:
+    """Return the files that keep a run, by name; what reports are made from comes last.
 
     `hits.npz` holds one bit per image, packed along the last axis, and the number of images.
     """
@@ -330,5 +374,5 @@ def files_of(outcome: Outcome) -> dict[str, bytes]:
         for seed, weights in outcome.weights.items()
     }
     files["hits.npz"] = buffer.getvalue()
-    files["results.json"] = outcome.results.model_dump_json(indent=1).encode()
+    files["results.json"] = results.model_dump_json(indent=1).encode()
     return files

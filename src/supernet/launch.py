@@ -1,20 +1,26 @@
-"""Local worker processes: each takes a task, reports while it works, and is replaced if it dies."""
+"""Local worker processes: each takes a task, reports while it works, and is replaced if it dies.
+
+A worker is a fresh Python that imports what its task names and nothing of the script that started
+it, so scripts need no `if __name__ == "__main__":`.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
+import os
 import signal
+import subprocess
+import sys
+import threading
+import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 from supernet.errors import SupernetError, WorkerError
-from supernet.process import set_up_process
 
 #: What a task's function is given to report with, as its last argument.
 Emit = Callable[[Any], None]
@@ -22,12 +28,22 @@ Emit = Callable[[Any], None]
 #: A task whose worker dies is done again, so many times at most.
 TRIES = 3
 
-_SECONDS_TO_END = 5.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# Run by a worker's Python; its arguments are the pipe, the parent's process id, and sys.path.
+_BEGIN = (
+    "import sys; sys.path[:] = sys.argv[3:]; "
+    "from supernet.launch import serve; serve(int(sys.argv[1]), int(sys.argv[2]))"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something to do in a worker: `function(*args, emit)`. All of it must be picklable."""
+    """Something to do in a worker: `function(*args, emit)`.
+
+    All of it must be picklable, and the function must be one that a module outside the main script
+    has.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -43,16 +59,15 @@ class Report:
     done: bool = False
 
 
-def run_tasks(tasks: Sequence[Task], *, workers: int, threads: int) -> Iterator[Report]:
+def run_tasks(tasks: Sequence[Task], *, workers: int) -> Generator[Report, None, None]:
     """Do all tasks, in the order given as workers become free, and yield their reports.
 
-    What a task computes does not depend on the number of workers. Closing the iterator, or an
-    exception, ends the workers.
+    What a task computes does not depend on the number of workers. Closing the generator, or an
+    exception, ends the workers; so does the end of this process, however it comes.
 
     Args:
         tasks: What to do.
-        workers: How many processes, each with `threads` threads.
-        threads: See `supernet.process.set_up_process`.
+        workers: How many processes.
 
     Raises:
         SupernetError: Whatever a task raised of this package's own.
@@ -69,7 +84,7 @@ def run_tasks(tasks: Sequence[Task], *, workers: int, threads: int) -> Iterator[
                     crew.remove(worker)
                     worker.end()
             while waiting and len(crew) < workers:
-                crew.append(_Worker(threads))
+                crew.append(_Worker())
                 crew[-1].give(*waiting.popleft())
             if not crew:
                 return
@@ -89,14 +104,22 @@ def run_tasks(tasks: Sequence[Task], *, workers: int, threads: int) -> Iterator[
 class _Worker:
     """The parent's view of one worker process."""
 
-    def __init__(self, threads: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(
-            target=_work, args=(theirs, threads), daemon=True
-        )
-        self.process.start()
-        theirs.close()
+    def __init__(self) -> None:
+        self.pipe, theirs = Pipe()
+        handle = theirs.fileno()
+        arguments = [str(handle), str(os.getpid()), *map(str, sys.path)]
+        with theirs, _signals_held():
+            try:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-c", _BEGIN, *arguments],
+                    pass_fds=[handle],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,  # ours is for results
+                )
+            except OSError as error:
+                raise WorkerError(
+                    f"can't start a worker process: {error}; try fewer workers"
+                ) from error
         self.task: Task | None = None
         self.attempt = 0
 
@@ -111,7 +134,6 @@ class _Worker:
         try:
             kind, content = self.pipe.recv()
         except (EOFError, OSError):
-            self.process.join(_SECONDS_TO_END)
             return None
         if kind == "error":
             raise content
@@ -125,18 +147,16 @@ class _Worker:
         if self.attempt >= TRIES:
             raise WorkerError(
                 f"the worker process doing {self.task.name!r} died {TRIES} times (last exit code "
-                f"{self.process.exitcode}); if memory ran out, try fewer workers or a smaller "
-                "batch; in a script, start from under `if __name__ == '__main__':`"
+                f"{self.process.returncode}); if memory ran out, try fewer workers or a smaller "
+                "batch"
             )
         return self.task, self.attempt + 1
 
     def end(self) -> None:
+        """End the process; it holds nothing that would have to be put in order."""
         self.pipe.close()
-        self.process.terminate()
-        self.process.join(_SECONDS_TO_END)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        self.process.kill()
+        self.process.wait()
 
 
 def _with_news(crew: list[_Worker]) -> list[_Worker]:
@@ -144,23 +164,60 @@ def _with_news(crew: list[_Worker]) -> list[_Worker]:
     return [by_pipe[pipe] for pipe in wait(by_pipe) if isinstance(pipe, Connection)]
 
 
-def _work(pipe: Connection, threads: int) -> None:
-    """Serve tasks until the parent closes the pipe, or is gone."""
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Start a process that Ctrl-C can't hit before it has said what it does with it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def serve(handle: int, parent: int) -> None:
+    """Be a worker: do tasks until the parent closes the pipe, or is gone.
+
+    Args:
+        handle: File descriptor of the pipe.
+        parent: Process id of the parent.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    set_up_process(threads=threads)
-    try:
-        while True:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    pipe = Connection(handle)
+    while True:
+        try:
             task: Task = pipe.recv()
-            try:
-                result = task.function(*task.args, lambda content: pipe.send(("event", content)))
-            except (EOFError, BrokenPipeError):
-                raise
-            except SupernetError as error:
-                pipe.send(("error", type(error)(f"{task.name}: {error}")))
-            except Exception:
-                pipe.send(("error", WorkerError(f"{task.name} failed:\n{traceback.format_exc()}")))
-            else:
-                pipe.send(("done", result))
-    except (EOFError, BrokenPipeError):
-        pass  # the parent is gone: so is the reason to work
+        except (EOFError, ConnectionError):
+            return
+        except Exception as error:
+            _send(pipe, ("error", WorkerError(f"a worker can't make out its task: {error}")))
+        else:
+            _send(pipe, _attempt(task, lambda content: _send(pipe, ("event", content))))
+
+
+def _attempt(task: Task, emit: Emit) -> tuple[str, Any]:
+    try:
+        return "done", task.function(*task.args, emit)
+    except SupernetError as error:
+        return "error", type(error)(f"in {task.name!r}: {error}")
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".partition("\n")[0]
+        failure = WorkerError(f"{task.name!r} failed with {what}")
+        failure.add_note(traceback.format_exc())
+        return "error", failure
+
+
+def _send(pipe: Connection, message: tuple[str, Any]) -> None:
+    try:
+        pipe.send(message)
+    except OSError:  # the parent is gone: so is the reason to work
+        os._exit(1)
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, even in the middle of something."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

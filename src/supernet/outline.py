@@ -17,7 +17,7 @@ def outline(supernet: Supernet) -> list[Stage]:
     """
     chain = supernet.net if isinstance(supernet.net, nn.Sequential) else [supernet.net]
     stages: list[Stage] = []
-    for number, module in enumerate(chain, start=1):
+    for module in chain:
         if isinstance(module, Depth):
             blocks = [describe(block) for block in module.blocks]
             shortest = len(module.blocks) - len(module.depth.options) + 1
@@ -25,7 +25,7 @@ def outline(supernet: Supernet) -> list[Stage]:
                 Stage(kind="depth", name=module.depth.name, blocks=blocks, shortest=shortest)
             )
         elif text := describe(module):
-            stages.append(Stage(kind="layer", name=f"layer{number}", blocks=[text]))
+            stages.append(Stage(kind="layer", name="", blocks=[text]))
     return stages
 
 

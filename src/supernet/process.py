@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import resource
 
 #: mallopt(3) parameter numbers and the values set here.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -27,9 +26,3 @@ def set_up_process(*, threads: int) -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
-
-
-def peak_memory() -> int:
-    """Return the most memory this process has held so far, in bytes."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * (1 if platform.system() == "Darwin" else 1024)

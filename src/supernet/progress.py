@@ -7,11 +7,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress as Bars, TaskID, TextColumn, TimeElapsedColumn
 
 from supernet.records import Progress
 
 Watch = Callable[[str, Progress], None]
+
+
+@contextmanager
+def waiting(what: str, console: Console) -> Iterator[None]:
+    """Say what is being waited for inside the block, and after it how long that took."""
+    start = time.monotonic()
+    if console.is_terminal:
+        with console.status(escape(what), spinner="line"):
+            yield
+    else:
+        yield
+    console.out(f"{what}: {time.monotonic() - start:.1f} s", highlight=False)
 
 
 @contextmanager
@@ -30,8 +43,8 @@ def watching(work: Mapping[str, int], console: Console) -> Iterator[Watch]:
         yield lambda name, progress: _say(name, progress, clock, console)
         return
     with Bars(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=16),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=10),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
@@ -45,12 +58,12 @@ def watching(work: Mapping[str, int], console: Console) -> Iterator[Watch]:
             if name not in known:
                 known[name] = bars.add_task(name, total=1.0, note="")
             clock.note(name, progress.done)
-            left = clock.left(name)
-            bars.update(known[name], completed=progress.done, note=_note(progress, left))
+            note = f"{_epoch(progress)}, {_minutes(clock.left(name))} left"
+            bars.update(known[name], completed=progress.done, note=note)
             bars.update(whole, completed=clock.done, note=f"{_minutes(clock.left())} left")
             if progress.ended and progress.epoch == progress.epochs:
                 bars.update(known[name], visible=False)
-                console.print(_line(name, progress))
+                console.out(_line(name, progress), highlight=False)
 
         yield watch
 
@@ -83,9 +96,8 @@ class _Clock:
 def _say(name: str, progress: Progress, clock: _Clock, console: Console) -> None:
     clock.note(name, progress.done)
     if progress.ended:
-        console.print(
-            f"{_line(name, progress)}; all: {_minutes(clock.left())} left", soft_wrap=True
-        )
+        left = _minutes(clock.left())
+        console.out(f"{_line(name, progress)}; all: {left} left", highlight=False)
 
 
 def _line(name: str, progress: Progress) -> str:
@@ -94,13 +106,12 @@ def _line(name: str, progress: Progress) -> str:
     mean = 100 * sum(scores) / len(scores)
     span = f" ({100 * min(scores):.2f} to {100 * max(scores):.2f})" if len(scores) > 1 else ""
     return (
-        f"{name}: epoch {progress.epoch}/{progress.epochs}, loss {progress.ended.loss:.3f}, "
-        f"validation {mean:.2f} %{span}"
+        f"{name}: {_epoch(progress)}, loss {progress.ended.loss:.3f}, validation {mean:.2f} %{span}"
     )
 
 
-def _note(progress: Progress, left: float | None) -> str:
-    return f"epoch {progress.epoch}/{progress.epochs}, {_minutes(left)} left"
+def _epoch(progress: Progress) -> str:
+    return f"epoch {progress.epoch}/{progress.epochs}"
 
 
 def _minutes(seconds: float | None) -> str:

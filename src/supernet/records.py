@@ -44,7 +44,8 @@ class ArchitectureRecord(Record):
 class Stage(Record):
     """One stage of the network, as the drawing shows it.
 
-    A `layer` always runs. A `depth` runs the first so many of its `blocks`; `name` is its choice.
+    A `layer` always runs, and needs no name. A `depth` runs the first so many of its `blocks`, as
+    the choice called `name` has it.
     """
 
     kind: Literal["layer", "depth"]
@@ -116,7 +117,7 @@ class SeedRecord(Record):
 
 
 class Phase(Record):
-    """A line of the time account.
+    """A line of the time account. `arch` is the label of a standalone network's architecture.
 
     `images` counts images that went through (an image passed through nine architectures at once
     is one image), `macs` the multiply-adds that took, forward and backward.
@@ -137,7 +138,12 @@ class Verdict(Record):
     """How far the shared weights can be trusted, and what they saved.
 
     Rankings: one-shot scores on validation images against standalone accuracy on test images.
-    Gaps: one-shot minus standalone accuracy on the same test images (negative: one-shot is worse).
+    `one_shot`, `standalone`: accuracies on the test images, and `gaps` their differences (negative:
+    one-shot is worse). `chance_tau` is what a random ranking reaches one time in twenty,
+    `ceiling_tau` the tau between two seeds of the standalone networks themselves. `cost_ratio`:
+    CPU seconds of all standalone trainings over those of the supernet's. `breakeven`: from how many
+    architectures on training, calibrating and scoring a supernet costs less; None if never. How
+    each is computed stands in `supernet.agreement`.
     """
 
     networks: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from supernet.errors import SettingsError
 class Settings(BaseModel):
     """Everything that decides what a run computes, and how it is spread over the machine."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     data: str | None = Field(
         None,
@@ -35,7 +36,7 @@ class Settings(BaseModel):
     calibration_images: int = Field(
         1000, ge=1, description="Training images from which batch-norm statistics are taken."
     )
-    epochs: int = Field(ge=1, description="Epochs of every training.")
+    epochs: int = Field(ge=1, le=10_000, description="Epochs of every training.")
     batch_size: int = Field(ge=1, description="Images per step.")
     supernet_rate: float = Field(gt=0, description="Peak learning rate of the supernet.")
     standalone_rate: float = Field(gt=0, description="Peak learning rate of standalone networks.")
@@ -53,8 +54,8 @@ class Settings(BaseModel):
         False,
         description="Also train a supernet with the compute of all standalone networks together.",
     )
-    wide: int = Field(64, ge=1, description="Channels before the stride-2 convolution.")
-    narrow: int = Field(32, ge=1, description="Channels after it.")
+    wide: int = Field(64, ge=1, le=1024, description="Channels before the stride-2 convolution.")
+    narrow: int = Field(32, ge=1, le=1024, description="Channels after it.")
     longest: int = Field(3, ge=1, le=8, description="Most convolutions in a variable-length block.")
     seed: int = Field(0, ge=0, lt=2**31, description="The first seed.")
     seeds: int = Field(
@@ -82,13 +83,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train_images": 3000,
         "validation_images": 2000,
         "epochs": 3,
-        "batch_size": 32,
-        "supernet_rate": 0.2,
-        "standalone_rate": 0.2,
+        "batch_size": 16,
+        "supernet_rate": 0.1,
+        "standalone_rate": 0.1,
     },
     "standard": {
         "epochs": 1,
-        "batch_size": 64,
+        "batch_size": 32,
         "supernet_rate": 0.2,
         "standalone_rate": 0.2,
         "seeds": 3,
@@ -122,14 +123,34 @@ def resolve_settings(
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
+        raise SettingsError("; ".join(_sentence({**e}) for e in error.errors())) from None
+
+
+def to_options(settings: Settings) -> list[str]:
+    """Return the fewest command-line options that ask for these settings."""
+    wanted = settings.model_dump()
+    ways = []
+    for preset, values in PRESETS.items():
+        known = Settings(**values).model_dump()
+        changed = {name: value for name, value in wanted.items() if value != known[name]}
+        if None not in changed.values():  # no option can take a value back
+            ways.append([f"--preset={preset}", *map(_option, changed, changed.values())])
+    return min(ways, key=len)
+
+
+def _option(name: str, value: object) -> str:
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{option}" if value else f"--no-{option}"
+    return f"--{option}={value}"
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"the settings file {path} can't be read: {error}") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"the settings file {path} can't be read: {reason}") from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
@@ -137,9 +158,20 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _sentence(error: dict[str, Any]) -> str:
-    name = ".".join(str(part) for part in error["loc"])
+def _sentence(error: Mapping[str, Any]) -> str:
+    name, value = ".".join(str(part) for part in error["loc"]), error["input"]
     if error["type"] == "extra_forbidden":
-        return f"there is no setting {name!r}; there are {', '.join(Settings.model_fields)}"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{name} is {error['input']!r}: {message}" if name else message
+        return f"there is no setting {_shown(name)}; there are {', '.join(Settings.model_fields)}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not name:
+        return message
+    hint = ""
+    if isinstance(value, str) and error["type"] == "float_type":
+        hint = " (YAML takes 1e-3 for text: write 1.0e-3)"
+    return f"{name} is {_shown(value)}: {message.replace('Input should be', 'it should be')}{hint}"
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message, not longer than a line, however large it is."""
+    text = reprlib.repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

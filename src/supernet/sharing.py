@@ -17,7 +17,7 @@ networks, and stage trees in hyper-parameter search.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -32,11 +32,13 @@ class Group:
     """A value, and the architectures for which it has been computed.
 
     `shared` says that something else still needs the value too, so that it must not be changed.
+    `origin` is one object for one computation: groups that have it in common can be one group.
     """
 
     value: Tensor
     archs: tuple[Architecture, ...]
     shared: bool = False
+    origin: object = field(default_factory=object, repr=False)
 
 
 #: How to apply a module that needs no splitting to a group's value: by calling it, or with more
@@ -94,10 +96,10 @@ class _Pass:
         """Take groups of architectures through `module`, splitting them where it makes them."""
         if module not in self.supernet.modules_with_choices:
             return [self._step(module, group) for group in groups]
-        if isinstance(module, ChoiceModule) and not _has_hooks(module):
+        if isinstance(module, ChoiceModule) and _only_runs(module, ChoiceModule.forward):
             return [end for group in groups for end in self._along_paths(module, group)]
-        if type(module).forward is nn.Sequential.forward and not _has_hooks(module):
-            for child in module.children():
+        if isinstance(module, nn.Sequential) and _only_runs(module, nn.Sequential.forward):
+            for child in module:  # not `children()`, which gives a module used twice only once
                 groups = self.through(child, groups)
             return groups
         return [end for group in groups for end in self._one_by_one(module, group)]
@@ -116,12 +118,17 @@ class _Pass:
                 f"{type(module).__name__} changes its input in place, but other architectures "
                 "still need that input; build it with inplace=False"
             )
-        same_memory = value.untyped_storage().data_ptr() == group.value.untyped_storage().data_ptr()
-        return Group(value, group.archs, shared=same_memory)
+        return Group(value, group.archs, shared=_same_memory(value, group.value))
 
     def _along_paths(self, module: ChoiceModule, group: Group) -> list[Group]:
         paths = {arch: module.path(arch) for arch in group.archs}
-        return self._branch(group, paths, 0)
+        ends: dict[object, Group] = {}
+        for end in self._branch(group, paths, 0):
+            known = ends.get(
+                end.origin
+            )  # such as: no block ran, or one that skipped all of its own
+            ends[end.origin] = replace(end, archs=known.archs + end.archs) if known else end
+        return list(ends.values())
 
     def _branch(
         self, group: Group, paths: dict[Architecture, tuple[nn.Module, ...]], step: int
@@ -133,9 +140,10 @@ class _Pass:
             if len(paths[arch]) > step:
                 onward.setdefault(paths[arch][step], []).append(arch)
         shared = group.shared or len(onward) + bool(here) > 1
-        ends = [Group(group.value, here, shared)] if here else []
+        ends = [replace(group, archs=here, shared=shared)] if here else []
         for module, archs in onward.items():
-            for reached in self.through(module, [Group(group.value, tuple(archs), shared)]):
+            part = replace(group, archs=tuple(archs), shared=shared)
+            for reached in self.through(module, [part]):
                 ends += self._branch(reached, paths, step + 1)
         return ends
 
@@ -153,9 +161,14 @@ class _Pass:
         return ends
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    """Say whether calling `module` does more than its `forward`."""
-    return any(
+def _same_memory(a: Tensor, b: Tensor) -> bool:
+    # Not `data_ptr()`, which is 0 for everything on the meta device, where costs are counted.
+    return bool(a.untyped_storage()._cdata == b.untyped_storage()._cdata)
+
+
+def _only_runs(module: nn.Module, forward: Callable[..., Tensor]) -> bool:
+    """Say whether calling `module` does what `forward` does, and nothing else."""
+    return getattr(module.forward, "__func__", None) is forward and not any(
         (
             module._forward_hooks,
             module._forward_pre_hooks,

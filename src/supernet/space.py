@@ -64,6 +64,10 @@ class Architecture(Mapping[str, Option]):
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> tuple[type[Architecture], tuple[dict[str, Option]]]:
+        # Hashes of strings differ from process to process, so `_hash` must not travel.
+        return Architecture, (self._options,)
+
     def __repr__(self) -> str:
         return f"Architecture({', '.join(f'{k}={v!r}' for k, v in self.items())})"
 
@@ -124,9 +128,11 @@ class SearchSpace:
                     f"the architecture says nothing about {choice.name!r}; "
                     f"give it one of {choice.options}"
                 )
-            if arch[choice.name] not in choice.options:
+            option = arch[choice.name]
+            # 1 == True == 1.0, but only one of them is an option: compare the types too.
+            if (type(option), option) not in [(type(known), known) for known in choice.options]:
                 raise SpaceError(
-                    f"{choice.name!r} is {arch[choice.name]!r}, which is none of {choice.options}"
+                    f"{choice.name!r} is {option!r}, which is none of {choice.options}"
                 )
         if unknown := sorted(set(arch) - {choice.name for choice in self.choices}):
             raise SpaceError(

@@ -28,7 +28,7 @@ def extract(supernet: Supernet, arch: Architecture) -> nn.Module:
     for module in net.modules() if several else ():
         if isinstance(module, _BatchNorm):
             module.track_running_stats = True
-            mean, var, count = fresh_statistics(module)
+            mean, var, count = fresh_statistics(module, net)
             module.running_mean, module.running_var, module.num_batches_tracked = mean, var, count
     return net
 
@@ -36,6 +36,7 @@ def extract(supernet: Supernet, arch: Architecture) -> nn.Module:
 def _plain(module: nn.Module, arch: Architecture) -> nn.Module:
     if isinstance(module, ChoiceModule):
         return nn.Sequential(*(_plain(child, arch) for child in module.path(arch)))
-    for name, child in module.named_children():
-        setattr(module, name, _plain(child, arch))
+    for name, child in module._modules.items():  # `named_children()` gives one used twice only once
+        if child is not None:
+            module._modules[name] = _plain(child, arch)
     return module

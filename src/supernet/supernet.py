@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import final
@@ -75,8 +76,11 @@ def _forget_statistics(norm: _BatchNorm) -> None:
     norm.running_mean = norm.running_var = norm.num_batches_tracked = None
 
 
-def fresh_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the mean (0), variance (1) and batch count (0) of a batch norm that saw nothing."""
-    like = next(norm.parameters(), torch.empty(0))
+def fresh_statistics(norm: _BatchNorm, net: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean (0), variance (1) and batch count (0) of a batch norm that saw nothing.
+
+    Their type and device are those of the norm's parameters; of those of `net`, if it has none.
+    """
+    like = next(itertools.chain(norm.parameters(), net.parameters()), torch.empty(0))
     mean = torch.zeros(norm.num_features, dtype=like.dtype, device=like.device)
     return mean, torch.ones_like(mean), torch.zeros((), dtype=torch.long, device=like.device)

@@ -106,11 +106,13 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LRSchedul
     """Return the recipe's schedule over `steps` steps."""
     if recipe.schedule == "constant" or steps < 2:
         return LambdaLR(optimizer, lambda _: 1.0)
+    # OneCycleLR divides by this product less one.
+    warmup = recipe.warmup if recipe.warmup * steps != 1 else 0.999 * recipe.warmup
     return OneCycleLR(
         optimizer,
         recipe.learning_rate,
         total_steps=steps,
-        pct_start=recipe.warmup,
+        pct_start=warmup,
         anneal_strategy="linear",
         cycle_momentum=False,
     )

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from supernet.errors import RunFolderError
 from supernet.records import Results
-from supernet.report import files, plot, write_report
+from supernet.report import plot, write_report
 from supernet.report.figures import FIGURES, available
 from tests.report.samples import sample_results
 
@@ -51,27 +50,6 @@ def test_standalone_networks_without_a_verdict_are_shown(tmp_path: Path) -> None
 def test_plot_writes_the_figures_only(tmp_path: Path) -> None:
     written = plot(sample_results(epochs=1, standalone=False), tmp_path)
     assert {path.parent for path in written} == {tmp_path / "figures"}
-
-
-def test_a_failed_write_leaves_the_old_file_and_names_the_way_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = files.write(tmp_path / "a", b"old")
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(RunFolderError, match=r"No space left.*free the place"):
-        files.write(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("")
-    with pytest.raises(RunFolderError, match="can't write"):
-        files.write(tmp_path / "run" / "a", b"")
 
 
 def test_importing_is_cheap_and_a_report_needs_no_torch_and_changes_no_settings(

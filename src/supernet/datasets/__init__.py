@@ -153,7 +153,10 @@ def _divide(name: str, data: IdxData, validation: int) -> ImageData:
 
 def _pixel_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
     """Return mean and standard deviation of pixels scaled to 0..1, from exact integer sums."""
-    parts = [images[i : i + 1000].astype(np.uint32) for i in range(0, len(images), 1000)]
-    total, squares = (sum(int((p**power).sum(dtype=np.uint64)) for p in parts) for power in (1, 2))
+    total = squares = 0
+    for start in range(0, len(images), 1000):
+        part = images[start : start + 1000].astype(np.uint32)
+        total += int(part.sum(dtype=np.uint64))
+        squares += int((part**2).sum(dtype=np.uint64))
     mean = total / images.size
     return mean / 255, (squares / images.size - mean**2) ** 0.5 / 255

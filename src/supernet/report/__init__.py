@@ -32,9 +32,9 @@ def write_report(results: Results, folder: Path) -> list[Path]:
     Raises:
         RunFolderError: If a file can't be written.
     """
+    from supernet.files import write
     from supernet.report.csvfile import to_csv
     from supernet.report.figures import render_all
-    from supernet.report.files import write
     from supernet.report.page import to_html
 
     figures = render_all(results)
@@ -65,7 +65,7 @@ def print_results(results: Results, console: Console) -> None:
 
 
 def _write_figures(figures: dict[str, dict[str, bytes]], folder: Path) -> list[Path]:
-    from supernet.report.files import write
+    from supernet.files import write
 
     return [
         write(folder / "figures" / f"{name}.{suffix}", content)

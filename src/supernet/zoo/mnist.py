@@ -54,7 +54,8 @@ def build_mnist_net(
     channels, height, width = shape
     wide, narrow = widths
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)  # noqa: TID251 - inside fork_rng, which puts the old state back
+        # Not torch.manual_seed, which seeds the generators of all devices.
+        torch.default_generator.manual_seed(seed)
         net = nn.Sequential(
             conv_bn_relu(channels, wide),
             Depth("block1", [conv_bn_relu(wide, wide) for _ in range(longest)]),

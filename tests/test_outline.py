@@ -1,0 +1,58 @@
+import pytest
+from torch import Tensor, nn
+
+from supernet.choices import Depth
+from supernet.outline import describe, outline
+from supernet.records import Stage
+from supernet.supernet import Supernet
+from supernet.zoo import build_mnist_net
+from tests.conftest import Residual, nested, plain_net
+
+
+def conv(inp: int, out: int, stride: str = "") -> str:
+    return f"conv 3×3{stride} {inp}→{out}, bn, relu"  # noqa: RUF001 - a times sign is meant
+
+
+def test_the_network_of_the_experiment_in_words() -> None:
+    assert outline(Supernet(build_mnist_net(seed=0))) == [
+        Stage(kind="layer", name="", blocks=[conv(1, 64)]),
+        Stage(kind="depth", name="block1.depth", blocks=[conv(64, 64)] * 3, shortest=1),
+        Stage(kind="layer", name="", blocks=[conv(64, 32, " /2")]),
+        Stage(kind="depth", name="block2.depth", blocks=[conv(32, 32)] * 3, shortest=1),
+        Stage(kind="layer", name="", blocks=["average pool"]),
+        Stage(kind="layer", name="", blocks=["linear 32→10"]),
+    ]
+
+
+class Own(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        (nn.Conv2d(3, 8, (1, 5)), "conv 1×5 3→8"),  # noqa: RUF001 - a times sign is meant
+        (nn.AdaptiveAvgPool2d(1), "average pool"),
+        (nn.Flatten(), ""),
+        (nn.Identity(), ""),
+        (nn.Sequential(), ""),
+        (
+            nn.Sequential(nn.Linear(2, 3), nn.Flatten(), nn.Sequential(nn.Tanh())),
+            "linear 2→3, tanh",
+        ),
+        (Own(), "own"),
+        (Residual(nn.Tanh()), "residual"),
+    ],
+)
+def test_modules_in_words(module: nn.Module, text: str) -> None:
+    assert describe(module) == text
+
+
+def test_any_network_has_an_outline() -> None:
+    assert [stage.kind for stage in outline(nested())] == ["layer", "depth", "layer"]
+    assert outline(nested())[1].shortest == 0
+    assert outline(Supernet(Own())) == [Stage(kind="layer", name="", blocks=["own"])]
+    assert {stage.kind for stage in outline(Supernet(plain_net()))} == {"layer"}
+    alone = outline(Supernet(Depth("d", [nn.Tanh(), nn.Tanh(), nn.Tanh()], shortest=2)))
+    assert alone == [Stage(kind="depth", name="d.depth", blocks=["tanh"] * 3, shortest=2)]

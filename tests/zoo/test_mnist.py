@@ -1,0 +1,85 @@
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from supernet.choices import Depth
+from supernet.errors import SettingsError
+from supernet.supernet import Supernet
+from supernet.zoo import build_mnist_net
+from supernet.zoo.mnist import conv_bn_relu
+from tests.conftest import noise
+
+
+def test_it_holds_the_nine_networks() -> None:
+    supernet = Supernet(build_mnist_net(seed=0))
+    depths = [tuple(arch.values()) for arch in supernet.space]
+    assert depths == [(first, second) for first in (1, 2, 3) for second in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 7, 10), (1, 1, 1)])
+def test_it_takes_images_of_any_size(shape: tuple[int, int, int]) -> None:
+    net = build_mnist_net(seed=0, classes=5, shape=shape, widths=(4, 3), longest=2)
+    supernet = Supernet(net)
+    assert supernet.space.size == 4
+    for arch in supernet.space:
+        y = supernet(noise(3, *shape), arch)
+        assert y.shape == (3, 5)
+        assert y.isfinite().all()
+
+
+def test_the_pooling_is_global() -> None:
+    supernet = Supernet(build_mnist_net(seed=0, shape=(1, 9, 13), widths=(4, 3)))
+    seen: list[torch.Size] = []
+    supernet.get_submodule("net.4").register_forward_hook(
+        lambda _, x, y: seen.extend((x[0].shape, y.shape))
+    )
+    supernet(noise(2, 1, 9, 13), supernet.space.smallest)
+    assert seen == [(2, 3, 5, 7), (2, 3, 1, 1)]
+
+
+def test_the_weights_are_pytorchs_defaults_under_the_seed() -> None:
+    net = build_mnist_net(seed=11, widths=(4, 3), longest=1)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(11)
+        by_hand = nn.Sequential(
+            conv_bn_relu(1, 4),
+            Depth("block1", [conv_bn_relu(4, 4)]),
+            conv_bn_relu(4, 3, stride=2),
+            Depth("block2", [conv_bn_relu(3, 3)]),
+            nn.AvgPool2d(14),
+            nn.Flatten(),
+            nn.Linear(3, 10),
+        )
+    assert net.state_dict().keys() == by_hand.state_dict().keys()
+    for key, value in by_hand.state_dict().items():
+        assert torch.equal(net.state_dict()[key], value)
+    other = build_mnist_net(seed=12, widths=(4, 3), longest=1)
+    assert not torch.equal(net.get_parameter("0.0.weight"), other.get_parameter("0.0.weight"))
+
+
+def test_global_random_states_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(seed: int) -> None:
+        raise AssertionError("this would seed the generators of every device")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", never)
+    before = torch.get_rng_state(), random.getstate()
+    build_mnist_net(seed=3, widths=(4, 3))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"classes": 1}, "classes is 1; it must be at least 2"),
+        ({"shape": (1, 0, 28)}, "shape is 0; it must be at least 1"),
+        ({"widths": (64, 0)}, "widths is 0; it must be at least 1"),
+        ({"longest": 0}, "longest is 0; it must be at least 1"),
+    ],
+)
+def test_impossible_sizes_are_refused(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        build_mnist_net(seed=0, **setting)
