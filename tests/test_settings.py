@@ -19,9 +19,9 @@ def yaml_file(folder: Path, text: str) -> Path:
 def test_the_command_line_goes_before_the_file_and_the_file_before_the_preset(
     tmp_path: Path,
 ) -> None:
-    config = yaml_file(tmp_path, "epochs: 5\nbatch_size: 16\n")
+    config = yaml_file(tmp_path, "epochs: 5\nbatch_size: 17\n")
     settings = resolve_settings("quick", config, {"epochs": 7})
-    assert (settings.epochs, settings.batch_size) == (7, 16)
+    assert (settings.epochs, settings.batch_size) == (7, 17)
     assert settings.train_images == PRESETS["quick"]["train_images"]
     assert settings.momentum == 0.9
 
@@ -178,7 +178,11 @@ def test_options_made_from_settings_ask_for_these_settings(
 def test_options_leave_out_what_the_preset_says_already() -> None:
     for preset in PRESETS:
         assert to_options(resolve_settings(preset)) == [f"--preset={preset}"]
-    assert to_options(resolve_settings("quick", None, {"seeds": 3})) == [
-        "--preset=quick",
-        "--seeds=3",
-    ]
+
+
+def test_a_change_does_not_make_another_preset_closer() -> None:
+    changed = to_options(resolve_settings("quick"), seeds=3, longer=True, epochs=1)
+    assert changed == ["--preset=quick", "--epochs=1", "--longer", "--seeds=3"]
+    one = resolve_settings("standard", None, {"seeds": 1})
+    assert to_options(one) == ["--preset=standard", "--seeds=1"]
+    assert to_options(one, seeds=3) == ["--preset=standard"]

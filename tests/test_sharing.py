@@ -310,16 +310,17 @@ def conv(channels: int) -> nn.Sequential:
 def in_place_after(*, before: nn.Module, pad: int = 0) -> Supernet:
     """A network that changes a value in place right after it was split."""
     between = [nn.Flatten(), nn.Unflatten(1, (2, 6, 6))] * pad
-    net = nn.Sequential(before, *between, nn.ReLU(inplace=True), nn.Conv2d(2, 2, 3))
+    act = nn.LeakyReLU(0.3, inplace=True)  # unlike ReLU, not the same when it is done twice
+    net = nn.Sequential(before, *between, act, nn.Conv2d(2, 2, 3))
     return Supernet(stir(net))
 
 
 class Returns(nn.Module):
-    """Gives back what it was given, if its choice says so: the same memory for several."""
+    """Gives back what it was given, under two of three depths: the same memory for both."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner = Depth("inner", [conv(2)], shortest=0)
+        self.inner = Depth("inner", [nn.Identity(), conv(2)], shortest=0)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.inner(x)
@@ -332,7 +333,7 @@ IN_PLACE: dict[str, Callable[[], Supernet]] = {
         before=nn.Sequential(conv(2), Depth("d", [conv(2)], shortest=0))
     ),
     "on the input itself": lambda: in_place_after(
-        before=Depth("d", [nn.Sequential(nn.ReLU(inplace=True), conv(2))], shortest=0)
+        before=Depth("d", [nn.Sequential(nn.LeakyReLU(0.3, inplace=True), conv(2))], shortest=0)
     ),
     "at the start of a block": lambda: in_place_after(
         before=nn.Sequential(
@@ -340,6 +341,9 @@ IN_PLACE: dict[str, Callable[[], Supernet]] = {
         )
     ),
     "on a view": lambda: in_place_after(before=Depth("d", [conv(2) for _ in range(2)]), pad=2),
+    "after a block that returns its input": lambda: in_place_after(
+        before=nn.Sequential(conv(2), Depth("d", [nn.Identity(), conv(2)], shortest=0))
+    ),
     "after what is no chain": lambda: in_place_after(
         before=nn.Sequential(conv(2), Depth("d", [conv(2)], shortest=0), Returns())
     ),
@@ -348,7 +352,7 @@ IN_PLACE: dict[str, Callable[[], Supernet]] = {
             nn.Sequential(
                 conv(2),
                 Depth("d", [conv(2), conv(2)]),
-                Residual(nn.Sequential(nn.Hardtanh(inplace=True), Depth("e", [conv(2), conv(2)]))),
+                Residual(nn.Sequential(nn.LeakyReLU(0.3, True), Depth("e", [conv(2), conv(2)]))),
             )
         )
     ),
@@ -381,7 +385,7 @@ def test_changes_in_place_are_right_or_refused_and_never_wrong(where: str, mode:
 
 def test_a_value_that_others_need_may_not_change() -> None:
     supernet = IN_PLACE["after a block"]()
-    with pytest.raises(SharingError, match=r"ReLU changes its input in place.*inplace=False"):
+    with pytest.raises(SharingError, match=r"LeakyReLU changes its input in place.*inplace=False"):
         sharing.outputs(supernet, noise(3, 2, 6, 6), list(supernet.space))
 
 
@@ -400,26 +404,30 @@ def halved(module: nn.Module) -> None:
     module.forward = lambda x: forward(x) / 2
 
 
+@pytest.mark.parametrize("kind", ["before", "after"])
 @pytest.mark.parametrize("at", ["chain", "depth", "block"])
-def test_hooks_still_run(at: str) -> None:
+def test_hooks_still_run(at: str, kind: str) -> None:
     supernet = Supernet(
         stir(nn.Sequential(nn.Linear(3, 3), Depth("d", [nn.Linear(3, 3) for _ in range(3)])))
     )
     depth = supernet.net.get_submodule("1")
     modules = {"chain": supernet.net, "depth": depth, "block": depth.get_submodule("blocks.0")}
-    seen: list[Tensor] = []
+    seen: list[nn.Module] = []
 
-    def hook(_: nn.Module, __: Any, y: Tensor) -> Tensor:
-        seen.append(y)
-        return y + 1
-
-    def pre_hook(_: nn.Module, x: tuple[Tensor]) -> Tensor:
+    def pre_hook(module: nn.Module, x: tuple[Tensor]) -> Tensor:
+        seen.append(module)
         return x[0] * 3
+
+    def hook(module: nn.Module, _: Any, y: Tensor) -> Tensor:
+        seen.append(module)
+        return y + 1
 
     archs, x = list(supernet.space), noise(4, 3)
     before = one_by_one(supernet, x, archs)
-    modules[at].register_forward_hook(hook)
-    modules[at].register_forward_pre_hook(pre_hook)
+    if kind == "before":
+        modules[at].register_forward_pre_hook(pre_hook)
+    else:
+        modules[at].register_forward_hook(hook)
     expected = one_by_one(supernet, x, archs)
     assert not torch.equal(before[0], expected[0])
     seen.clear()

@@ -23,8 +23,7 @@ from supernet.sharing import Group
 from supernet.space import Architecture
 from supernet.supernet import Supernet, fresh_statistics
 
-#: Mean, variance, batch count, and whether they are in use.
-_Buffers = tuple[Tensor | None, Tensor | None, Tensor | None, bool]
+_Buffers = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 @torch.no_grad()
@@ -139,7 +138,7 @@ class Statistics:
                         f"one batch norm ({norm}) runs at two places of architecture {arch.label}; "
                         "give each place a batch norm of its own"
                     )
-            self._buffers[key] = (*fresh_statistics(norm, self.supernet), True)
+            self._buffers[key] = fresh_statistics(norm, self.supernet)
         return self._buffers[key]
 
 
@@ -172,15 +171,9 @@ def _norms(module: nn.Module) -> list[_BatchNorm]:
 
 
 def _installed(norm: _BatchNorm) -> _Buffers:
-    return (
-        norm.running_mean,
-        norm.running_var,
-        norm.num_batches_tracked,
-        norm.track_running_stats,
-    )
+    return norm.running_mean, norm.running_var, norm.num_batches_tracked
 
 
 def _install(norm: _BatchNorm, buffers: _Buffers) -> None:
-    mean, var, count, used = buffers
-    norm.running_mean, norm.running_var, norm.num_batches_tracked = mean, var, count
-    norm.track_running_stats = used
+    norm.running_mean, norm.running_var, norm.num_batches_tracked = buffers
+    norm.track_running_stats = buffers[0] is not None

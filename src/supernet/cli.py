@@ -256,7 +256,7 @@ def _run(
         results = _carry_out(plan, folder, console)
         folder.log("finished")
     if as_json:
-        _print_json(results.model_dump(mode="json"))
+        _print_json(json.loads(results.model_dump_json()))  # which has a word for NaN
     else:
         _show_results(results, folder.path)
 
@@ -323,16 +323,17 @@ def _show_results(results: Results, folder: Path) -> None:
 
 def _further(results: Results) -> list[str]:
     """Return the command that would tell more: the comparison, more seeds, the other sampler."""
-    settings: dict[str, Any] = dict(results.settings)
-    if any(seed.standalone for seed in results.seeds):
-        if len(results.seeds) < 3:
-            settings["seeds"] = 3
-        else:
-            settings["sampler"] = "uniform" if settings.get("sampler") == "every" else "every"
     try:
-        return ["compare", *to_options(Settings(**settings))]
+        settings = Settings.model_validate(results.settings)
     except ValueError:  # made in Python, with settings of its own
         return ["compare"]
+    changes: dict[str, Any] = {}
+    if any(seed.standalone for seed in results.seeds):
+        if len(results.seeds) < 3:
+            changes["seeds"] = 3
+        else:
+            changes["sampler"] = "uniform" if settings.sampler == "every" else "every"
+    return ["compare", *to_options(settings, **changes)]
 
 
 def _show_plan(plan: Plan, speed: float, as_json: bool) -> None:

@@ -7,7 +7,7 @@ import platform
 import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -113,16 +113,18 @@ def compare(
     ledger += [phase for seed in seeds for phase in _phases(seed, archs)]
     hits = hits_of(seeds)
     first = seeds[0].supernet
+    wall_s = sum(phase.wall_s for phase in ledger) if wall_s is None else wall_s
+    started = datetime.now(UTC) - timedelta(seconds=wall_s)
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return Results(
         conditions=Conditions(
             command=command,
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            started=started.isoformat(timespec="seconds"),
             versions=_versions(),
             hardware=_hardware(),
             threads=threads or torch.get_num_threads(),
             workers=workers,
-            wall_s=sum(phase.wall_s for phase in ledger) if wall_s is None else wall_s,
+            wall_s=wall_s,
             cpu_s=sum(usage.ru_utime + usage.ru_stime for usage in used),
         ),
         settings=dict(asdict(first.recipe) if settings is None else settings),

@@ -76,10 +76,12 @@ class _Clock:
         self.share = {name: part / total for name, part in work.items()}
         self.fractions: dict[str, float] = {}
         self.began: dict[str, float] = {}
-        self.start = time.monotonic()
+        self.start: float | None = None  # when the first one reported, not when workers start up
 
     def note(self, name: str, done: float) -> None:
-        self.began.setdefault(name, time.monotonic())
+        now = time.monotonic()
+        self.start = now if self.start is None else self.start
+        self.began.setdefault(name, now)
         self.fractions[name] = done
 
     @property
@@ -89,7 +91,8 @@ class _Clock:
     def left(self, name: str | None = None) -> float | None:
         """Return the seconds left, of one training or of all; None while nobody can tell."""
         done = self.done if name is None else self.fractions[name]
-        passed = time.monotonic() - (self.start if name is None else self.began[name])
+        start = self.start if name is None else self.began[name]
+        passed = 0.0 if start is None else time.monotonic() - start
         return passed * (1 - done) / done if done > 0 and passed > 1 else None
 
 

@@ -126,16 +126,22 @@ def resolve_settings(
         raise SettingsError("; ".join(_sentence({**e}) for e in error.errors())) from None
 
 
-def to_options(settings: Settings) -> list[str]:
-    """Return the fewest command-line options that ask for these settings."""
-    wanted = settings.model_dump()
-    ways = []
-    for preset, values in PRESETS.items():
-        known = Settings(**values).model_dump()
-        changed = {name: value for name, value in wanted.items() if value != known[name]}
-        if None not in changed.values():  # no option can take a value back
-            ways.append([f"--preset={preset}", *map(_option, changed, changed.values())])
-    return min(ways, key=len)
+def to_options(settings: Settings, **changes: Any) -> list[str]:
+    """Return command-line options that ask for these settings, but for some changes.
+
+    They start from the preset that needs the fewest others for the settings as they are.
+    """
+    ways = {preset: _beyond(preset, settings) for preset in PRESETS}
+    possible = [name for name, own in ways.items() if None not in own.values()]  # no option unsets
+    preset = min(possible, key=lambda name: len(ways[name]))
+    own = _beyond(preset, settings.model_copy(update=changes))
+    return [f"--preset={preset}", *map(_option, own, own.values())]
+
+
+def _beyond(preset: str, settings: Settings) -> dict[str, Any]:
+    """Return the settings that are not the preset's."""
+    known = Settings(**PRESETS[preset]).model_dump()
+    return {name: v for name, v in settings.model_dump().items() if v != known[name]}
 
 
 def _option(name: str, value: object) -> str:
