@@ -183,7 +183,8 @@ def _diverged(
 ) -> DivergedError:
     losses = {arch: F.cross_entropy(supernet(x, arch), y) for arch in archs}
     culprit = next((arch for arch, loss in losses.items() if not torch.isfinite(loss)), archs[0])
+    who = f"architecture {culprit.label}" if culprit else "the network"
     return DivergedError(
-        f"the loss of architecture {culprit.label} is {losses[culprit].item()} at step {step}, "
-        f"with a learning rate of {rate:.4g}; lower learning_rate or raise warmup"
+        f"the loss of {who} is {losses[culprit].item()} at step {step}, "
+        f"with a learning rate of {rate:.4g}; lower the learning rate or lengthen the warmup"
     )

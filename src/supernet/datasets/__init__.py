@@ -112,13 +112,20 @@ def load_mnist(*, validation: int = 5000) -> ImageData:
     return _divide("MNIST", load_packaged_mnist(), validation)
 
 
-def load_idx(folder: Path, *, validation: int = 5000) -> ImageData:
+def load_idx(folder: Path, *, validation: int | None = None) -> ImageData:
     """Return the data of a folder with four IDX files named as MNIST's, packed or not.
+
+    Args:
+        folder: Where they are.
+        validation: How many training images to set aside; by default one in twelve, at most 5,000,
+            which for a folder of MNIST's size are the same as MNIST's.
 
     Raises:
         DataError: If a file is missing, damaged or does not fit the others.
     """
-    return _divide(folder.resolve().name, read_idx_folder(folder), validation)
+    data = read_idx_folder(folder)
+    aside = min(5000, len(data.train_labels) // 12) if validation is None else validation
+    return _divide(folder.resolve().name, data, aside)
 
 
 def _divide(name: str, data: IdxData, validation: int) -> ImageData:
