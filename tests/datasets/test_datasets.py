@@ -221,3 +221,9 @@ PINNED = {
     "train": "202214792426d177aed9a1d4f9e8b3a8790e5452bc9ecd79d0f9ac9f3fdf0f6e",
     "validation": "71ec7e8e1e9377823b47eb67f0a46750a0be95a7ca789f74d335aa2e2dc2f4e2",
 }
+
+
+def test_a_small_folder_sets_one_image_in_twelve_aside(tmp_path: Path) -> None:
+    write_folder(tmp_path, random_arrays(train=120, test=8, height=8, width=8, classes=3))
+    found = load_idx(tmp_path)
+    assert (len(found.train), len(found.validation), len(found.test)) == (110, 10, 8)

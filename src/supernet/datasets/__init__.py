@@ -124,7 +124,7 @@ def load_idx(folder: Path, *, validation: int | None = None) -> ImageData:
         DataError: If a file is missing, damaged or does not fit the others.
     """
     data = read_idx_folder(folder)
-    aside = min(5000, len(data.train_labels) // 12) if validation is None else validation
+    aside = min(5000, max(1, len(data.train_labels) // 12)) if validation is None else validation
     return _divide(folder.resolve().name, data, aside)
 
 
