@@ -91,7 +91,7 @@ def train(
     *,
     sampler: Sampler = every,
     seed: int = 0,
-    calibration_images: int = 1000,
+    calibration_images: int | None = None,
     subject: Subject | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
 ) -> Trial:
@@ -106,7 +106,8 @@ def train(
         recipe: How to train.
         sampler: Which architectures a step trains.
         seed: Of the data order and the sampler.
-        calibration_images: How many training images the statistics are taken from.
+        calibration_images: How many training images the statistics are taken from; by default
+            1,000, or all there are.
         subject: Under which heading the bill puts it; by default `supernet`, or `standalone` for
             a network with one architecture.
         watch: Called after every step and every epoch.
@@ -116,6 +117,8 @@ def train(
         DivergedError: If a loss or an output is not a finite number.
     """
     subject = subject or ("supernet" if supernet.space.size > 1 else "standalone")
+    if calibration_images is None:
+        calibration_images = min(1000, len(data.train))
     bill = _Bill(supernet, data.shape, subject, seed)
     archs = tuple(supernet.space)
     calibration = data.train.first(calibration_images)
