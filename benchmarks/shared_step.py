@@ -153,19 +153,26 @@ def measure_loop(images: Split, batch: int, repeats: int) -> dict[str, Any]:
 
 
 def measure_peak(repeats: int) -> dict[str, float]:
-    """GFLOP/s of large matrix products: as torch.mm, and as oneDNN does them for 1x1 kernels."""
+    """GFLOP/s of large matrix products, as torch.mm and as 1x1 and 3x3 convolutions, forward."""
     n = 2048
     a, b = torch.randn(n, n), torch.randn(n, n)
-    x = torch.randn(1, n, 64, 64).to(memory_format=torch.channels_last)
-    conv = nn.Conv2d(n, n, 1, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with torch.no_grad():
-        a @ b, conv(x)
-        product = min(cpu_seconds(lambda: a @ b) for _ in range(repeats))
-        kernel = min(cpu_seconds(lambda: conv(x)) for _ in range(repeats))
-    return {
-        "torch.mm": 2 * n**3 / product / 1e9,
-        "1x1 kernels": 2 * n * n * 64 * 64 / kernel / 1e9,
+    large, ours = torch.randn(1, n, 64, 64), torch.randn(128, 64, 28, 28)
+    one, three = nn.Conv2d(n, n, 1, bias=False), nn.Conv2d(64, 64, 3, padding=1, bias=False)
+    for module in (one, three):
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    large, ours = (x.to(memory_format=torch.channels_last) for x in (large, ours))
+    work: dict[str, tuple[Callable[[], object], int]] = {
+        "torch.mm": (lambda: a @ b, n**3),
+        "1x1 kernels": (lambda: one(large), n * n * 64 * 64),
+        "3x3 kernels": (lambda: three(ours), 128 * 28 * 28 * 9 * 64 * 64),
     }
+    with torch.no_grad():
+        for function, _ in work.values():
+            function()
+        return {
+            name: 2 * macs / min(cpu_seconds(function) for _ in range(repeats)) / 1e9
+            for name, (function, macs) in work.items()
+        }
 
 
 def measure_memory(batch: int, which: str) -> int:
@@ -256,7 +263,7 @@ def show(found: dict[str, Any]) -> None:
         f"({memory['joint'] / 2**20:.0f} MiB / {memory['largest'] / 2**20:.0f} MiB)"
     )
     print(
-        f"joint step: {step['gflops']:.0f} GFLOP/s; matrix products: "
+        f"joint step: {step['gflops']:.0f} GFLOP/s; the machine: "
         + ", ".join(f"{value:.0f} as {name}" for name, value in peak.items())
         + f"; share of the best: {step['gflops'] / best:.0%}"
     )
