@@ -71,22 +71,31 @@ def require_statistics(net: nn.Module) -> None:
 
 
 @contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Inside the block, `net` is in evaluation mode; every module's own mode comes back."""
+    modes = {module: module.training for module in net.modules()}
+    try:
+        net.eval()
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
 def averaging(net: nn.Module) -> Iterator[None]:
     """Inside the block, `net` evaluates, but its batch norms average what they see, plainly."""
     norms = _norms(net)
-    modes = {module: module.training for module in net.modules()}
     momenta = {norm: norm.momentum for norm in norms}
-    try:
-        net.eval()
-        for norm in norms:
-            norm.momentum = None  # a plain average over batches, not an exponential one
-            norm.train()
-        yield
-    finally:
-        for norm, momentum in momenta.items():
-            norm.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(net):
+        try:
+            for norm in norms:
+                norm.momentum = None  # a plain average over batches, not an exponential one
+                norm.train()
+            yield
+        finally:
+            for norm, momentum in momenta.items():
+                norm.momentum = momentum
 
 
 @final

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from supernet.batchnorm import Statistics, calibrate, require_statistics
+from supernet.batchnorm import Statistics, calibrate, evaluating, require_statistics
 from supernet.errors import DataError, DivergedError
 from supernet.space import Architecture
 from supernet.supernet import Supernet
@@ -31,7 +31,7 @@ def score(statistics: Statistics, batches: Batches) -> dict[Architecture, Tensor
         DivergedError: If an architecture's output is not a number: that is no score.
     """
     hits: dict[Architecture, list[Tensor]] = {arch: [] for arch in statistics.archs}
-    with _evaluating(statistics.supernet):
+    with evaluating(statistics.supernet):
         for x, y in batches:
             for group in statistics.run(x):
                 right = _hits(group.value, y, group.archs[0].label)
@@ -50,7 +50,7 @@ def score_network(net: nn.Module, batches: Batches) -> Tensor:
         DivergedError: If an output is not a number.
     """
     require_statistics(net)
-    with _evaluating(net):
+    with evaluating(net):
         return _joined([_hits(net(x), y, "the network") for x, y in batches])
 
 
@@ -79,21 +79,6 @@ def evaluate(
 def accuracy(hits: Tensor) -> float:
     """Return the fraction of `hits` that is true."""
     return hits.double().mean().item()
-
-
-class _evaluating:
-    """Inside the block, a network is in evaluation mode; every module's own mode comes back."""
-
-    def __init__(self, net: nn.Module) -> None:
-        self.net = net
-        self.modes = {module: module.training for module in net.modules()}
-
-    def __enter__(self) -> None:
-        self.net.eval()
-
-    def __exit__(self, *_: object) -> None:
-        for module, mode in self.modes.items():
-            module.training = mode
 
 
 def _hits(logits: Tensor, y: Tensor, who: str) -> Tensor:

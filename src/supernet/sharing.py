@@ -124,9 +124,8 @@ class _Pass:
         paths = {arch: module.path(arch) for arch in group.archs}
         ends: dict[object, Group] = {}
         for end in self._branch(group, paths, 0):
-            known = ends.get(
-                end.origin
-            )  # such as: no block ran, or one that skipped all of its own
+            # One origin twice: no block ran, say, or one did that skipped all of its own.
+            known = ends.get(end.origin)
             ends[end.origin] = replace(end, archs=known.archs + end.archs) if known else end
         return list(ends.values())
 
