@@ -1,49 +1,258 @@
-"""Which sampler ranks better: supernets of several runs against one run's standalone networks.
+"""Which sampler trains and ranks better at equal CPU seconds, on two small spaces.
 
-Takes the folder of a `supernet compare` run, which has the truth, and of any `supernet train` or
-`compare` runs on the same data. Prints, for each, CPU seconds, accuracies and rank agreement: of
-the mean over seeds, and of each seed with the range.
+`nine`: the nine-network MNIST space. `eight`: eight places where a convolution may be skipped, 256
+architectures of which 32 are the sample. The truth is the test accuracy of standalone networks, the
+mean of three seeds, all trained on the same images. Each supernet gets the CPU seconds asked for,
+in one one-cycle; it is scored on validation images, and ranked against the truth. Every training is
+one line in the file given by `--out`; those already there are not done again.
 
-    python benchmarks/samplers.py runs/truth runs/other ...
+    python benchmarks/samplers.py --space eight --seconds 60 --seeds 3 --out FILE
+    python benchmarks/samplers.py --report --out FILE
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from scipy.stats import kendalltau
+from torch import nn
 
-from supernet.agreement import kendall
-from supernet.runfolder import read_results
+from supernet.choices import OneOf
+from supernet.datasets import ImageData, load_mnist
+from supernet.evaluation import evaluate
+from supernet.process import set_up_process
+from supernet.samplers import Draw, Sampler, Split, every, make_subtree, uniform
+from supernet.space import Architecture, SearchSpace
+from supernet.subnet import extract
+from supernet.supernet import Supernet
+from supernet.training import Recipe, train_steps
+from supernet.zoo import build_mnist_net
+
+BATCH, RATE = 32, 0.2
+TRUTH_IMAGES, TRUTH_SEEDS = 20_000, 3
+
+
+def two_whole(space: SearchSpace, rng: random.Random) -> Draw:
+    """Draw two architectures with balanced options: opposites, where there are two options."""
+    return Draw(Split(2)(space, rng).archs)
+
+
+#: How to make each sampler for a network and an input.
+SAMPLERS: dict[str, Callable[[Supernet, torch.Tensor], Sampler]] = {
+    "uniform": lambda *_: uniform,
+    "two whole": lambda *_: two_whole,
+    "subtree 1.5": lambda supernet, x: make_subtree(supernet, x, budget=1.5),
+    "subtree 2": lambda supernet, x: make_subtree(supernet, x, budget=2),
+    "subtree 3": lambda supernet, x: make_subtree(supernet, x, budget=3),
+    "split 2": lambda *_: Split(2),
+    "split 4": lambda *_: Split(4),
+    "split 8": lambda *_: Split(8),
+    "every": lambda *_: every,
+}
+
+
+def block(inp: int, out: int, stride: int = 1) -> nn.Sequential:
+    """Return a 3x3 convolution with batch norm and ReLU."""
+    conv = nn.Conv2d(inp, out, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out), nn.ReLU(inplace=True))
+
+
+def eight(seed: int) -> Supernet:
+    """Return the space of eight skippable convolutions, for images of 1 x 28 x 28."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        places = [
+            OneOf(f"place{i}", {"skip": nn.Identity(), "conv": block(16, 16)}) for i in range(8)
+        ]
+        net = nn.Sequential(
+            block(1, 16, stride=2),
+            *places[:4],
+            block(16, 16, stride=2),
+            *places[4:],
+            nn.AvgPool2d(7),
+            nn.Flatten(),
+            nn.Linear(16, 10),
+        )
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Supernet(net)
+
+
+SPACES = {"nine": lambda seed: Supernet(build_mnist_net(seed=seed)), "eight": eight}
+
+
+def sample_of(supernet: Supernet) -> list[Architecture]:
+    """Return the architectures whose ranking is judged."""
+    archs = list(supernet.space)
+    return archs if len(archs) <= 32 else sorted(random.Random(0).sample(archs, 32), key=str)
 
 
 def main() -> None:
-    """Print a line per run."""
+    """Do what is missing, or report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("truth", type=Path)
-    parser.add_argument("others", type=Path, nargs="*")
+    parser.add_argument("--space", choices=sorted(SPACES), default="nine")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="names of samplers; all by default")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--report", action="store_true")
     args = parser.parse_args()
-    alone = read_results(args.truth).seeds
-    truth = np.mean([[trial.test[0] for trial in seed.standalone] for seed in alone], axis=0)
-    print(f"standalone: mean test accuracy {truth.mean():.4f} over {len(alone)} seed(s)")
-    for folder in [args.truth, *args.others]:
-        results = read_results(folder)
-        scores = np.array([seed.supernet.validation for seed in results.seeds])
-        test = np.array([seed.supernet.test for seed in results.seeds])
-        cpu = sum(
-            phase.cpu_s
-            for phase in results.ledger
-            if (phase.subject, phase.kind) == ("supernet", "training")
+    if args.report:
+        report(args.out)
+        return
+    set_up_process(threads=1)
+    data = load_mnist()
+    known = {line["job"] for line in lines_of(args.out)}
+    for job, line in jobs(args, data, known):
+        line |= {"job": job, "space": args.space, "torch": torch.__version__}
+        line |= {"load": round(os.getloadavg()[0], 1), "date": time.strftime("%Y-%m-%d")}
+        with args.out.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """Return what is there already."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def jobs(
+    args: argparse.Namespace, data: ImageData, known: set[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the trainings that are missing: supernets first, the truth last."""
+    for seed in range(args.seeds):
+        for name in args.only or SAMPLERS:
+            if name == "every" and args.space == "eight":
+                continue  # 256 architectures per step
+            job = f"{args.space}/{name}/{args.seconds:g}/{seed}"
+            if job not in known:
+                yield job, train_supernet(args, data, name, seed)
+    for seed in range(TRUTH_SEEDS):
+        for number, arch in enumerate(sample_of(SPACES[args.space](0))):
+            job = f"{args.space}/truth/{arch.label}/{seed}"
+            if job not in known:
+                supernet = SPACES[args.space](1000 * (seed + 1) + number)
+                yield job, train_alone(Supernet(extract(supernet, arch)), data, arch, seed)
+
+
+def train_supernet(
+    args: argparse.Namespace, data: ImageData, name: str, seed: int
+) -> dict[str, Any]:
+    """Train a supernet for so many CPU seconds, and score the sample."""
+    probe = SPACES[args.space](seed)
+    sampler = SAMPLERS[name](probe, data.train.images[:2].float())
+    steps = max(10, round(args.seconds / seconds_per_step(probe, data, sampler)))
+    # Whole epochs of a part of the training images, as many steps as fit.
+    epochs = -(-steps * BATCH // len(data.train))
+    images = data.train.first(steps // epochs * BATCH)
+    supernet = SPACES[args.space](seed)
+    recipe = Recipe(epochs=epochs, batch_size=BATCH, learning_rate=RATE)
+    start, trained = time.process_time(), 0
+    for step in train_steps(supernet, images, recipe, sampler=sampler, seed=seed):
+        trained += len(step.draw.archs)
+    cpu = time.process_time() - start
+    archs = sample_of(supernet)
+    scores, test = (
+        evaluate(
+            supernet,
+            archs,
+            calibration=data.train.first(1000).inputs(250),
+            batches=part.batches(250),
         )
-        taus = [kendall(row, truth)[0] for row in scores]
-        tau, p = kendall(scores.mean(axis=0), truth)
+        for part in (data.validation, data.test)
+    )
+    return {
+        "sampler": name,
+        "seed": seed,
+        "seconds": args.seconds,
+        "cpu_s": cpu,
+        "steps": steps // epochs * epochs,
+        "architectures_per_step": trained / (steps // epochs * epochs),
+        "validation": {arch.label: scores[arch] for arch in archs},
+        "test": {arch.label: test[arch] for arch in archs},
+    }
+
+
+def seconds_per_step(supernet: Supernet, data: ImageData, sampler: Sampler) -> float:
+    """Return the CPU seconds of a step, measured on 40 after 10 to warm up."""
+    recipe = Recipe(epochs=1, batch_size=BATCH, learning_rate=1e-3)
+    steps = train_steps(supernet, data.train.first(50 * BATCH), recipe, sampler=sampler)
+    for _ in range(10):
+        next(steps)
+    start = time.process_time()
+    for _ in steps:
+        pass
+    return (time.process_time() - start) / 40
+
+
+def train_alone(net: Supernet, data: ImageData, arch: Architecture, seed: int) -> dict[str, Any]:
+    """Train one architecture on its own."""
+    start = time.process_time()
+    recipe = Recipe(epochs=1, batch_size=BATCH, learning_rate=RATE)
+    for _ in train_steps(net, data.train.first(TRUTH_IMAGES), recipe, seed=seed):
+        pass
+    cpu = time.process_time() - start
+    (accuracy,) = evaluate(
+        net,
+        list(net.space),
+        calibration=data.train.first(1000).inputs(250),
+        batches=data.test.batches(250),
+    ).values()
+    return {"truth": arch.label, "seed": seed, "cpu_s": cpu, "test": accuracy}
+
+
+def report(path: Path) -> None:
+    """Print a table per space and budget."""
+    lines = lines_of(path)
+    for space in sorted({line["space"] for line in lines}):
+        of_space = [line for line in lines if line["space"] == space]
+        truths: dict[str, list[float]] = defaultdict(list)
+        for line in of_space:
+            if "truth" in line:
+                truths[line["truth"]].append(line["test"])
+        labels = sorted(truths)
+        truth = np.array([np.mean(truths[label]) for label in labels])
+        seeds = min(map(len, truths.values()))
+        halves = [np.array([truths[label][seed] for label in labels]) for seed in range(seeds)]
+        ceilings = [
+            kendalltau(halves[a], halves[b]).statistic for a in range(seeds) for b in range(a)
+        ]
         print(
-            f"{results.settings['sampler']}, {results.settings['epochs']} epochs: "
-            f"{cpu / len(scores):.1f} CPU s a seed; mean test accuracy {test.mean():.4f} "
-            f"({test.mean(axis=1).min():.4f} to {test.mean(axis=1).max():.4f}); tau {tau:.2f} "
-            f"(p = {p:.3f}), single seeds {min(taus):.2f} to {max(taus):.2f}"
+            f"{space}: {len(labels)} architectures, {seeds} standalone seeds, mean accuracy "
+            f"{truth.mean():.4f} ({truth.min():.4f} to {truth.max():.4f}); tau between two seeds "
+            f"{np.mean(ceilings):.2f}"
         )
+        for seconds in sorted({line["seconds"] for line in of_space if "seconds" in line}):
+            print(f"  {seconds:g} CPU seconds each:")
+            for name in sorted({line["sampler"] for line in of_space if "sampler" in line}):
+                runs = [
+                    line
+                    for line in of_space
+                    if line.get("sampler") == name and line["seconds"] == seconds
+                ]
+                if not runs:
+                    continue
+                taus = [
+                    kendalltau([run["validation"][label] for label in labels], truth).statistic
+                    for run in runs
+                ]
+                accuracy = [np.mean([run["test"][label] for label in labels]) for run in runs]
+                print(
+                    f"    {name:12} {np.mean([run['steps'] for run in runs]):6.0f} steps of "
+                    f"{np.mean([run['architectures_per_step'] for run in runs]):.1f}; "
+                    f"accuracy {np.mean(accuracy):.4f} ({min(accuracy):.4f} to "
+                    f"{max(accuracy):.4f}); tau {np.mean(taus):.2f} ({min(taus):.2f} to "
+                    f"{max(taus):.2f}), n = {len(runs)}; "
+                    f"{np.mean([run['cpu_s'] for run in runs]):.0f} CPU s"
+                )
 
 
 if __name__ == "__main__":

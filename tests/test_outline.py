@@ -1,16 +1,16 @@
 import pytest
 from torch import Tensor, nn
 
-from supernet.choices import Depth
+from supernet.choices import Depth, OneOf
 from supernet.outline import describe, outline
 from supernet.records import Stage
 from supernet.supernet import Supernet
-from supernet.zoo import build_mnist_net
+from supernet.zoo import build_mnist_net, build_operations_net, build_residual_net
 from tests.conftest import Residual, nested, plain_net
 
 
-def conv(inp: int, out: int, stride: str = "") -> str:
-    return f"conv 3×3{stride} {inp}→{out}, bn, relu"  # noqa: RUF001 - a times sign is meant
+def conv(inp: int, out: int, stride: str = "", *, kernel: int = 3) -> str:
+    return f"conv {kernel}×{kernel}{stride} {inp}→{out}, bn, relu"  # noqa: RUF001 - a times sign
 
 
 def test_the_network_of_the_experiment_in_words() -> None:
@@ -24,9 +24,40 @@ def test_the_network_of_the_experiment_in_words() -> None:
     ]
 
 
+def test_the_residual_network_in_words() -> None:
+    def block(width: int) -> str:
+        return f"residual block ({conv(width, width)}, {conv(width, width).removesuffix(', relu')})"
+
+    assert outline(Supernet(build_residual_net(seed=0, deepest=2, widths=(4, 6)))) == [
+        Stage(kind="layer", name="", blocks=[conv(1, 4)]),
+        Stage(kind="layer", name="", blocks=[conv(4, 4)]),
+        Stage(kind="depth", name="stage1.depth", blocks=[block(4)] * 2, shortest=1),
+        Stage(kind="layer", name="", blocks=[conv(4, 6, " /2")]),
+        Stage(kind="depth", name="stage2.depth", blocks=[block(6)] * 2, shortest=1),
+        Stage(kind="layer", name="", blocks=["average pool"]),
+        Stage(kind="layer", name="", blocks=["linear 6→10"]),
+    ]
+
+
+def test_the_network_of_operations_in_words() -> None:
+    one_of = f"one of ({conv(4, 4)} | {conv(4, 4, kernel=5)})"
+    assert outline(Supernet(build_operations_net(seed=0, width=4, positions=2))) == [
+        Stage(kind="layer", name="", blocks=[conv(1, 4)]),
+        Stage(kind="layer", name="position1.op", blocks=[one_of]),
+        Stage(kind="layer", name="", blocks=[conv(4, 4, " /2")]),
+        Stage(kind="layer", name="position2.op", blocks=[one_of]),
+        Stage(kind="layer", name="", blocks=["average pool"]),
+        Stage(kind="layer", name="", blocks=["linear 4→10"]),
+    ]
+
+
 class Own(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x
+
+
+class OwnBlock(Residual):
+    pass
 
 
 @pytest.mark.parametrize(
@@ -42,7 +73,13 @@ class Own(nn.Module):
             "linear 2→3, tanh",
         ),
         (Own(), "own"),
-        (Residual(nn.Tanh()), "residual"),
+        (Residual(nn.Tanh()), "residual (tanh)"),
+        (Residual(nn.Sequential(nn.Tanh(), nn.Tanh())), "residual"),
+        (OwnBlock(nn.Linear(2, 2)), "own block (linear 2→2)"),
+        (
+            nn.Sequential(nn.Tanh(), OneOf("o", {"skip": nn.Identity(), "a": nn.ReLU()}), nn.ELU()),
+            "tanh, one of (skip | relu), elu",
+        ),
     ],
 )
 def test_modules_in_words(module: nn.Module, text: str) -> None:

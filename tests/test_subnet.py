@@ -1,49 +1,89 @@
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
-from supernet.choices import Depth
+from supernet.choices import Depth, OneOf
 from supernet.errors import SpaceError
 from supernet.space import Architecture
 from supernet.subnet import extract
 from supernet.supernet import Supernet
 from tests.conftest import block, nested, nine, noise, plain_net, stir
 
-X = {"nine": noise(4, 1, 8, 8), "nested": noise(6, 4)}
+X = {"nine": noise(4, 1, 8, 8), "nested": noise(6, 4), "mixed": noise(6, 4)}
 
 
-def make(name: str) -> Supernet:
-    return nine() if name == "nine" else nested()
+def mixed(norm: Callable[[int], nn.Module] = nn.BatchNorm1d) -> Supernet:
+    """Operations and depths in one another, operations in operations, and one that does nothing."""
+
+    def cell() -> nn.Sequential:
+        return nn.Sequential(nn.Linear(4, 4), norm(4), nn.Dropout(0.3), nn.Tanh())
+
+    inner = OneOf("inner", {"narrow": cell(), "wide": nn.Sequential(cell(), cell())})
+    deep = Depth("deep", [cell(), cell()], shortest=0)
+    options = {"skip": nn.Identity(), "cell": cell(), "one": inner, "deep": deep}
+    outer = Depth("outer", [OneOf("first", options), OneOf("second", {"a": cell(), "b": cell()})])
+    return Supernet(stir(nn.Sequential(outer, OneOf("last", {"skip": nn.Identity(), "c": cell()}))))
 
 
-@pytest.mark.parametrize("name", ["nine", "nested"])
+MAKE: dict[str, Callable[[], Supernet]] = {"nine": nine, "nested": nested, "mixed": mixed}
+
+
+@pytest.mark.parametrize("name", MAKE)
 def test_it_computes_what_the_supernet_does_over_the_whole_space(name: str) -> None:
-    supernet, x = make(name).train(), X[name]
+    supernet, x = MAKE[name]().train(), X[name]
     for arch in supernet.space:
-        assert torch.equal(extract(supernet, arch).train()(x), supernet(x, arch))
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)  # for dropout
+            expected = supernet(x, arch)
+            torch.manual_seed(0)
+            assert torch.equal(extract(supernet, arch).train()(x), expected)
 
 
-@pytest.mark.parametrize("arch", list(nine().space), ids=lambda arch: arch.label)
-def test_nothing_of_ours_is_inside(arch: Architecture) -> None:
-    net = extract(nine(), arch)
-    assert {type(m).__module__.split(".")[0] for m in net.modules()} == {"torch"}
-    depths = [arch["block1.depth"], arch["block2.depth"]]
-    assert sum(isinstance(m, nn.Conv2d) for m in net.modules()) == 2 + sum(map(int, depths))
+def test_it_computes_the_same_in_evaluation_mode_too() -> None:
+    # Not with batch norms: a supernet's have no statistics to evaluate with.
+    supernet, x = mixed(nn.LayerNorm).eval(), X["mixed"]
+    for arch in supernet.space:
+        assert torch.equal(extract(supernet, arch).eval()(x), supernet(x, arch))
 
 
-def test_it_shares_no_storage() -> None:
-    supernet = nested()
+@pytest.mark.parametrize("name", MAKE)
+def test_nothing_of_ours_is_inside(name: str) -> None:
+    supernet = MAKE[name]()
+    for arch in supernet.space:
+        net = extract(supernet, arch)
+        classes = {cls for module in net.modules() for cls in type(module).__mro__}
+        assert not {cls for cls in classes if cls.__module__.startswith("supernet")}
+
+
+def test_only_what_an_architecture_runs_is_inside() -> None:
+    supernet = nine()
+    for arch in supernet.space:
+        convolutions = [m for m in extract(supernet, arch).modules() if isinstance(m, nn.Conv2d)]
+        assert len(convolutions) == 2 + int(arch["block1.depth"]) + int(arch["block2.depth"])
+
+
+def test_the_chosen_operation_takes_the_place_of_all() -> None:
+    supernet = Supernet(nn.Sequential(OneOf("o", {"linear": nn.Linear(4, 4), "tanh": nn.Tanh()})))
+    linear = extract(supernet, supernet.space.smallest)
+    assert list(linear.state_dict()) == ["0.weight", "0.bias"]
+    assert isinstance(extract(supernet, supernet.space.largest).get_submodule("0"), nn.Tanh)
+
+
+@pytest.mark.parametrize("name", ["nested", "mixed"])
+def test_it_shares_no_storage(name: str) -> None:
+    supernet, x = MAKE[name]().eval(), X[name]
     for arch in supernet.space:
         theirs = {p.untyped_storage().data_ptr() for p in supernet.parameters()}
         net = extract(supernet, arch)
         ours = {t.untyped_storage().data_ptr() for t in [*net.parameters(), *net.buffers()]}
         assert not ours & theirs
-        before = supernet(X["nested"], arch)
+        before = supernet(x, arch)
         for parameter in net.parameters():
             nn.init.zeros_(parameter)
-        assert torch.equal(supernet(X["nested"], arch), before)
+        assert torch.equal(supernet(x, arch), before)
 
 
 def test_the_supernet_is_not_changed() -> None:
@@ -78,6 +118,15 @@ def test_a_module_used_twice_is_plain_at_both_places() -> None:
         net = extract(supernet, arch)
         assert torch.equal(net(X["nested"]), supernet(X["nested"], arch))
         assert len(list(net.parameters())) == 2 * int(arch["d.depth"])  # still the same weights
+
+
+def test_an_operation_chosen_twice_is_still_one() -> None:
+    one_of = OneOf("o", {"small": nn.Linear(4, 4), "large": nn.Linear(4, 4)})
+    supernet = Supernet(nn.Sequential(one_of, nn.Tanh(), one_of))
+    for arch in supernet.space:
+        net = extract(supernet, arch)
+        assert torch.equal(net(X["nested"]), supernet(X["nested"], arch))
+        assert net.get_submodule("0") is net.get_submodule("2")
 
 
 def test_a_plain_network_keeps_its_statistics() -> None:

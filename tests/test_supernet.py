@@ -12,7 +12,7 @@ from tests.conftest import nested, nine, noise, plain_net
 
 
 def active(supernet: Supernet) -> list[Architecture | None]:
-    return [m.active for m in supernet.modules() if isinstance(m, ChoiceModule)]
+    return [m._active for m in supernet.modules() if isinstance(m, ChoiceModule)]
 
 
 def test_it_finds_its_space() -> None:

@@ -2,7 +2,8 @@ import copy
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from supernet.choices import Depth
-from supernet.errors import DataError, DivergedError, SettingsError
-from supernet.samplers import every, uniform
-from supernet.space import Architecture, SearchSpace
+from supernet.errors import DataError, DivergedError, SettingsError, SharingError
+from supernet.samplers import Draw, Split, every, uniform
+from supernet.sharing import plan
+from supernet.space import SearchSpace
 from supernet.supernet import Supernet
 from supernet.training import (
+    Losses,
     Recipe,
     Step,
     make_optimizer,
@@ -130,6 +133,107 @@ def test_architectures_that_share_an_output_all_count() -> None:
     torch.testing.assert_close(mean_loss(supernet, x, y, archs), apart.mean())
 
 
+# -- a divided batch ----------------------------------------------------------------------------
+
+
+def test_a_divided_batch_trains_every_architecture_on_its_part() -> None:
+    """Groups of norms, not batch norms: then samples don't see each other."""
+    blocks = [nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)) for _ in range(3)]
+    supernet = Supernet(nn.Sequential(Depth("d", blocks), nn.Linear(4, 3))).double()
+    x, y = noise(7, 4).double(), torch.arange(7) % 3
+    archs = list(supernet.space)
+    parts = [slice(0, 2), slice(2, 4), slice(4, 7)]
+    apart = [
+        F.cross_entropy(supernet(x[rows], arch), y[rows], reduction="sum")
+        for arch, rows in zip(archs, parts, strict=True)
+    ]
+    loss = mean_loss(supernet, x, y, archs, divided=True)
+    torch.testing.assert_close(loss, torch.stack(apart).sum() / 7, rtol=1e-12, atol=0)
+
+
+def test_the_sampler_split_trains() -> None:
+    supernet, steps = trained(sampler=Split(3))
+    assert all(step.draw.divided and len(step.draw.archs) == 3 for step in steps)
+    assert not same_state(supernet, nine())
+
+
+# -- memory, precision, compiling ---------------------------------------------------------------
+
+
+def test_in_parts_the_gradient_is_that_of_the_whole() -> None:
+    supernet = nine().double()
+    x, y = noise(6, 1, 8, 8).double(), torch.arange(6) % 3
+    draw = every(supernet.space, random.Random(0))
+    whole = plan(supernet, draw.archs, x).training_bytes
+    gradients = []
+    for max_bytes in (None, whole, 9 * whole // 10, 3 * whole // 4):
+        supernet.zero_grad()
+        losses = Losses(supernet, Recipe(max_bytes=max_bytes))
+        parts = 0
+        for loss in losses.of(x, y, draw):
+            loss.backward()
+            parts += 1
+        assert (parts > 1) == (max_bytes is not None and max_bytes < whole)
+        gradients.append([p.grad for p in supernet.parameters()])
+    for others in gradients[1:]:
+        for ours, theirs in zip(others, gradients[0], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_the_loss_of_parts_is_reported_as_one() -> None:
+    _, whole = trained()
+    _, parts = trained(recipe=replace(RECIPE, max_bytes=70_000))
+    assert [a.loss for a in parts] == pytest.approx([a.loss for a in whole], rel=1e-4)
+
+
+def test_one_architecture_above_the_bound_is_an_error() -> None:
+    with pytest.raises(
+        SharingError, match=r"alone needs [\d,]+ bytes .* max_bytes is 1,000; raise"
+    ):
+        trained(recipe=replace(RECIPE, max_bytes=1000))
+
+
+def test_bfloat16_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    with pytest.raises(SettingsError, match=r"precision is bfloat16, which cpu has no .*float32"):
+        trained(recipe=replace(RECIPE, precision="bfloat16"))
+
+
+def test_bfloat16_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    supernet = nine()
+    seen: list[torch.dtype] = []
+    supernet.get_submodule("net.1.blocks.0.0").register_forward_hook(
+        lambda module, args, output: seen.append(output.dtype)
+    )
+    recipe = replace(RECIPE, precision="bfloat16")
+    for _ in train_steps(supernet, Pictures(), recipe):
+        assert not torch.is_autocast_enabled("cpu")  # the caller's code runs as it likes
+    assert set(seen) == {torch.bfloat16}
+    assert {p.dtype for p in supernet.parameters()} == {torch.float32}
+
+
+def test_compiled_training_compiles_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+
+    def note(module: nn.Module) -> nn.Module:
+        compiled.append(module)
+        return module
+
+    monkeypatch.setattr(torch, "compile", note)
+    supernet, steps = trained(recipe=replace(RECIPE, compile=True))
+    plain, _ = trained()
+    assert len(compiled) == 1
+    assert len(steps) == 6
+    assert same_state(supernet, plain)  # uncompiled, it is the same arithmetic
+
+
+def test_a_divided_batch_is_not_compiled() -> None:
+    with pytest.raises(SettingsError, match="a divided batch can't be compiled; use the sampler"):
+        trained(sampler=Split(2), recipe=replace(RECIPE, compile=True))
+
+
 # -- steps --------------------------------------------------------------------------------------
 
 
@@ -146,17 +250,17 @@ def test_steps_say_what_they_did() -> None:
         (2, 6, 6, True),
     ]
     assert data.asked == [(6, 7, 1), (6, 7, 2)]
-    assert all(list(s.archs) == list(supernet.space) for s in steps)
+    assert all(s.draw == Draw(tuple(supernet.space)) for s in steps)
     assert all(math.isfinite(s.loss) for s in steps)
 
 
 def test_only_what_the_sampler_drew_is_trained() -> None:
-    def smallest(space: SearchSpace, rng: random.Random) -> Sequence[Architecture]:
-        return [space.smallest]
+    def smallest(space: SearchSpace, rng: random.Random) -> Draw:
+        return Draw((space.smallest,))
 
     supernet, steps = trained(sampler=smallest)
     fresh = nine()
-    assert {tuple(s.archs) for s in steps} == {(supernet.space.smallest,)}
+    assert {s.draw.archs for s in steps} == {(supernet.space.smallest,)}
     changed = {
         name
         for name, value in supernet.named_parameters()
@@ -183,7 +287,7 @@ def test_training_is_a_function_of_the_seeds() -> None:
         assert steps == again
         assert not same_state(first, trained(sampler=sampler, seed=1)[0])
         assert not same_state(first, trained(sampler=sampler, net_seed=1)[0])
-    drawn = [[step.archs for step in trained(sampler=uniform, seed=seed)[1]] for seed in (0, 1)]
+    drawn = [[step.draw for step in trained(sampler=uniform, seed=seed)[1]] for seed in (0, 1)]
     assert drawn[0] != drawn[1]
 
 
@@ -263,6 +367,8 @@ def test_nothing_is_learned_from_a_loss_that_is_not_a_number() -> None:
         ("schedule", "cosine"),
         ("warmup", 0.0),
         ("warmup", 1.0),
+        ("precision", "float16"),
+        ("max_bytes", 0),
     ],
 )
 def test_impossible_recipes_are_refused(setting: str, value: Any) -> None:

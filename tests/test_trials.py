@@ -177,7 +177,7 @@ def test_the_bill_counts_images_and_work(trial: Trial) -> None:
 def test_the_bill_of_a_sampler_counts_what_it_drew() -> None:
     supernet, data = nine(), tiny_data()
     trial = make(sampler=uniform, seed=4)
-    drawn = [s.archs for s in train_steps(nine(), data.train, RECIPE, sampler=uniform, seed=4)]
+    drawn = [s.draw.archs for s in train_steps(nine(), data.train, RECIPE, sampler=uniform, seed=4)]
     macs = [count_shared_macs(supernet, archs, data.shape, backward=True) for archs in drawn]
     assert len(set(macs)) > 3
     (training,) = [phase for phase in trial.phases if phase.kind == "training"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from supernet.batchnorm import calibrate as calibrate, recalibrate as recalibrate
-    from supernet.choices import Depth as Depth
+    from supernet.choices import Depth as Depth, OneOf as OneOf
     from supernet.comparison import Seed as Seed, compare as compare
     from supernet.cost import (
         count_macs as count_macs,
@@ -34,18 +34,25 @@ if TYPE_CHECKING:
     from supernet.supernet import Supernet as Supernet
     from supernet.training import Recipe as Recipe, train_steps as train_steps
     from supernet.trials import train as train
-    from supernet.zoo import build_mnist_net as build_mnist_net
+    from supernet.zoo import (
+        build_mnist_net as build_mnist_net,
+        build_operations_net as build_operations_net,
+        build_residual_net as build_residual_net,
+    )
 
 _HOME = {
     "Architecture": "space",
     "Choice": "space",
     "Depth": "choices",
+    "OneOf": "choices",
     "Recipe": "training",
     "Seed": "comparison",
     "SearchSpace": "space",
     "Supernet": "supernet",
     "SupernetError": "errors",
     "build_mnist_net": "zoo",
+    "build_operations_net": "zoo",
+    "build_residual_net": "zoo",
     "calibrate": "batchnorm",
     "compare": "comparison",
     "count_macs": "cost",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet import sharing
 from supernet.errors import CalibrationError
-from supernet.sharing import Group
+from supernet.sharing import Group, Instruction
 from supernet.space import Architecture
 from supernet.supernet import Supernet, fresh_statistics
 
@@ -113,22 +113,25 @@ class Statistics:
         self._buffers: dict[tuple[_BatchNorm, tuple[Architecture, ...]], _Buffers] = {}
         self._place: dict[tuple[_BatchNorm, Architecture], tuple[Architecture, ...]] = {}
 
-    def run(self, x: Tensor) -> list[Group]:
-        """Run all architectures on `x`, each under its own statistics; see `sharing.run`.
+    def run(self, x: Any) -> Iterator[Group]:
+        """Run all architectures on `x`, each under its own statistics; see `sharing.stream`.
 
         Raises:
             CalibrationError: If there are none for some batch norm, and it isn't averaging.
         """
-        return sharing.run(self.supernet, x, self.archs, self._apply)
+        program, tensors = sharing.prepare(self.supernet, x, self.archs)
+        return sharing.execute(program, self.supernet, tensors, self._carry_out)
 
-    def _apply(self, module: nn.Module, group: Group) -> Tensor:
-        norms = [norm for norm in _norms(module) if self._several or norm.track_running_stats]
+    def _carry_out(
+        self, instruction: Instruction, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        module = instruction.operation.module
+        norms = [n for n in _norms(module) if self._several or n.track_running_stats]
         before = [_installed(norm) for norm in norms]
         try:
             for norm in norms:
-                _install(norm, self._of(norm, group.archs))
-            value: Tensor = module(group.value)
-            return value
+                _install(norm, self._of(norm, instruction.archs))
+            return instruction.operation(self.supernet, args, kwargs)
         finally:
             for norm, buffers in zip(norms, before, strict=True):
                 _install(norm, buffers)
@@ -168,15 +171,16 @@ def calibrate(
     seen = 0
     with averaging(supernet):
         for batch in batches:
-            statistics.run(batch)
+            for _ in statistics.run(batch):
+                pass
             seen += 1
     if not seen and _norms(supernet):
         raise CalibrationError("calibration needs at least one batch, and was given none")
     return statistics
 
 
-def _norms(module: nn.Module) -> list[_BatchNorm]:
-    return [m for m in module.modules() if isinstance(m, _BatchNorm)]
+def _norms(module: nn.Module | None) -> list[_BatchNorm]:
+    return [] if module is None else [m for m in module.modules() if isinstance(m, _BatchNorm)]
 
 
 def _installed(norm: _BatchNorm) -> _Buffers:

@@ -7,10 +7,10 @@ forward pass, extraction and shared execution all follow that one answer, so the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
-from torch import Tensor, nn
+from torch import nn
 
 from supernet.errors import NoArchitectureError, SpaceError
 from supernet.space import Architecture, Choice
@@ -19,8 +19,23 @@ from supernet.space import Architecture, Choice
 class ChoiceModule(nn.Module, ABC):
     """A module whose computation depends on the architecture. Subclasses are final."""
 
-    #: Set by `Supernet.activate`, and by nothing else.
-    active: Architecture | None = None
+    #: Set by `Supernet.activate`, and by nothing else; read as `active`.
+    _active: Architecture | None = None
+
+    @property
+    def active(self) -> Architecture:
+        """The architecture that is being run.
+
+        Raises:
+            NoArchitectureError: If none is. There is no default: a network that quietly ran its
+                largest or its last architecture would give a number that looks like a result.
+        """
+        if self._active is None:
+            raise NoArchitectureError(
+                f"{type(self).__name__} has no active architecture; call the supernet as "
+                "`supernet(x, arch)`, or use `with supernet.activate(arch):`"
+            )
+        return self._active
 
     @property
     @abstractmethod
@@ -34,18 +49,12 @@ class ChoiceModule(nn.Module, ABC):
         It depends on the module's own choices only.
         """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the active architecture's path.
+    def forward(self, x: Any) -> Any:
+        """Run the active architecture's path on a value: a tensor, or whatever its modules take.
 
         Raises:
-            NoArchitectureError: If none is active. There is no default: a network that quietly ran
-                its largest or its last architecture would give a number that looks like a result.
+            NoArchitectureError: If none is active.
         """
-        if self.active is None:
-            raise NoArchitectureError(
-                f"{type(self).__name__} has no active architecture; call the supernet as "
-                "`supernet(x, arch)`, or use `with supernet.activate(arch):`"
-            )
         for module in self.path(self.active):
             x = module(x)
         return x
@@ -90,3 +99,60 @@ class Depth(ChoiceModule):
 
     def extra_repr(self) -> str:
         return f"{self.name!r}, {self.depth.options[0]} to {self.depth.options[-1]} blocks"
+
+
+@final
+class OneOf(ChoiceModule):
+    """Runs one of several operations, the chosen one.
+
+    An operation is the same module, with the same weights, in every architecture that runs it.
+    `extract` puts the chosen one in the place of the whole.
+
+    Args:
+        name: Name of the block. The choice is called `name + ".op"`.
+        options: The operations by name, from least to most costly. Whichever is chosen, what comes
+            next must be able to take its result, so all of them return the same shape. The skip is
+            `nn.Identity()`.
+
+    Raises:
+        SpaceError: If there are no options, a name is not a string, an operation is not a module,
+            or one and the same module has two names: its weights would be shared without a word.
+            A part of theirs may be shared by several operations.
+    """
+
+    def __init__(self, name: str, options: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        if not options:
+            raise SpaceError(f"OneOf {name!r} has no options; give it at least one")
+        names: dict[nn.Module, str] = {}
+        for option, module in options.items():
+            if not isinstance(option, str):
+                raise SpaceError(
+                    f"OneOf {name!r} has an option called {option!r}; names must be strings, "
+                    f"such as {str(option)!r}"
+                )
+            if not isinstance(module, nn.Module):
+                raise SpaceError(
+                    f"OneOf {name!r} has {module!r} as its option {option!r}; it must be a module, "
+                    "and `nn.Identity()` is the one that does nothing"
+                )
+            if module in names:
+                raise SpaceError(
+                    f"OneOf {name!r} has one and the same module as its options {names[module]!r} "
+                    f"and {option!r}, so they would share their weights; build one for each"
+                )
+            names[module] = option
+        self.name = name
+        self.op = Choice(f"{name}.op", tuple(options))
+        # Not an nn.ModuleDict, which refuses names such as "keys" or "conv.3x3".
+        self.operations = nn.ModuleList(options.values())
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        return (self.op,)
+
+    def path(self, arch: Architecture) -> tuple[nn.Module, ...]:
+        return (self.operations[self.op.options.index(arch[self.op.name])],)
+
+    def extra_repr(self) -> str:
+        return f"{self.name!r}, one of {', '.join(map(repr, self.op.options))}"

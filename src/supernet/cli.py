@@ -344,6 +344,14 @@ def _show_plan(plan: Plan, speed: float, as_json: bool) -> None:
             {
                 "settings": plan.settings.model_dump(),
                 "architectures": [arch.model_dump() for arch in plan.architectures],
+                "shared_pass": {
+                    "images": plan.sharing.samples,
+                    "pieces": len(plan.sharing.pieces),
+                    "macs": plan.sharing.macs,
+                    "macs_apart": plan.sharing.macs_apart,
+                    "training_bytes": plan.sharing.training_bytes,
+                    "scoring_bytes": plan.sharing.scoring_bytes,
+                },
                 "trainings": [{"name": job.name, "macs": job.macs} for job in plan.jobs],
                 "macs": macs,
                 "macs_per_second_and_worker": speed,
@@ -362,13 +370,10 @@ def _show_plan(plan: Plan, speed: float, as_json: bool) -> None:
     for arch in plan.architectures:
         table.add_row(arch.label, f"{arch.params:,}", f"{arch.macs:,}")
     console.print(table)
-    network = plan.network
-    console.print(
-        f"One pass through all: {network.macs_shared:,} MACs, "
-        f"{network.macs_apart / network.macs_shared:.2f} times less than one by one, "
-        f"{network.macs_shared / network.macs_largest:.2f} times the largest.",
-        highlight=False,
-    )
+    console.print("One pass over a batch through all architectures", style="bold")
+    for line in plan.sharing.lines():
+        console.out(line, highlight=False)
+    console.print()
     duration = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
     console.print(
         f"{len(plan.jobs)} training(s), {macs / 1e12:.2f} T MACs with scoring; about {duration} "

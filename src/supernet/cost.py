@@ -6,10 +6,9 @@ The work is counted by PyTorch's own counter on the `meta` device, where nothing
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
-from torch import Tensor, empty, nn
+from torch import empty, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from supernet import sharing
@@ -53,12 +52,5 @@ def count_shared_macs(
         shape: Of one image: channels, height, width.
         backward: Count the gradients too, as a training step computes them.
     """
-    meta = Supernet(copy.deepcopy(supernet.net).to("meta")).train()
-    with FlopCounterMode(display=False) as counter:
-        groups = sharing.run(meta, empty(_IMAGES, *shape, device="meta"), archs)
-        if backward:
-            total: Tensor = sum(
-                (group.value.sum() for group in groups), start=empty((), device="meta")
-            )
-            total.backward()
-    return int(counter.get_total_flops()) // (2 * _IMAGES)
+    plan = sharing.plan(supernet, archs, empty(_IMAGES, *shape, device="meta"))
+    return (plan.training_macs if backward else plan.macs) // _IMAGES

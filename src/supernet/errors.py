@@ -10,6 +10,10 @@
   - RunFolderError       a run folder can't be used, written or read
   - DivergedError        training produced a loss that is not a number
   - WorkerError          a worker process failed for good
+
+and one warning:
+
+* SharingWarning           part of a network runs without shared execution: right, but slower
 """
 
 
@@ -51,3 +55,7 @@ class DivergedError(SupernetError, ArithmeticError):
 
 class WorkerError(SupernetError, RuntimeError):
     """A worker process failed for good."""
+
+
+class SharingWarning(UserWarning):
+    """Part of a network runs without shared execution: the results are right, at a higher cost."""

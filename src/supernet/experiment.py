@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -14,18 +15,20 @@ from typing import Literal
 
 import numpy as np
 import safetensors.numpy
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from supernet import sharing
 from supernet.comparison import Seed, compare, describe_architectures, describe_network, hits_of
-from supernet.cost import count_shared_macs
 from supernet.datasets import ImageData, load_idx, load_mnist
 from supernet.errors import DataError
 from supernet.launch import Emit, Task, run_tasks
 from supernet.process import set_up_process
 from supernet.records import ArchitectureRecord, NetworkRecord, Phase, Progress, Results
-from supernet.samplers import SAMPLERS
+from supernet.samplers import Draw, Sampler, every, make_sampler, training_macs
 from supernet.settings import Settings
-from supernet.space import Architecture
+from supernet.sharing import Planner
 from supernet.subnet import extract
 from supernet.supernet import Supernet
 from supernet.training import Recipe, mean_loss
@@ -35,6 +38,9 @@ from supernet.zoo import build_mnist_net
 Subject = Literal["supernet", "standalone", "longer"]
 Watch = Callable[[str, Progress], None]
 Weights = Mapping[str, NDArray[np.float32]]
+
+#: Draws over which the work of a step is averaged.
+_PROBES = 64
 
 #: Speed is measured with no more images than this at a time.
 _LARGEST_PROBE = 256
@@ -57,11 +63,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do, resolved and costed, before anything is trained."""
+    """What a run will do, resolved and costed, before anything is trained.
+
+    `sharing` is what one pass over all architectures does for a batch.
+    """
 
     settings: Settings
     network: NetworkRecord
     architectures: Sequence[ArchitectureRecord]
+    sharing: sharing.Plan
     jobs: Sequence[Job]
     loading: Phase
 
@@ -101,6 +111,7 @@ def plan(settings: Settings, *, standalone: bool = True) -> Plan:
         settings=settings,
         network=describe_network(supernet, data.shape),
         architectures=describe_architectures(supernet, data.shape),
+        sharing=sharing.plan(supernet, supernet.space, _empty(settings.batch_size, data)),
         jobs=_jobs(settings, data, supernet, standalone=standalone),
         loading=loading,
     )
@@ -113,7 +124,7 @@ def measure_speed(plan: Plan, *, seconds: float = 1.0) -> float:
     supernet = _build(settings, data, seed=0).train()
     archs = list(supernet.space)
     x, y = next(data.train.batches(min(settings.batch_size, _LARGEST_PROBE)))
-    macs = len(x) * count_shared_macs(supernet, archs, data.shape, backward=True)
+    macs = sharing.plan(supernet, archs, x).training_macs
     mean_loss(supernet, x, y, archs).backward()
     steps, start = 0, time.perf_counter()
     while steps < 2 or time.perf_counter() - start < seconds:
@@ -222,7 +233,7 @@ def _do(settings: Settings, job: Job, emit: Emit) -> tuple[Trial, Weights]:
         net,
         data,
         _recipe(settings, job),
-        sampler=SAMPLERS["every" if standalone else settings.sampler],
+        sampler=every if standalone else _sampler(settings, net, data),
         seed=job.seed,
         calibration_images=settings.calibration_images,
         subject=job.subject,
@@ -282,6 +293,9 @@ def _recipe(settings: Settings, job: Job) -> Recipe:
         weight_decay=settings.weight_decay,
         schedule=settings.schedule,
         warmup=settings.warmup,
+        precision=settings.precision,
+        compile=settings.compile,
+        max_bytes=settings.max_bytes,
     )
 
 
@@ -320,25 +334,29 @@ def _jobs(
 ) -> list[Job]:
     """List the trainings, the longest of a seed first, so that no worker ends alone with one."""
     archs = list(supernet.space)
-    apart = [_training_macs(settings, supernet, [arch], data) for arch in archs]
-    shared = _training_macs(settings, supernet, archs, data)
-    per_step = shared if settings.sampler == "every" else sum(apart) // len(apart)
+    planner = Planner(supernet, _empty(2, data))
+    images = len(data.train) // settings.batch_size * settings.batch_size
+    apart = [images * training_macs(Draw((arch,)), planner) for arch in archs]
+    sampler, rng = _sampler(settings, supernet, data), random.Random(0)
+    draws = [sampler(supernet.space, rng) for _ in range(_PROBES)]
+    per_epoch = images * sum(training_macs(draw, planner) for draw in draws) // len(draws)
 
     def job(
         subject: Subject, seed: int, arch: int | None, epochs: int, macs: int, name: str
     ) -> Job:
         scored = archs if arch is None else [archs[arch]]
         scorings = epochs * (settings.calibration_images + len(data.validation)) + len(data.test)
-        scoring = count_shared_macs(supernet, scored, data.shape) * scorings
+        plan = planner.plan(scored)
+        scoring = plan.macs // plan.samples * scorings
         title = name if settings.seeds == 1 else f"{name}, seed {seed}"
         return Job(title, subject, seed, arch, epochs, macs * epochs + scoring)
 
     jobs: list[Job] = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
-        of_seed = [job("supernet", seed, None, settings.epochs, per_step, "supernet")]
+        of_seed = [job("supernet", seed, None, settings.epochs, per_epoch, "supernet")]
         if standalone and settings.longer:
-            epochs = max(1, round(settings.epochs * sum(apart) / per_step))
-            of_seed.append(job("longer", seed, None, epochs, per_step, "longer supernet"))
+            epochs = max(1, round(settings.epochs * sum(apart) / per_epoch))
+            of_seed.append(job("longer", seed, None, epochs, per_epoch, "longer supernet"))
         if standalone:
             of_seed += [
                 job("standalone", seed, i, settings.epochs, apart[i], f"standalone {arch.label}")
@@ -348,15 +366,19 @@ def _jobs(
     return jobs
 
 
-def _training_macs(
-    settings: Settings,
-    supernet: Supernet,
-    archs: Sequence[Architecture],
-    data: ImageData,
-) -> int:
-    """Return the work of one epoch in which every step trains `archs`."""
-    images = len(data.train) // settings.batch_size * settings.batch_size
-    return images * count_shared_macs(supernet, archs, data.shape, backward=True)
+def _sampler(settings: Settings, supernet: Supernet, data: ImageData) -> Sampler:
+    return make_sampler(
+        settings.sampler,
+        supernet,
+        _empty(2, data),
+        budget=settings.budget,
+        paths=settings.paths,
+    )
+
+
+def _empty(images: int, data: ImageData) -> Tensor:
+    """Return a batch without content."""
+    return torch.empty(images, *data.shape, device="meta")
 
 
 def files_of(outcome: Outcome, results: Results) -> dict[str, bytes]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import nn
 
-from supernet.choices import Depth
+from supernet.choices import Depth, OneOf
 from supernet.records import Stage
 from supernet.supernet import Supernet
 
@@ -24,15 +26,25 @@ def outline(supernet: Supernet) -> list[Stage]:
             stages.append(
                 Stage(kind="depth", name=module.depth.name, blocks=blocks, shortest=shortest)
             )
+        elif isinstance(module, OneOf):
+            stages.append(Stage(kind="layer", name=module.op.name, blocks=[describe(module)]))
         elif text := describe(module):
             stages.append(Stage(kind="layer", name="", blocks=[text]))
     return stages
 
 
 def describe(module: nn.Module) -> str:
-    """Return what a module does in a few words; empty for what only changes the shape."""
+    """Return what a module does in a few words; empty for what only changes the shape.
+
+    A block of somebody's own is called by the name of its class, and its layers follow if it has
+    nothing but layers.
+    """
     if isinstance(module, nn.Sequential):
         return ", ".join(text for text in map(describe, module) if text)
+    if isinstance(module, OneOf):
+        texts = map(describe, module.operations)
+        known = (text or name for text, name in zip(texts, module.op.options, strict=True))
+        return f"one of ({' | '.join(map(str, known))})"
     if isinstance(module, nn.Conv2d):
         kernel = "×".join(str(k) for k in module.kernel_size)  # noqa: RUF001 - a times sign is meant
         stride = f" /{module.stride[0]}" if module.stride[0] > 1 else ""
@@ -45,4 +57,9 @@ def describe(module: nn.Module) -> str:
         return "average pool"
     if isinstance(module, nn.Flatten | nn.Identity):
         return ""
-    return type(module).__name__.lower()
+    name = type(module).__name__
+    layers = list(module.children())
+    if layers and not any(list(layer.children()) for layer in layers):
+        words = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", name).lower()
+        return f"{words} ({', '.join(text for text in map(describe, layers) if text)})"
+    return name.lower()

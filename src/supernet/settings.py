@@ -47,8 +47,25 @@ class Settings(BaseModel):
         "one-cycle", description="Learning-rate schedule: one-cycle or constant."
     )
     warmup: float = Field(0.3, gt=0, lt=1, description="Share of steps in which one-cycle rises.")
-    sampler: Literal["every", "uniform"] = Field(
-        "every", description="Architectures a supernet step trains: every one, or a uniform draw."
+    sampler: Literal["every", "uniform", "subtree", "split"] = Field(
+        "every",
+        description="Architectures a supernet step trains: every one; one, drawn uniformly; a "
+        "subtree of several that begin alike; or several among which the batch is split.",
+    )
+    budget: float = Field(
+        2.0, ge=1, description="Work of a step with subtree, in largest architectures."
+    )
+    paths: int = Field(
+        4, ge=1, le=4096, description="Architectures among which split divides a batch."
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of convolutions and matrix products, in training."
+    )
+    compile: bool = Field(False, description="Whether to compile the networks for training.")
+    max_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Most bytes of activations in a training step; above, it is done in parts.",
     )
     longer: bool = Field(
         False,
@@ -70,6 +87,16 @@ class Settings(BaseModel):
     def _check(self) -> Settings:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0; set nesterov to false")
+        if self.compile and self.sampler != "every":
+            raise ValueError(
+                f"compile needs the same architectures in every step; with the sampler "
+                f"{self.sampler} it can't be had: use every"
+            )
+        if self.sampler == "split" and self.paths > self.batch_size:
+            raise ValueError(
+                f"a batch of {self.batch_size} can't be split among {self.paths} architectures; "
+                "choose fewer paths or a larger batch_size"
+            )
         if self.train_images is not None and self.batch_size > self.train_images:
             raise ValueError(
                 f"a batch of {self.batch_size} is larger than the training data "

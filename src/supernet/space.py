@@ -61,6 +61,11 @@ class Architecture(Mapping[str, Option]):
     def __len__(self) -> int:
         return len(self._options)
 
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Architecture):  # as Mapping has it, but without making two dicts
+            return self._options == other._options
+        return super().__eq__(other)
+
     def __hash__(self) -> int:
         return self._hash
 

@@ -7,7 +7,7 @@ import copy
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from supernet.choices import ChoiceModule
+from supernet.choices import ChoiceModule, OneOf
 from supernet.space import Architecture
 from supernet.supernet import Supernet, fresh_statistics
 
@@ -15,9 +15,10 @@ from supernet.supernet import Supernet, fresh_statistics
 def extract(supernet: Supernet, arch: Architecture) -> nn.Module:
     """Return a plain network that computes what `supernet(x, arch)` computes.
 
-    It shares no storage with the supernet and holds nothing of this package, so it can be saved,
-    compiled, exported or trained on without it. Its batch norms have no statistics yet, and
-    `evaluate` refuses it until it went through `recalibrate` or has been trained.
+    In the place of a `OneOf` is the chosen operation, in that of a `Depth` an `nn.Sequential` of
+    the blocks that run. It shares no storage with the supernet and holds nothing of this package,
+    so it can be saved, compiled, exported or trained on without it. Its batch norms have no
+    statistics yet: `evaluate` refuses it until it went through `recalibrate` or has been trained.
 
     Raises:
         SpaceError: If `arch` is not in the supernet's space.
@@ -35,7 +36,8 @@ def extract(supernet: Supernet, arch: Architecture) -> nn.Module:
 
 def _plain(module: nn.Module, arch: Architecture) -> nn.Module:
     if isinstance(module, ChoiceModule):
-        return nn.Sequential(*(_plain(child, arch) for child in module.path(arch)))
+        path = [_plain(child, arch) for child in module.path(arch)]
+        return path[0] if isinstance(module, OneOf) else nn.Sequential(*path)
     for name, child in module._modules.items():  # `named_children()` gives one used twice only once
         if child is not None:
             module._modules[name] = _plain(child, arch)

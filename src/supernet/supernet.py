@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,16 @@ class Supernet(nn.Module):
             for m in net.modules()
             if any(isinstance(inner, ChoiceModule) for inner in m.modules())
         )
+        #: The names of the choices inside each of them.
+        self.names_inside = {
+            m: [
+                c.name
+                for inner in m.modules()
+                if isinstance(inner, ChoiceModule)
+                for c in inner.choices
+            ]
+            for m in self.modules_with_choices
+        }
         if self.space.size > 1:
             for module in net.modules():
                 if isinstance(module, _BatchNorm):
@@ -56,19 +66,19 @@ class Supernet(nn.Module):
     def activate(self, arch: Architecture) -> Iterator[None]:
         """Run `arch` inside the block, and whatever was active before it afterwards."""
         self.space.validate(arch)
-        before = [m.active for m in self._choice_modules]
+        before = [m._active for m in self._choice_modules]
         try:
             for m in self._choice_modules:
-                m.active = arch
+                m._active = arch
             yield
         finally:
             for m, previous in zip(self._choice_modules, before, strict=True):
-                m.active = previous
+                m._active = previous
 
-    def forward(self, x: Tensor, arch: Architecture) -> Tensor:
+    def forward(self, x: Any, arch: Architecture, /, **inputs: Any) -> Any:
+        """Run `arch`: return `net(x, **inputs)` as that architecture computes it."""
         with self.activate(arch):
-            y: Tensor = self.net(x)
-        return y
+            return self.net(x, **inputs)
 
 
 def _forget_statistics(norm: _BatchNorm) -> None:

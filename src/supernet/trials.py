@@ -9,20 +9,25 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from supernet.batchnorm import calibrate
-from supernet.cost import Shape, count_shared_macs
+from supernet.cost import Shape
 from supernet.evaluation import Batches, accuracy, score
 from supernet.records import Epoch, Phase, Progress, Training
-from supernet.samplers import Sampler, every
+from supernet.samplers import Draw, Sampler, every, training_macs
+from supernet.sharing import Planner
 from supernet.space import Architecture
 from supernet.supernet import Supernet
 from supernet.training import Recipe, Step, TrainingData, train_steps
 
 #: Images per pass when scoring. It does not change what is computed, only how fast.
 SCORING_BATCH = 250
+
+#: Of the batch that work is counted on: batch norms in training need more than one value.
+_IMAGES = 2
 
 Kind = Literal["training", "recalibration", "scoring"]
 Subject = Literal["supernet", "standalone", "longer"]
@@ -181,17 +186,17 @@ class _Bill:
     """Adds up time, images and multiply-adds by kind of work."""
 
     def __init__(self, supernet: Supernet, shape: Shape, subject: Subject, seed: int) -> None:
-        self.supernet, self.shape = supernet, shape
+        self.planner = Planner(supernet, torch.empty(_IMAGES, *shape, device="meta"))
         self.subject, self.seed = subject, seed
         self.entries: dict[Kind, _Entry] = {}
-        self.known: dict[tuple[bool, tuple[Architecture, ...]], int] = {}
+        self.known: dict[Draw, int] = {}
 
     def next_step(self, steps: Iterator[Step], images: int) -> Step | None:
         with self._clock("training") as entry:
             step = next(steps, None)
         if step is not None:
             entry.images += images
-            entry.macs += images * self._macs(step.archs, backward=True)
+            entry.macs += images * self._macs_of(step.draw)
         return step
 
     @contextmanager
@@ -199,7 +204,8 @@ class _Bill:
         with self._clock(kind) as entry:
             yield
         entry.images += images
-        entry.macs += images * self._macs(archs, backward=False)
+        plan = self.planner.plan(archs)
+        entry.macs += images * (plan.macs // plan.samples)
 
     def phases(self) -> tuple[Phase, ...]:
         return tuple(
@@ -222,8 +228,7 @@ class _Bill:
         entry.wall_s += time.perf_counter() - wall
         entry.cpu_s += time.process_time() - cpu
 
-    def _macs(self, archs: Sequence[Architecture], *, backward: bool) -> int:
-        key = backward, tuple(archs)
-        if key not in self.known:
-            self.known[key] = count_shared_macs(self.supernet, archs, self.shape, backward=backward)
-        return self.known[key]
+    def _macs_of(self, draw: Draw) -> int:
+        if draw not in self.known:
+            self.known[draw] = training_macs(draw, self.planner)
+        return self.known[draw]

@@ -1,0 +1,88 @@
+"""Changes in place, which make the same code do something else once its input is shared.
+
+Alone, an architecture may overwrite a value it has no more use for. In a pass with others, they may
+still need it. What is known to overwrite its input (`x += y`, `relu_`, `nn.ReLU(inplace=True)`) is
+given a copy then; what does it unannounced is found out by PyTorch's own version counters, or by
+comparison, and is an error.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from supernet.sharing.programs import Compute, Instruction, Program
+from supernet.sharing.tracing import IN_PLACE_OPERATORS, has_hooks
+from supernet.space import Architecture
+
+
+def overwrites(instruction: Instruction) -> bool:
+    """Say whether an instruction is known to change its first argument in place."""
+    operation = instruction.operation
+    if isinstance(operation, Compute):
+        name = operation.name
+        underscored = name.endswith("_") and not name.endswith("__")
+        return (
+            underscored or name in IN_PLACE_OPERATORS or instruction.kwargs.get("inplace") is True
+        )
+    return starts_in_place(operation.module)
+
+
+def starts_in_place(module: nn.Module) -> bool:
+    """Say whether a module is known to change its input in place: itself, or its first part."""
+    if isinstance(module, nn.Sequential) and len(module):
+        return starts_in_place(module[0])
+    return getattr(module, "inplace", False) is True
+
+
+def spares(instruction: Instruction) -> bool:
+    """Say whether an instruction is known not to change what it reads."""
+    operation = instruction.operation
+    if isinstance(operation, Compute):
+        target = operation.node.target
+        return getattr(target, "__module__", "") == "_operator" and not overwrites(instruction)
+    return _spares(operation.module)
+
+
+def _spares(module: nn.Module) -> bool:
+    if has_hooks(module):
+        return False
+    if type(module) is nn.Sequential and len(module):
+        # What comes after the first can't get at the input, unless the first hands it on.
+        first, *others = module
+        fresh = isinstance(first, _ConvNd | _BatchNorm | nn.Linear)
+        return _spares(first) and (fresh or all(map(_spares, others)))
+    of_pytorch = type(module).__module__.startswith("torch.nn.modules.")
+    return of_pytorch and not module._modules and not starts_in_place(module)
+
+
+def needed_by_others(program: Program, at: int, index: int) -> bool:
+    """Say whether anyone but those who run instruction `at` needs a value after it."""
+    mine = set(program.instructions[at].archs)
+    return any(not mine.issuperset(archs) for archs in _later_readers(program, at, index))
+
+
+def needed_by_same(program: Program, at: int, index: int) -> bool:
+    """Say whether anyone who runs instruction `at` needs a value after it."""
+    mine = set(program.instructions[at].archs)
+    return any(not mine.isdisjoint(archs) for archs in _later_readers(program, at, index))
+
+
+def comes_before(program: Program, at: int, other: int) -> bool:
+    """Say whether an architecture, alone, runs instruction `at` before the other one."""
+    mine = set(program.instructions[at].archs).intersection(program.instructions[other].archs)
+    courses = zip(program.archs, program.courses, strict=True)
+    return any(course.index(at) < course.index(other) for arch, course in courses if arch in mine)
+
+
+def _later_readers(program: Program, at: int, index: int) -> Iterator[tuple[Architecture, ...]]:
+    readers = program.readers.get(index, ())
+    for later in readers[bisect.bisect_right(readers, at) :]:
+        yield program.instructions[later].archs
+    for output in program.outputs:
+        if index in output.reads:
+            yield output.archs

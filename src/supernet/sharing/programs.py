@@ -1,0 +1,322 @@
+"""From a supernet and some architectures to a straight list of instructions.
+
+Every architecture is followed through the network, and writes down what it would do: which module
+or function, applied to which earlier values. What two architectures write down alike is one
+instruction. That is all there is to sharing, so it holds for chains, for choices inside choices,
+and wherever several values meet; and each architecture does exactly what it would do alone, in the
+same order, because its instructions are its own account.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import fx, nn
+
+from supernet.choices import ChoiceModule
+from supernet.sharing.structure import Ref, Structure, key, refs, replace
+from supernet.sharing.tracing import plainly_runs
+from supernet.space import Architecture
+from supernet.supernet import Supernet
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Calls a module in which nothing is left to choose."""
+
+    module: nn.Module
+
+    def __call__(self, supernet: Supernet, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        return self.module(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRestricted:
+    """Calls a module for one restriction of the architectures to the choices inside it."""
+
+    module: nn.Module
+    restriction: Architecture
+    arch: Architecture = field(compare=False)  # any of them: they agree on what matters here
+
+    def __call__(self, supernet: Supernet, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        with supernet.activate(self.arch):
+            return self.module(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Does what a node of a traced module's graph says: a function, a method, an attribute."""
+
+    node: fx.Node
+    owner: nn.Module
+
+    #: Nothing that could have hooks or statistics of its own.
+    module: ClassVar[None] = None
+
+    @property
+    def name(self) -> str:
+        """Of the function, the method or the attribute."""
+        target = self.node.target
+        return target if isinstance(target, str) else getattr(target, "__name__", str(target))
+
+    def __call__(self, supernet: Supernet, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        target: Any = self.node.target
+        if self.node.op == "get_attr":
+            return functools.reduce(getattr, target.split("."), self.owner)
+        if self.node.op == "call_method":
+            return getattr(args[0], target)(*args[1:], **kwargs)
+        return target(*args, **kwargs)
+
+
+#: What an instruction does. Equal operations on equal inputs are one piece of work.
+Operation = Apply | ApplyRestricted | Compute
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One piece of work, and the architectures that need it.
+
+    Attributes:
+        operation: What is done.
+        args: What it is done to; `Ref`s stand for earlier values.
+        kwargs: The same, by name.
+        archs: Who needs it, in the program's order.
+        reads: The numbers of the values it reads.
+        frees: Values that nobody reads any more when it is done.
+    """
+
+    operation: Operation
+    args: Structure
+    kwargs: Structure
+    archs: tuple[Architecture, ...]
+    reads: tuple[int, ...]
+    frees: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What some architectures end with, and after how many instructions it is there."""
+
+    value: Structure
+    archs: tuple[Architecture, ...]
+    reads: tuple[int, ...]
+    ready: int
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Everything some architectures do, each distinct piece of work once.
+
+    Attributes:
+        archs: Who it is for, ordered so that those with the longest common beginnings are
+            neighbours: then the fewest values have to be kept at a time.
+        inputs: How many values there are before the first instruction. Instruction `i` makes value
+            number `inputs + i`.
+        instructions: What to do, in order.
+        outputs: What comes of it, in the order in which it is there.
+        readers: Which instructions read a value, in order; values that none reads are left out.
+        graphs: The traced graphs it rests on: whose they are, and an architecture that uses it.
+        courses: The instructions of each of `archs`, in the order in which it runs them alone.
+        early: Instructions that someone would run later, alone, than here; mind changes in place.
+    """
+
+    archs: tuple[Architecture, ...]
+    inputs: int
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[Output, ...]
+    readers: Mapping[int, Sequence[int]]
+    graphs: Mapping[fx.Graph, tuple[nn.Module, Architecture]]
+    courses: Sequence[Sequence[int]]
+    early: frozenset[int]
+
+
+#: Gives the graph of a module for arguments like these, or None if it has to be run whole.
+GraphOf = Callable[[nn.Module, Structure, Structure], fx.Graph | None]
+
+
+def write_program(
+    supernet: Supernet,
+    archs: Iterable[Architecture],
+    args: Structure,
+    kwargs: Structure,
+    graph_of: GraphOf,
+) -> Program:
+    """Return the program that runs `archs`, given once each, on such arguments."""
+    author = _Author(supernet, len(list(refs((args, kwargs)))), graph_of)
+    accounts = [author.account_of(arch, args, kwargs) for arch in archs]
+    accounts.sort(key=lambda account: account.numbers)
+    return _in_order(accounts, author)
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """What one architecture does: the numbers of the operations, and what comes of them."""
+
+    arch: Architecture
+    numbers: list[int]
+    output: Structure
+
+
+class _Author:
+    """Follows architectures through the network, and numbers what they do as it comes."""
+
+    def __init__(self, supernet: Supernet, inputs: int, graph_of: GraphOf) -> None:
+        self.supernet = supernet
+        self.inputs = inputs
+        self.graph_of = graph_of
+        self.written: list[tuple[Operation, Structure, Structure]] = []
+        self.graphs: dict[fx.Graph, tuple[nn.Module, Architecture]] = {}
+        self._numbers: dict[object, int] = {}
+
+    def account_of(self, arch: Architecture, args: Structure, kwargs: Structure) -> _Account:
+        """Follow one architecture from the inputs to the end."""
+        self._arch = arch
+        self._account: list[int] = []
+        self._times: dict[object, int] = {}
+        output = self._call(self.supernet.net, args, kwargs)
+        return _Account(arch, self._account, output)
+
+    def _call(self, module: nn.Module, args: Structure, kwargs: Structure) -> Structure:
+        """Follow a call of a module; return what stands for its result."""
+        if len(args) == 1 and not kwargs and (chain := self._as_chain(module)) is not None:
+            value = args[0]
+            for inner in chain:
+                value = self._call(inner, (value,), {})
+            return value
+        if module not in self.supernet.modules_with_choices:
+            return self._write(Apply(module), args, kwargs)
+        if graph := self.graph_of(module, args, kwargs):
+            return self._along(graph, module, args, kwargs)
+        restriction = self._arch.restrict(self.supernet.names_inside[module])
+        return self._write(ApplyRestricted(module, restriction, self._arch), args, kwargs)
+
+    def _as_chain(self, module: nn.Module) -> Iterable[nn.Module] | None:
+        """Return what a module runs one after the other, if that is all it does."""
+        if type(module) is nn.Identity and plainly_runs(module, nn.Identity.forward):
+            return ()
+        if module not in self.supernet.modules_with_choices:
+            return None
+        if isinstance(module, ChoiceModule) and plainly_runs(module, ChoiceModule.forward):
+            return module.path(self._arch)
+        if isinstance(module, nn.Sequential) and plainly_runs(module, nn.Sequential.forward):
+            return module  # not `children()`, which gives a module used twice only once
+        return None
+
+    def _along(
+        self, graph: fx.Graph, owner: nn.Module, args: Structure, kwargs: Structure
+    ) -> Structure:
+        """Follow the graph of a module's forward."""
+        self.graphs.setdefault(graph, (owner, self._arch))
+        given = refs((args, kwargs))
+        values: dict[fx.Node, Structure] = {}
+        for node in graph.nodes:
+            inner, named = replace((node.args, dict(node.kwargs)), fx.Node, values.__getitem__)
+            if node.op == "placeholder":
+                values[node] = next(given)
+            elif node.op == "call_module":
+                values[node] = self._call(owner.get_submodule(node.target), inner, named)
+            elif node.op != "output":
+                values[node] = self._write(Compute(node, owner), inner, named)
+        return inner[0]  # the last node is the output
+
+    def _write(self, operation: Operation, args: Structure, kwargs: Structure) -> Ref:
+        what = operation, key(args), key(kwargs)
+        # A second time is another piece of work: dropout draws anew, and hooks run again.
+        times = self._times[what] = self._times.get(what, 0) + 1
+        number = self._numbers.setdefault((what, times), len(self.written))
+        if number == len(self.written):
+            self.written.append((operation, args, kwargs))
+        self._account.append(number)
+        return Ref(self.inputs + number)
+
+
+def _in_order(accounts: Sequence[_Account], author: _Author) -> Program:
+    """Number everything anew, in the order in which the accounts come to it."""
+    inputs = author.inputs
+    needed: dict[int, list[Architecture]] = {}
+    for account in accounts:
+        for number in account.numbers:
+            needed.setdefault(number, []).append(account.arch)
+    place = {inputs + number: inputs + at for at, number in enumerate(needed)}
+
+    def placed(structure: Structure) -> Structure:
+        return replace(structure, Ref, lambda ref: Ref(place.get(ref.index, ref.index)))
+
+    work = [
+        (operation, placed(args), placed(kwargs), tuple(archs))
+        for number, archs in needed.items()
+        for operation, args, kwargs in [author.written[number]]
+    ]
+    reads = [_indices((args, kwargs)) for _, args, kwargs, _ in work]
+    readers: dict[int, list[int]] = {}
+    for at, indices in enumerate(reads):
+        for index in indices:
+            readers.setdefault(index, []).append(at)
+    order = {number: at for at, number in enumerate(needed)}
+    courses = tuple(tuple(order[number] for number in account.numbers) for account in accounts)
+    outputs = _outputs(accounts, courses, placed)
+    frees = _frees(inputs + len(work), inputs, readers, outputs)
+    return Program(
+        archs=tuple(account.arch for account in accounts),
+        inputs=inputs,
+        instructions=tuple(
+            Instruction(*parts, reads[at], tuple(frees.get(at, ())))
+            for at, parts in enumerate(work)
+        ),
+        outputs=tuple(outputs),
+        readers=readers,
+        graphs=author.graphs,
+        courses=courses,
+        early=frozenset(itertools.chain.from_iterable(map(_early, courses))),
+    )
+
+
+def _early(course: Sequence[int]) -> Iterator[int]:
+    """Yield the instructions of a course that come after others with a higher number."""
+    highest = -1
+    for at in course:
+        if at < highest:
+            yield at
+        highest = max(highest, at)
+
+
+def _outputs(
+    accounts: Sequence[_Account],
+    courses: Sequence[Sequence[int]],
+    placed: Callable[[Structure], Structure],
+) -> list[Output]:
+    ends: dict[object, tuple[Structure, list[Architecture], list[int]]] = {}
+    for account, course in zip(accounts, courses, strict=True):
+        value = placed(account.output)
+        _, archs, ready = ends.setdefault(key(value), (value, [], []))
+        archs.append(account.arch)
+        # Not as soon as the value is there: what comes later may change it in place.
+        ready.append(max(course, default=-1) + 1)
+    outputs = [
+        Output(value, tuple(archs), _indices(value), max(ready))
+        for value, archs, ready in ends.values()
+    ]
+    return sorted(outputs, key=lambda output: output.ready)
+
+
+def _frees(
+    values: int, inputs: int, readers: Mapping[int, Sequence[int]], outputs: Sequence[Output]
+) -> dict[int, list[int]]:
+    """Return, by instruction, the values that are not needed after it."""
+    last = {index: max(0, index - inputs) for index in range(values)}  # read by none: at once
+    last |= {index: at[-1] for index, at in readers.items()}
+    for output in outputs:
+        for index in output.reads:
+            last[index] = max(last[index], output.ready - 1)
+    frees: dict[int, list[int]] = {}
+    for index, at in last.items():
+        frees.setdefault(at, []).append(index)
+    return frees
+
+
+def _indices(structure: Structure) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(ref.index for ref in refs(structure)))

@@ -1,0 +1,58 @@
+"""Copies of a supernet on which things can be tried without anyone noticing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import nn
+
+from supernet.sharing.cache import Cache, cache_of
+from supernet.sharing.tracing import has_hooks
+from supernet.supernet import Supernet
+
+
+def twin_of(
+    supernet: Supernet, *, whole: Collection[nn.Module] = (), meta: bool = False
+) -> tuple[Supernet, Cache]:
+    """Return a copy of a supernet, and a cache with which it is run as the original would be.
+
+    The copy has no hooks: they would do again whatever they do besides. What it finds it must run
+    whole is noted for the original, which says so if it hasn't before.
+
+    Args:
+        supernet: The original.
+        whole: Modules of it to run whole, besides those it runs whole anyway.
+        meta: Whether the copy is to have no numbers.
+    """
+    known = cache_of(supernet)
+    marked = {m for m in supernet.modules_with_choices if m in known.whole or has_hooks(m)}
+    marked.update(whole)
+    memo: dict[int, Any] = _empties(supernet.net) if meta else {}
+    net = copy.deepcopy(supernet.net, memo)
+    for module in net.modules():
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
+        module._backward_hooks.clear()
+        module._backward_pre_hooks.clear()
+    originals = dict(zip(net.modules(), supernet.net.modules(), strict=True))
+
+    def note(module: nn.Module, reason: str) -> None:
+        known.run_whole(supernet, originals[module], reason)
+
+    return Supernet(net.to("meta") if meta else net), Cache(
+        whole=(m for m, original in originals.items() if original in marked), note=note
+    )
+
+
+def _empties(net: nn.Module) -> dict[int, Any]:
+    """Return, for `copy.deepcopy`, tensors without content to put in the place of the net's."""
+    empties: dict[int, Any] = {}
+    for parameter in net.parameters():
+        empty = torch.empty_like(parameter, device="meta")
+        empties[id(parameter)] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+    for buffer in net.buffers():
+        empties[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return empties
