@@ -128,17 +128,17 @@ def measure_single(batch: int, repeats: int) -> dict[str, Any]:
     the same network made so small that its own work hardly counts.
     """
     found: dict[str, Any] = {"batch": batch, "repeats": repeats}
-    y = torch.zeros(batch, dtype=torch.long)
+    x, y = torch.randn(batch, *SHAPE), torch.zeros(batch, dtype=torch.long)
+    tiny_x = torch.randn(2, 1, 4, 4)
     for depth in (1, 3):
         large = _in_turn(
             _sides(Supernet(build_mnist_net(seed=0)), depth),
-            lambda side: F.cross_entropy(side(torch.randn(batch, *SHAPE)), y).backward(),
+            lambda side: F.cross_entropy(side(x), y).backward(),
             repeats,
         )
-        tiny_shape = (1, 4, 4)
         tiny = _in_turn(
-            _sides(Supernet(build_mnist_net(seed=0, widths=(1, 1), shape=tiny_shape)), depth),
-            lambda side, shape=tiny_shape: side(torch.randn(2, *shape)),
+            _sides(Supernet(build_mnist_net(seed=0, widths=(1, 1), shape=(1, 4, 4))), depth),
+            lambda side: side(tiny_x),
             10 * repeats,
         )
         here: dict[str, Any] = {"direct_s": statistics.median(large["direct"])}

@@ -59,7 +59,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("weight_decay", float("nan"), "finite number"),
         ("nesterov", "yes", "boolean"),
         ("schedule", "cosine", "'one-cycle' or 'constant'"),
-        ("sampler", "fair", "'every' or 'uniform'"),
+        ("sampler", "fair", "'every', 'uniform', 'subtree' or 'split'"),
         ("longest", 9, "less than or equal to 8"),
         ("wide", 10**6, "less than or equal to 1024"),
         ("seed", -1, "greater than or equal to 0"),

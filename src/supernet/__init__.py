@@ -17,14 +17,20 @@ if TYPE_CHECKING:
         count_shared_macs as count_shared_macs,
     )
     from supernet.datasets import load_idx as load_idx, load_mnist as load_mnist
-    from supernet.errors import SupernetError as SupernetError
+    from supernet.errors import SharingWarning as SharingWarning, SupernetError as SupernetError
     from supernet.evaluation import (
         evaluate as evaluate,
         score as score,
         score_network as score_network,
     )
     from supernet.report import print_results as print_results, write_report as write_report
-    from supernet.samplers import every as every, uniform as uniform
+    from supernet.samplers import (
+        Draw as Draw,
+        every as every,
+        make_sampler as make_sampler,
+        uniform as uniform,
+    )
+    from supernet.sharing import plan as plan
     from supernet.space import (
         Architecture as Architecture,
         Choice as Choice,
@@ -44,10 +50,12 @@ _HOME = {
     "Architecture": "space",
     "Choice": "space",
     "Depth": "choices",
+    "Draw": "samplers",
     "OneOf": "choices",
     "Recipe": "training",
     "Seed": "comparison",
     "SearchSpace": "space",
+    "SharingWarning": "errors",
     "Supernet": "supernet",
     "SupernetError": "errors",
     "build_mnist_net": "zoo",
@@ -63,6 +71,8 @@ _HOME = {
     "extract": "subnet",
     "load_idx": "datasets",
     "load_mnist": "datasets",
+    "make_sampler": "samplers",
+    "plan": "sharing",
     "print_results": "report",
     "recalibrate": "batchnorm",
     "score": "evaluation",

@@ -27,7 +27,7 @@ MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 each_mode = pytest.mark.parametrize("mode", MODES)
 
 
-# -- comparing ----------------------------------------------------------------------------------
+# -- comparing ------------------------------------------------------------------------------------
 
 
 def copied(value: Any) -> Any:
@@ -126,7 +126,7 @@ def sharing_warnings() -> Iterator[list[str]]:
         messages.append(str(warning.message))
 
 
-# -- modules that a random network is made of ---------------------------------------------------
+# -- modules that a random network is made of -----------------------------------------------------
 
 
 class InPlaceResidual(nn.Module):

@@ -146,7 +146,7 @@ def test_a_branch_is_shared_across_the_choices_of_another() -> None:
     assert net.other.calls == 1
 
 
-# -- several inputs, and outputs of any form --------------------------------------------------------
+# -- several inputs, and outputs of any form ------------------------------------------------------
 
 
 class Masked(nn.Module):
@@ -274,7 +274,7 @@ def test_lists_and_integer_tensors_go_through() -> None:
     assert_shares(supernet, [torch.tensor([0, 1, 4]), torch.tensor([2, 2, 3])])
 
 
-# -- programs ---------------------------------------------------------------------------------------
+# -- programs -------------------------------------------------------------------------------------
 
 
 def test_the_same_program_is_used_again() -> None:

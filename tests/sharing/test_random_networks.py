@@ -19,7 +19,7 @@ from tests.sharing.networks import (
 
 
 @pytest.mark.parametrize("training", [True, False])
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(PLANS)
 def test_outputs_are_the_same_bits_and_only_distinct_work_is_done(
     training: bool, plan: list[Plan]

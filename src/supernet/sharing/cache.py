@@ -49,7 +49,8 @@ class Cache:
         self, supernet: Supernet, archs: Sequence[Architecture], args: Structure, kwargs: Structure
     ) -> Program:
         """Return the program for such arguments, written anew if the network has changed."""
-        states = tuple(state_of(module) for module in supernet.modules_with_choices)
+        followed = (m for m in supernet.modules_with_choices if m not in self.whole)
+        states = tuple(map(state_of, followed))
         frame = frame_of(supernet.net)
         what = tuple(archs), key(args), key(kwargs), surroundings(), states, frame
         known = self._programs.get(what)
