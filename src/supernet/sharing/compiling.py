@@ -16,7 +16,7 @@ from torch import fx, nn
 from supernet.errors import SharingError
 from supernet.sharing.checking import require_shareable
 from supernet.sharing.execution import Group
-from supernet.sharing.inplace import needed_by_others, overwrites
+from supernet.sharing.inplace import needed_unchanged, overwrites
 from supernet.sharing.preparing import prepare
 from supernet.sharing.programs import Apply, ApplyRestricted, Compute, Program
 from supernet.sharing.structure import Ref, replace
@@ -82,7 +82,7 @@ def to_graph(program: Program, supernet: Supernet) -> fx.GraphModule:
     nodes = [graph.placeholder(f"input{index}") for index in range(program.inputs)]
     for at, step in enumerate(program.instructions):
         filled = list(nodes)
-        if overwrites(step) and needed_by_others(program, at, step.reads[0]):
+        if overwrites(step) and needed_unchanged(program, at, step.reads[0]):
             filled[step.reads[0]] = graph.call_method("clone", (nodes[step.reads[0]],))
         args, kwargs = replace((step.args, step.kwargs), Ref, lambda ref: filled[ref.index])  # noqa: B023 - called at once
         operation = step.operation

@@ -208,7 +208,7 @@ class _Guard:
         """Say whether a change by instruction `at` is one for architectures that don't run it."""
         mine = frozenset(self.program.instructions[at].archs)
         if any(
-            inplace.needed_by_others(self.program, at, there)
+            inplace.needed_unchanged(self.program, at, there)
             for there in self._neighbours(index)
             if there != besides
         ):
@@ -222,7 +222,7 @@ class _Guard:
     def _seen(self, at: int, index: int) -> bool:
         """Say whether an architecture that makes a change in place counts on seeing it later."""
         return any(
-            inplace.needed_by_same(self.program, at, there) for there in self._neighbours(index)
+            inplace.needed_changed(self.program, at, there) for there in self._neighbours(index)
         )
 
     def _missed(self, at: int, index: int) -> bool:

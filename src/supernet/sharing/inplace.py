@@ -9,7 +9,7 @@ comparison, and is an error.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -17,7 +17,6 @@ from torch.nn.modules.conv import _ConvNd
 
 from supernet.sharing.programs import Compute, Instruction, Program
 from supernet.sharing.tracing import IN_PLACE_OPERATORS, has_hooks
-from supernet.space import Architecture
 
 
 def overwrites(instruction: Instruction) -> bool:
@@ -60,29 +59,38 @@ def _spares(module: nn.Module) -> bool:
     return of_pytorch and not module._modules and not starts_in_place(module)
 
 
-def needed_by_others(program: Program, at: int, index: int) -> bool:
-    """Say whether anyone but those who run instruction `at` needs a value after it."""
+def needed_unchanged(program: Program, at: int, index: int) -> bool:
+    """Say whether anyone still needs a value as it was before instruction `at` changed it.
+
+    Besides those who don't run it, these are those who, alone, would run it later than here.
+    """
     mine = set(program.instructions[at].archs)
-    return any(not mine.issuperset(archs) for archs in _later_readers(program, at, index))
+    if any(index in o.reads and not mine.issuperset(o.archs) for o in program.outputs):
+        return True
+    return any(
+        not mine.issuperset(program.instructions[later].archs)
+        or (at in program.early and comes_before(program, later, at))
+        for later in _later_readers(program, at, index)
+    )
 
 
-def needed_by_same(program: Program, at: int, index: int) -> bool:
-    """Say whether anyone who runs instruction `at` needs a value after it."""
+def needed_changed(program: Program, at: int, index: int) -> bool:
+    """Say whether anyone who runs instruction `at` counts on seeing later what it changed."""
     mine = set(program.instructions[at].archs)
-    return any(not mine.isdisjoint(archs) for archs in _later_readers(program, at, index))
+    if any(index in o.reads and not mine.isdisjoint(o.archs) for o in program.outputs):
+        return True
+    return any(comes_before(program, at, r) for r in _later_readers(program, at, index))
 
 
 def comes_before(program: Program, at: int, other: int) -> bool:
     """Say whether an architecture, alone, runs instruction `at` before the other one."""
-    mine = set(program.instructions[at].archs).intersection(program.instructions[other].archs)
+    both = set(program.instructions[at].archs).intersection(program.instructions[other].archs)
+    if at < other and at not in program.early:
+        return bool(both)
     courses = zip(program.archs, program.courses, strict=True)
-    return any(course.index(at) < course.index(other) for arch, course in courses if arch in mine)
+    return any(course.index(at) < course.index(other) for arch, course in courses if arch in both)
 
 
-def _later_readers(program: Program, at: int, index: int) -> Iterator[tuple[Architecture, ...]]:
+def _later_readers(program: Program, at: int, index: int) -> Sequence[int]:
     readers = program.readers.get(index, ())
-    for later in readers[bisect.bisect_right(readers, at) :]:
-        yield program.instructions[later].archs
-    for output in program.outputs:
-        if index in output.reads:
-            yield output.archs
+    return readers[bisect.bisect_right(readers, at) :]
