@@ -20,7 +20,7 @@ import torch
 from supernet.datasets import ImageData, load_mnist
 from supernet.evaluation import evaluate
 from supernet.process import set_up_process
-from supernet.samplers import SAMPLERS
+from supernet.samplers import make_sampler
 from supernet.subnet import extract
 from supernet.supernet import Supernet
 from supernet.training import Recipe, train_steps
@@ -41,9 +41,8 @@ def train_once(data: ImageData, job: dict[str, Any]) -> dict[str, Any]:
     )
     start = time.process_time()
     try:
-        for _ in train_steps(
-            net, data.train, recipe, sampler=SAMPLERS[job["sampler"]], seed=job["seed"]
-        ):
+        sampler = make_sampler(job["sampler"], net, data.train.images[:2].float())
+        for _ in train_steps(net, data.train, recipe, sampler=sampler, seed=job["seed"]):
             pass
     except ArithmeticError as error:
         return {**job, "error": str(error)}

@@ -184,7 +184,7 @@ def test_statistics_are_of_the_architecture_and_not_pooled() -> None:
 
 def _evaluated(statistics: Statistics, x: Tensor) -> list[Group]:
     statistics.supernet.eval()
-    return statistics.run(x)
+    return list(statistics.run(x))
 
 
 @each_net

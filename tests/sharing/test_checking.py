@@ -48,7 +48,7 @@ class TypeIs(Body):
 class IsTorchTensor(Body):
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
-        y: Tensor = self.body(x * 2 if torch.is_tensor(x) else x)
+        y: Tensor = self.body(x * 2 if torch.is_tensor(x) else x)  # type: ignore[redundant-expr]
         return y
 
 

@@ -343,9 +343,9 @@ class StochasticDepth(Wrapper):
             "torch": lambda: torch.rand(1).item(),
             "random": random.random,
             "numpy": np.random.rand,
-            "own random": lambda: self.generator.random(),
+            "own random": lambda: self.generator.random(),  # type: ignore[union-attr]
             "own torch": lambda: torch.rand(1, generator=self.generator).item(),
-            "own numpy": lambda: self.generator.random(),
+            "own numpy": lambda: self.generator.random(),  # type: ignore[union-attr]
         }
         return draws[self.kind]()
 
@@ -401,7 +401,7 @@ def test_a_forward_of_their_own_is_what_runs(which: str) -> None:
     if which != "type":
         module = chain if which == "chain" else depth
         forward = module.forward
-        module.forward = lambda x: forward(x) / 2  # type: ignore[method-assign]
+        module.forward = lambda x: forward(x) / 2  # type: ignore[method-assign, no-untyped-call]
     supernet = Supernet(stir(nn.Sequential(chain, nn.Tanh())))
     with sharing_warnings() as messages:
         assert_shares(supernet, noise(4, 3))
