@@ -17,6 +17,7 @@ from tests.conftest import Residual, noise, stir
 from tests.sharing.networks import (
     LEAVES,
     MODES,
+    Cell,
     InPlaceResidual,
     Network,
     Plan,
@@ -222,6 +223,23 @@ CASES: dict[str, tuple[Callable[[], nn.Module], bool]] = {
     "and a view read again": (
         lambda: nn.Sequential(
             conv(2), Does(view_read_again, OneOf("o", {"conv": conv(2), "leaky": leaky()}))
+        ),
+        False,
+    ),
+    "in a branch, after another that hands on a view": (
+        lambda: nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(72, 3),
+            Depth("d", [nn.Linear(3, 3), nn.Linear(3, 3)]),
+            Cell(OneOf("o", {"linear": nn.Linear(3, 3), "view": View()}), leaky(), nn.Linear(6, 3)),
+        ),
+        False,
+    ),
+    "in a branch, after another that reads the value": (
+        lambda: nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(72, 3),
+            Cell(Depth("d", [nn.Identity(), nn.Linear(3, 3)]), leaky(), nn.Linear(6, 3)),
         ),
         False,
     ),

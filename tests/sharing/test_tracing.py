@@ -539,7 +539,6 @@ def test_a_number_in_a_child_that_the_forward_reads() -> None:
     assert_shares(supernet, noise(4, 3))
 
 
-@pytest.mark.xfail(reason="an object that is not a module is told by its identity", strict=True)
 def test_settings_in_an_object_that_change() -> None:
     class Configured(Wrapper):
         def __init__(self) -> None:
@@ -557,7 +556,6 @@ def test_settings_in_an_object_that_change() -> None:
     assert_shares(supernet, noise(4, 3))
 
 
-@pytest.mark.xfail(reason="of a child without choices only the mode counts", strict=True)
 def test_a_plain_number_in_a_child_that_changes() -> None:
     class ReadsChild(Wrapper):
         def __init__(self) -> None:

@@ -13,7 +13,15 @@ from torch import Tensor, fx, nn
 from supernet.errors import SharingWarning
 from supernet.sharing.programs import GraphOf, Program, write_program
 from supernet.sharing.structure import Ref, Structure, key, replace
-from supernet.sharing.tracing import Untraceable, frame_of, has_hooks, state_of, surroundings, trace
+from supernet.sharing.tracing import (
+    Untraceable,
+    frame_of,
+    has_hooks,
+    settings_inside,
+    state_of,
+    surroundings,
+    trace,
+)
 from supernet.space import Architecture
 from supernet.supernet import Supernet
 
@@ -42,6 +50,7 @@ class Cache:
         self.checked: set[fx.Graph] = set()
         self.whole = set(whole)
         self._note = note
+        self._traced: list[nn.Module] = []
         self._graphs: dict[object, fx.Graph] = {}
         self._programs: OrderedDict[object, Program] = OrderedDict()
 
@@ -52,10 +61,15 @@ class Cache:
         followed = (m for m in supernet.modules_with_choices if m not in self.whole)
         states = tuple(map(state_of, followed))
         frame = frame_of(supernet.net)
-        what = tuple(archs), key(args), key(kwargs), surroundings(), states, frame
+        settings = tuple(map(settings_inside, self._traced))
+        what = tuple(archs), key(args), key(kwargs), surroundings(), states, frame, settings
         known = self._programs.get(what)
         if known is None:
             known = write_program(supernet, archs, args, kwargs, self._graph_of(supernet))
+            new = [owner for owner, _ in known.graphs.values() if owner not in self._traced]
+            if new:  # what is inside them counts from now on
+                self._traced += dict.fromkeys(new)
+                return self.program(supernet, archs, args, kwargs)
             self._programs[what] = known
             if len(self._programs) > _PROGRAMS:
                 self._programs.popitem(last=False)
@@ -85,7 +99,8 @@ class Cache:
             if module in self.whole or has_hooks(module):
                 return None
             pattern = replace((args, kwargs), Ref, lambda _: _INPUT)
-            what = module, key(pattern), surroundings(), state_of(module), frame_of(module)
+            state = state_of(module), frame_of(module), settings_inside(module)
+            what = module, key(pattern), surroundings(), state
             if what not in self._graphs:
                 try:
                     self._graphs[what] = trace(module, args, kwargs)

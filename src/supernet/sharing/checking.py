@@ -15,6 +15,9 @@ from supernet.sharing.twins import twin_of
 from supernet.space import Architecture
 from supernet.supernet import Supernet
 
+#: With how many architectures a graph is checked.
+_MOST_CHECKED = 8
+
 _REASON = "its traced forward computes something else than its forward"
 
 
@@ -35,7 +38,7 @@ def check(
     new = {g: use for g, use in program.graphs.items() if g not in cache.checked}
     if not new or any(tensor.is_meta for tensor in split_inputs(args, kwargs)[0]):
         return True
-    archs = list(dict.fromkeys(arch for _, arch in new.values()))
+    archs = list(dict.fromkeys(arch for _, users in new.values() for arch in _spread(users)))
 
     def agree(whole: Collection[nn.Module]) -> bool:
         return all(_agrees(supernet, arch, args, kwargs, whole) for arch in archs)
@@ -48,6 +51,12 @@ def check(
     for module in culprits:
         cache.run_whole(supernet, module, _REASON)
     return False
+
+
+def _spread(archs: Sequence[Architecture]) -> Sequence[Architecture]:
+    """Return at most so many of them, first and last included, evenly spaced."""
+    steps = min(len(archs), _MOST_CHECKED) - 1
+    return [archs[(len(archs) - 1) * step // max(steps, 1)] for step in range(steps + 1)]
 
 
 @torch.no_grad()

@@ -115,6 +115,7 @@ class _Guard:
         self._held: dict[int, list[tuple[StorageWeakRef, Sequence[Architecture]]]] = {}
         self._read_early: dict[int, list[StorageWeakRef]] = {}
         self._backups: dict[int, Any] = {}
+        self._kept: dict[int, set[int]] = {}  # where early changes were not made
         for index in range(program.inputs):
             self._enter(index)
 
@@ -143,6 +144,7 @@ class _Guard:
             if self._spoils(at, index):
                 if self._seen(at, index):
                     raise self._refusal(at)
+                self._keep(at, index)
                 return {index: value.clone()}
             return {}
         if torch.is_inference_mode_enabled() and not inplace.spares(instruction):
@@ -162,14 +164,20 @@ class _Guard:
             if index in self._backups:
                 if self._seen(at, index) or self._spoils(at, index, besides=index):
                     raise self._refusal(at)
-                self.forget(index)
-                self.values[index] = self._backups[index]
-                self._enter(index)
+                self._move(index, self._backups[index])
+                self._keep(at, index)
             elif self._spoils(at, index):
                 raise self._refusal(at)
             for tenant in self._neighbours(index):
                 self._versions[tenant] = _versions(self.values[tenant])
-        self._enter(self.program.inputs + at)
+        result = self.program.inputs + at
+        self._enter(result)
+        for early, places in self._kept.items():
+            # Alone, this would have been changed by now, if it lies in the same memory.
+            if not places.isdisjoint(self._memory[result]) and inplace.comes_before(
+                self.program, at, early
+            ):
+                raise self._refusal(early)
 
     def give(self, output: Output) -> None:
         """Take note that someone outside has an output now."""
@@ -233,6 +241,23 @@ class _Guard:
             and inplace.comes_before(self.program, at, early)
             for early, read in self._read_early.items()
         )
+
+    def _move(self, index: int, copy: Any) -> None:
+        """Put a copy in the place of a value; what is known of its memory holds for the new one."""
+        before = self._memory[index]
+        self.forget(index)
+        self.values[index] = copy
+        self._enter(index)
+        for read in self._read_early.values():
+            if any(weak.cdata in before for weak in read):
+                read.extend(map(StorageWeakRef, _storages(copy)))
+        for places in self._kept.values():
+            if not places.isdisjoint(before):
+                places.update(self._memory[index])
+
+    def _keep(self, at: int, index: int) -> None:
+        if at in self.program.early:
+            self._kept.setdefault(at, set()).update(self._memory[index])
 
     def _refusal(self, at: int) -> SharingError:
         return SharingError(

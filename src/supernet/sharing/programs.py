@@ -119,7 +119,7 @@ class Program:
         instructions: What to do, in order.
         outputs: What comes of it, in the order in which it is there.
         readers: Which instructions read a value, in order; values that none reads are left out.
-        graphs: The traced graphs it rests on: whose they are, and an architecture that uses it.
+        graphs: The traced graphs it rests on: whose they are, and the architectures that use them.
         courses: The instructions of each of `archs`, in the order in which it runs them alone.
         early: Instructions that someone would run later, alone, than here; mind changes in place.
     """
@@ -129,7 +129,7 @@ class Program:
     instructions: tuple[Instruction, ...]
     outputs: tuple[Output, ...]
     readers: Mapping[int, Sequence[int]]
-    graphs: Mapping[fx.Graph, tuple[nn.Module, Architecture]]
+    graphs: Mapping[fx.Graph, tuple[nn.Module, Sequence[Architecture]]]
     courses: Sequence[Sequence[int]]
     early: frozenset[int]
 
@@ -169,7 +169,7 @@ class _Author:
         self.inputs = inputs
         self.graph_of = graph_of
         self.written: list[tuple[Operation, Structure, Structure]] = []
-        self.graphs: dict[fx.Graph, tuple[nn.Module, Architecture]] = {}
+        self.graphs: dict[fx.Graph, tuple[nn.Module, list[Architecture]]] = {}
         self._numbers: dict[object, int] = {}
 
     def account_of(self, arch: Architecture, args: Structure, kwargs: Structure) -> _Account:
@@ -210,7 +210,7 @@ class _Author:
         self, graph: fx.Graph, owner: nn.Module, args: Structure, kwargs: Structure
     ) -> Structure:
         """Follow the graph of a module's forward."""
-        self.graphs.setdefault(graph, (owner, self._arch))
+        self.graphs.setdefault(graph, (owner, []))[1].append(self._arch)
         given = refs((args, kwargs))
         values: dict[fx.Node, Structure] = {}
         for node in graph.nodes:

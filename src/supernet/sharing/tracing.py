@@ -258,14 +258,29 @@ def has_hooks(module: nn.Module) -> bool:
 
 def state_of(module: nn.Module) -> object:
     """Return what decides how a module's forward goes, as far as it can be seen; hashable."""
-    own = {name: value for name, value in _own(module).items() if name != "_active"}
     return (
         module.training,
-        key(own),
+        _settings(module),
         tuple(map(id, module._modules.values())),
         has_hooks(module),
         "forward" in vars(module),
     )
+
+
+def settings_inside(module: nn.Module) -> object:
+    """Return the plain attributes of the modules inside, which a forward may read; hashable."""
+    return tuple(_settings(inner) for inner in module.modules() if inner is not module)
+
+
+def _settings(module: nn.Module) -> object:
+    own = {name: value for name, value in _own(module).items() if name != "_active"}
+    # An object of settings counts by what it holds.
+    held = {
+        name: dict(vars(value))
+        for name, value in own.items()
+        if hasattr(value, "__dict__") and not callable(value) and not isinstance(value, Tensor)
+    }
+    return key(own), key(held)
 
 
 def frame_of(module: nn.Module) -> object:
