@@ -211,14 +211,14 @@ def measure_growth(repeats: int) -> dict[str, Any]:
         by_count.append(_grown(supernet, some(supernet, count), repeats))
         if count in MEASURED:
             for kind in ("training", "scoring"):
-                by_count[-1][f"measured_{kind}_bytes"] = in_fresh_process(kind, count)
-        print(f"growth: {json.dumps(by_count[-1])}", file=sys.stderr, flush=True)
+                sizes = sorted(in_fresh_process(kind, count) for _ in range(repeats))
+                by_count[-1][f"measured_{kind}_bytes"] = statistics.median(sizes)
+                by_count[-1][f"measured_{kind}_range"] = [sizes[0], sizes[-1]]
     by_depth = []
     for positions in DEPTHS:
         supernet = growing_net(positions)
         found = _grown(supernet, list(supernet.space), repeats)
         by_depth.append({"positions": positions} | found)
-        print(f"growth: {json.dumps(by_depth[-1])}", file=sys.stderr, flush=True)
     by_depth.append({"positions": POSITIONS} | by_count[-1])  # all there are
     return {"width": WIDTH, "batch": BATCH, "by_count": by_count, "by_depth": by_depth}
 
@@ -390,11 +390,11 @@ def show_growth(found: dict[str, Any]) -> None:
             f"(promised {point['promised']:.2f}); written in {point['write_s']:.2g} s; "
             f"{_mib(point['training_bytes'])} to train, {_mib(point['scoring_bytes'])} to score"
         )
-        if "measured_training_bytes" in point:
-            words += (
-                f" (measured: {_mib(point['measured_training_bytes'])}, "
-                f"{_mib(point['measured_scoring_bytes'])})"
-            )
+        for kind in ("training", "scoring"):
+            if f"measured_{kind}_bytes" in point:
+                low, high = point[f"measured_{kind}_range"]
+                words += f"; {kind} measured: {_mib(point[f'measured_{kind}_bytes'])} "
+                words += f"({_mib(low)} to {_mib(high)})"
         print(words)
 
 
@@ -416,8 +416,9 @@ def draw(found: dict[str, Any]) -> None:
             "What shared execution costs, by the number of architectures",
             f"A chain of {POSITIONS} choices (middle: 2 to {POSITIONS}) between a 3x3 and a 5x5 "
             f"convolution of {growth['width']} channels; one batch of {growth['batch']} images of "
-            f"28x28 pixels. {found['threads']} thread of a CPU with {found['vector']}, torch "
-            f"{found['torch']}, medians of {found['repeats']} repeats, {found['date'][:10]}.",
+            f"28x28 pixels; right: lines as planned. {found['threads']} thread of a CPU with "
+            f"{found['vector']}, torch {found['torch']}, medians of "
+            f"{found['repeats']} repeats, {found['date'][:10]}.",
         )
         for suffix, image in render(figure, FIGURE.name).items():
             FIGURE.with_suffix(f".{suffix}").write_bytes(image)
@@ -425,7 +426,7 @@ def draw(found: dict[str, Any]) -> None:
 
 def _draw_time(axes: Axes, points: Sequence[dict[str, Any]]) -> None:
     _draw_lines(axes, [point["architectures"] for point in points], points)
-    _by_count(axes, "Time, by architectures drawn of 4,096")
+    _by_count(axes, "Time, random architectures out of 4,096")
 
 
 def _draw_memory(axes: Axes, points: Sequence[dict[str, Any]]) -> None:
@@ -439,18 +440,30 @@ def _draw_memory(axes: Axes, points: Sequence[dict[str, Any]]) -> None:
         sizes = [point[f"{kind}_bytes"] / 2**20 for point in points]
         axes.plot(counts, sizes, line, color=color, label=label)
     for kind, color in (("training", BLUE), ("scoring", GREEN)):
-        key = f"measured_{kind}_bytes"
-        taken = [(p["architectures"], p[key] / 2**20) for p in points if key in p]
-        axes.plot(*zip(*taken, strict=True), "o", color=color, fillstyle="none")
-    axes.plot([], [], "o", color=SOFT, fillstyle="none", label="measured (lines: planned)")
+        taken = [point for point in points if f"measured_{kind}_bytes" in point]
+        middles = [point[f"measured_{kind}_bytes"] / 2**20 for point in taken]
+        lows, highs = zip(*(point[f"measured_{kind}_range"] for point in taken), strict=True)
+        axes.errorbar(
+            [point["architectures"] for point in taken],
+            middles,
+            (
+                [middle - low / 2**20 for middle, low in zip(middles, lows, strict=True)],
+                [high / 2**20 - middle for middle, high in zip(middles, highs, strict=True)],
+            ),
+            fmt="o",
+            color=color,
+            fillstyle="none",
+            linewidth=1,
+        )
+    axes.plot([], [], "o", color=SOFT, fillstyle="none", label="measured (bar: range)")
     axes.set_ylabel("activations of a batch (MiB)")
-    _by_count(axes, "Memory, by architectures drawn of 4,096")
+    _by_count(axes, "Memory, random architectures out of 4,096")
 
 
 def _draw_depth(axes: Axes, points: Sequence[dict[str, Any]]) -> None:
     choices = [point["positions"] for point in points]
     _draw_lines(axes, choices, points)
-    axes.set_title("Time, all architectures of a network")
+    axes.set_title("Time, all architectures, by choices")
     axes.set_xlabel("choices (below: architectures)")
     labels = [f"{point['positions']}\n{point['architectures']:,}" for point in points]
     axes.set_xticks(choices, labels)
@@ -481,7 +494,7 @@ def _decades(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend
+    axes.set_ylim(low, high * (high / low) ** 0.22)  # room for the legend
     axes.legend(loc="upper left")
 
 

@@ -164,6 +164,25 @@ def test_a_graph_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(runs) == 6
 
 
+def test_a_counter_inside_does_not_have_it_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[Any] = []
+    agrees = checking._agrees
+
+    def counted(*args: Any) -> bool:
+        runs.append(args)
+        return agrees(*args)
+
+    monkeypatch.setattr(checking, "_agrees", counted)
+    depth = Depth("d", [Counted(nn.Linear(3, 3)), Counted(nn.Tanh())])
+    supernet = Supernet(stir(Residual(depth)))
+    sharing.run(supernet, noise(4, 3), supernet.space)
+    once = len(runs)
+    for _ in range(5):
+        assert_shares(supernet, noise(4, 3))
+    modes = 3  # with gradients, without, and for inference
+    assert len(runs) == once * modes
+
+
 def test_numbers_that_are_not_numbers_are_no_lie() -> None:
     supernet = Supernet(stir(Residual(Depth("d", [nn.Linear(3, 3) for _ in range(2)]))))
     x = noise(4, 3)

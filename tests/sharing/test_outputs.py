@@ -15,6 +15,7 @@ from supernet.supernet import Supernet
 from tests.conftest import Counted, Residual, block, nested, nine, noise, stir
 from tests.sharing.networks import (
     MODES,
+    Scaled,
     assert_same,
     assert_same_gradients,
     assert_shares,
@@ -144,6 +145,31 @@ def test_a_branch_is_shared_across_the_choices_of_another() -> None:
     supernet = Supernet(stir(net))
     sharing.run(supernet, noise(4, 3), supernet.space)
     assert net.other.calls == 1
+
+
+class Calls(nn.Module):
+    """Calls a module that others call too, in its own way."""
+
+    def __init__(self, inner: nn.Module, **named: Any) -> None:
+        super().__init__()
+        self.inner, self.named = inner, named
+        self.skipped = Depth(f"skipped {named}", [nn.Tanh()], shortest=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.inner(self.skipped(x), **self.named)
+        return y
+
+
+def test_calls_with_other_arguments_are_other_work() -> None:
+    inner = Scaled(Counted(nn.Linear(3, 3)))
+    ways = {"plain": Calls(inner), "half": Calls(inner, by=0.5), "double": Calls(inner, by=2.0)}
+    supernet = Supernet(stir(OneOf("o", ways)))
+    assert_shares(supernet, noise(4, 3))
+    counted = inner.inner
+    assert isinstance(counted, Counted)
+    counted.calls = 0
+    sharing.run(supernet, noise(4, 3), supernet.space)
+    assert counted.calls == 3 * 2
 
 
 # -- several inputs, and outputs of any form ------------------------------------------------------

@@ -336,16 +336,17 @@ class StochasticDepth(Wrapper):
             "own torch": torch.Generator().manual_seed(0),
             "own numpy": np.random.default_rng(0),
         }
-        self.kind, self.generator = kind, generators.get(kind)
+        self.kind = kind
+        self.generator: Any = generators.get(kind)
 
     def drawn(self) -> float:
         draws: dict[str, Callable[[], float]] = {
             "torch": lambda: torch.rand(1).item(),
             "random": random.random,
             "numpy": np.random.rand,
-            "own random": lambda: self.generator.random(),  # type: ignore[union-attr]
+            "own random": lambda: self.generator.random(),
             "own torch": lambda: torch.rand(1, generator=self.generator).item(),
-            "own numpy": lambda: self.generator.random(),  # type: ignore[union-attr]
+            "own numpy": lambda: self.generator.random(),
         }
         return draws[self.kind]()
 
@@ -400,8 +401,8 @@ def test_a_forward_of_their_own_is_what_runs(which: str) -> None:
     chain = (OwnForward if which == "type" else nn.Sequential)(nn.Linear(3, 3), depth)
     if which != "type":
         module = chain if which == "chain" else depth
-        forward = module.forward
-        module.forward = lambda x: forward(x) / 2  # type: ignore[method-assign, no-untyped-call]
+        forward: Callable[[Tensor], Tensor] = module.forward
+        module.forward = lambda x: forward(x) / 2  # type: ignore[method-assign]
     supernet = Supernet(stir(nn.Sequential(chain, nn.Tanh())))
     with sharing_warnings() as messages:
         assert_shares(supernet, noise(4, 3))
@@ -437,11 +438,14 @@ def test_warnings_name_each_module_once_for_all_programs() -> None:
 
 def test_what_is_active_outside_is_not_taken_down() -> None:
     supernet = Supernet(stir(AsksForTheArchitecture()))
-    archs, x = list(supernet.space), noise(4, 3)
+    archs, x = list(supernet.space)[::-1], noise(4, 3)  # the check uses the first
     with sharing_warnings() as messages, supernet.activate(supernet.space.largest):
         ours = sharing.outputs(supernet, x, archs)
     assert len(messages) == 1
     assert_same(ours, one_by_one(supernet, x, archs))
+    net = supernet.net
+    with supernet.activate(archs[0]), pytest.raises(Untraceable, match="NoArchitectureError"):
+        trace(net, (Ref(0),), {})
 
 
 # -- graphs ---------------------------------------------------------------------------------------

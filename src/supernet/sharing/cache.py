@@ -15,6 +15,7 @@ from supernet.sharing.programs import GraphOf, Program, write_program
 from supernet.sharing.structure import Ref, Structure, key, replace
 from supernet.sharing.tracing import (
     Untraceable,
+    form_of,
     frame_of,
     has_hooks,
     settings_inside,
@@ -28,6 +29,9 @@ from supernet.supernet import Supernet
 #: Programs kept per supernet. Training and scoring use one or two; a sampler that draws anew in
 #: every step would fill the memory.
 _PROGRAMS = 8
+
+#: Graphs kept per supernet. An attribute that changes in every step makes one per step.
+_GRAPHS = 256
 
 _INPUT = Ref(-1)  # any of them
 
@@ -52,6 +56,7 @@ class Cache:
         self._note = note
         self._traced: list[nn.Module] = []
         self._graphs: dict[object, fx.Graph] = {}
+        self._forms: dict[object, fx.Graph] = {}
         self._programs: OrderedDict[object, Program] = OrderedDict()
 
     def program(
@@ -99,14 +104,20 @@ class Cache:
             if module in self.whole or has_hooks(module):
                 return None
             pattern = replace((args, kwargs), Ref, lambda _: _INPUT)
-            state = state_of(module), frame_of(module), settings_inside(module)
-            what = module, key(pattern), surroundings(), state
+            when = module, key(pattern), surroundings(), state_of(module), frame_of(module)
+            what = when, settings_inside(module)
             if what not in self._graphs:
                 try:
-                    self._graphs[what] = trace(module, args, kwargs)
+                    graph = trace(module, args, kwargs)
                 except Untraceable as reason:
                     self.run_whole(supernet, module, str(reason))
                     return None
+                if len(self._graphs) >= _GRAPHS:
+                    self._graphs.clear()
+                    self._forms.clear()
+                    self.checked.clear()
+                # What changed inside, a counter say, may not matter; then it is the known graph.
+                self._graphs[what] = self._forms.setdefault((when, form_of(graph)), graph)
             return self._graphs[what]
 
         return graph_of

@@ -75,6 +75,19 @@ def trace(module: nn.Module, args: Structure, kwargs: Structure) -> fx.Graph:
     return graph
 
 
+def form_of(graph: fx.Graph) -> object:
+    """Return something hashable that is equal for graphs that do the same."""
+    numbers = {node: Ref(number) for number, node in enumerate(graph.nodes)}
+    return tuple(
+        (
+            node.op,
+            key(node.target),
+            key(replace((node.args, dict(node.kwargs)), fx.Node, numbers.get)),
+        )
+        for node in graph.nodes
+    )
+
+
 @final
 class _Tracer(fx.Tracer):
     """Refuses what `torch.fx` would quietly write down as a constant, or leave out."""
