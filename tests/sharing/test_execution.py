@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from supernet import sharing
 from supernet.choices import ChoiceModule, Depth, OneOf
+from supernet.sharing import execution
+from supernet.sharing.programs import Output
 from supernet.supernet import Supernet
 from tests.conftest import Residual, noise, stir
 from tests.sharing.networks import (
@@ -354,3 +356,22 @@ def test_a_stream_that_is_left_leaves_nothing_active() -> None:
     with sharing_warnings():
         next(sharing.stream(supernet, noise(4, 3), supernet.space))
     assert depth._active is None
+
+
+def test_notes_of_memory_that_is_gone_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would keep a piece of the heap from being used again: a gigabyte at 4,096 networks."""
+    guards: list[execution._Guard] = []
+    enter = execution._Guard.give
+
+    def give(guard: execution._Guard, output: Output) -> None:
+        enter(guard, output)
+        guards[:] = [guard]
+
+    monkeypatch.setattr(execution._Guard, "give", give)
+    parts = [OneOf(f"o{i}", {"a": nn.Linear(3, 3), "b": nn.Linear(3, 3)}) for i in range(9)]
+    supernet = Supernet(nn.Sequential(*parts))
+    with torch.no_grad():
+        for _ in sharing.stream(supernet, noise(4, 3), supernet.space):
+            pass
+    assert supernet.space.size == 512
+    assert len(guards[0]._held) <= 65

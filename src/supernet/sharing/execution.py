@@ -113,6 +113,7 @@ class _Guard:
         # Who else holds on to it: someone outside, or autograd. A weak reference keeps the address
         # from being used again.
         self._held: dict[int, list[tuple[StorageWeakRef, Sequence[Architecture]]]] = {}
+        self._bound = 64  # of its length, before it is gone through
         self._read_early: dict[int, list[StorageWeakRef]] = {}
         self._backups: dict[int, Any] = {}
         self._kept: dict[int, set[int]] = {}  # where early changes were not made
@@ -187,6 +188,8 @@ class _Guard:
         """Take note that a value is gone."""
         for place in self._memory.pop(index, ()):
             self._tenants[place].discard(index)
+            if not self._tenants[place]:
+                del self._tenants[place]
         self._versions.pop(index, None)
 
     def _enter(self, index: int) -> None:
@@ -199,6 +202,11 @@ class _Guard:
     def _take_note(self, value: Any, archs: Sequence[Architecture]) -> None:
         for storage in _storages(value):
             self._held.setdefault(storage._cdata, []).append((StorageWeakRef(storage), archs))
+        if len(self._held) > self._bound:
+            # Notes of memory that is gone would keep pieces of the heap from being used again.
+            alive = {p: [n for n in notes if not n[0].expired()] for p, notes in self._held.items()}
+            self._held = {place: notes for place, notes in alive.items() if notes}
+            self._bound = max(64, 2 * len(self._held))
 
     def _neighbours(self, index: int) -> set[int]:
         """Return the values that lie in the same memory, the value itself among them."""
