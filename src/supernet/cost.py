@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import empty, nn
+import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from supernet import sharing
@@ -18,8 +19,13 @@ from supernet.supernet import Supernet
 
 Shape = Sequence[int]
 
-#: Batch norms in training mode need more than one value per channel.
-_IMAGES = 2
+
+def empty_batch(shape: Shape, images: int = 2) -> Tensor:
+    """Return images without content, to plan and count with.
+
+    Two by default: batch norms in training mode need more than one value per channel.
+    """
+    return torch.empty(images, *shape, device="meta")
 
 
 def count_params(net: nn.Module) -> int:
@@ -37,8 +43,8 @@ def count_macs(supernet: Supernet, arch: Architecture, shape: Shape) -> int:
     """
     net = extract(supernet, arch).to("meta").eval()
     with FlopCounterMode(display=False) as counter:
-        net(empty(_IMAGES, *shape, device="meta"))
-    return int(counter.get_total_flops()) // (2 * _IMAGES)
+        net(x := empty_batch(shape))
+    return int(counter.get_total_flops()) // (2 * len(x))
 
 
 def count_shared_macs(
@@ -52,5 +58,5 @@ def count_shared_macs(
         shape: Of one image: channels, height, width.
         backward: Count the gradients too, as a training step computes them.
     """
-    plan = sharing.plan(supernet, archs, empty(_IMAGES, *shape, device="meta"))
-    return (plan.training_macs if backward else plan.macs) // _IMAGES
+    plan = sharing.plan(supernet, archs, empty_batch(shape))
+    return (plan.training_macs if backward else plan.macs) // plan.samples

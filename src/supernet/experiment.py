@@ -7,6 +7,7 @@ import io
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -15,12 +16,11 @@ from typing import Literal
 
 import numpy as np
 import safetensors.numpy
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from supernet import sharing
 from supernet.comparison import Seed, compare, describe_architectures, describe_network, hits_of
+from supernet.cost import empty_batch
 from supernet.datasets import ImageData, load_idx, load_mnist
 from supernet.errors import DataError
 from supernet.launch import Emit, Task, run_tasks
@@ -111,7 +111,9 @@ def plan(settings: Settings, *, standalone: bool = True) -> Plan:
         settings=settings,
         network=describe_network(supernet, data.shape),
         architectures=describe_architectures(supernet, data.shape),
-        sharing=sharing.plan(supernet, supernet.space, _empty(settings.batch_size, data)),
+        sharing=sharing.plan(
+            supernet, supernet.space, empty_batch(data.shape, settings.batch_size)
+        ),
         jobs=_jobs(settings, data, supernet, standalone=standalone),
         loading=loading,
     )
@@ -334,12 +336,13 @@ def _jobs(
 ) -> list[Job]:
     """List the trainings, the longest of a seed first, so that no worker ends alone with one."""
     archs = list(supernet.space)
-    planner = Planner(supernet, _empty(2, data))
+    planner = Planner(supernet, empty_batch(data.shape))
     images = len(data.train) // settings.batch_size * settings.batch_size
     apart = [images * training_macs(Draw((arch,)), planner) for arch in archs]
     sampler, rng = _sampler(settings, supernet, data), random.Random(0)
-    draws = [sampler(supernet.space, rng) for _ in range(_PROBES)]
-    per_epoch = images * sum(training_macs(draw, planner) for draw in draws) // len(draws)
+    draws = Counter(sampler(supernet.space, rng) for _ in range(_PROBES))
+    macs = sum(times * training_macs(draw, planner) for draw, times in draws.items())
+    per_epoch = images * macs // _PROBES
 
     def job(
         subject: Subject, seed: int, arch: int | None, epochs: int, macs: int, name: str
@@ -370,15 +373,10 @@ def _sampler(settings: Settings, supernet: Supernet, data: ImageData) -> Sampler
     return make_sampler(
         settings.sampler,
         supernet,
-        _empty(2, data),
+        empty_batch(data.shape),
         budget=settings.budget,
         paths=settings.paths,
     )
-
-
-def _empty(images: int, data: ImageData) -> Tensor:
-    """Return a batch without content."""
-    return torch.empty(images, *data.shape, device="meta")
 
 
 def files_of(outcome: Outcome, results: Results) -> dict[str, bytes]:

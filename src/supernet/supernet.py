@@ -41,22 +41,15 @@ class Supernet(nn.Module):
         self.space = SearchSpace(
             tuple(dict.fromkeys(c for m in self._choice_modules for c in m.choices))
         )
-        #: The modules that contain a choice or are one. All others are the same for everyone.
-        self.modules_with_choices = frozenset(
-            m
-            for m in net.modules()
-            if any(isinstance(inner, ChoiceModule) for inner in m.modules())
-        )
-        #: The names of the choices inside each of them.
+        inside = {m: [i for i in m.modules() if isinstance(i, ChoiceModule)] for m in net.modules()}
+        #: The names of the choices in each module that contains a choice module or is one.
         self.names_inside = {
-            m: [
-                c.name
-                for inner in m.modules()
-                if isinstance(inner, ChoiceModule)
-                for c in inner.choices
-            ]
-            for m in self.modules_with_choices
+            m: [c.name for inner in found for c in inner.choices]
+            for m, found in inside.items()
+            if found
         }
+        #: These modules. All others are the same for everyone.
+        self.modules_with_choices = frozenset(self.names_inside)
         if self.space.size > 1:
             for module in net.modules():
                 if isinstance(module, _BatchNorm):

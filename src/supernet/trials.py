@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from supernet.batchnorm import calibrate
-from supernet.cost import Shape
+from supernet.cost import Shape, empty_batch
 from supernet.evaluation import Batches, accuracy, score
 from supernet.records import Epoch, Phase, Progress, Training
 from supernet.samplers import Draw, Sampler, every, training_macs
@@ -25,9 +24,6 @@ from supernet.training import Recipe, Step, TrainingData, train_steps
 
 #: Images per pass when scoring. It does not change what is computed, only how fast.
 SCORING_BATCH = 250
-
-#: Of the batch that work is counted on: batch norms in training need more than one value.
-_IMAGES = 2
 
 Kind = Literal["training", "recalibration", "scoring"]
 Subject = Literal["supernet", "standalone", "longer"]
@@ -186,7 +182,7 @@ class _Bill:
     """Adds up time, images and multiply-adds by kind of work."""
 
     def __init__(self, supernet: Supernet, shape: Shape, subject: Subject, seed: int) -> None:
-        self.planner = Planner(supernet, torch.empty(_IMAGES, *shape, device="meta"))
+        self.planner = Planner(supernet, empty_batch(shape))
         self.subject, self.seed = subject, seed
         self.entries: dict[Kind, _Entry] = {}
         self.known: dict[Draw, int] = {}

@@ -19,7 +19,7 @@ from supernet.sharing.tracing import (
     frame_of,
     has_hooks,
     settings_inside,
-    state_of,
+    settings_of,
     surroundings,
     trace,
 )
@@ -64,10 +64,9 @@ class Cache:
     ) -> Program:
         """Return the program for such arguments, written anew if the network has changed."""
         followed = (m for m in supernet.modules_with_choices if m not in self.whole)
-        states = tuple(map(state_of, followed))
+        settings = *map(settings_of, followed), *map(settings_inside, self._traced)
         frame = frame_of(supernet.net)
-        settings = tuple(map(settings_inside, self._traced))
-        what = tuple(archs), key(args), key(kwargs), surroundings(), states, frame, settings
+        what = tuple(archs), key(args), key(kwargs), surroundings(), frame, settings
         known = self._programs.get(what)
         if known is None:
             known = write_program(supernet, archs, args, kwargs, self._graph_of(supernet))
@@ -104,7 +103,7 @@ class Cache:
             if module in self.whole or has_hooks(module):
                 return None
             pattern = replace((args, kwargs), Ref, lambda _: _INPUT)
-            when = module, key(pattern), surroundings(), state_of(module), frame_of(module)
+            when = module, key(pattern), surroundings(), settings_of(module), frame_of(module)
             what = when, settings_inside(module)
             if what not in self._graphs:
                 try:

@@ -68,8 +68,8 @@ def _agrees(
     whole: Collection[nn.Module],
 ) -> bool:
     twin, cache = twin_of(supernet, whole=whole)
-    tensors, *_ = forms = split_inputs(args, kwargs)
-    program = cache.program(twin, [arch], *forms[1:])
+    tensors, *form = split_inputs(args, kwargs)
+    program = cache.program(twin, [arch], *form)
     devices = list({tensor.device for tensor in tensors if tensor.is_cuda})
     # A forward that was replaced on an object may still call the original's modules.
     with supernet.activate(arch):

@@ -241,10 +241,13 @@ def _in_order(accounts: Sequence[_Account], author: _Author) -> Program:
     for account in accounts:
         for number in account.numbers:
             needed.setdefault(number, []).append(account.arch)
-    place = {inputs + number: inputs + at for at, number in enumerate(needed)}
+    order = {number: at for at, number in enumerate(needed)}
+
+    def moved(ref: Ref) -> Ref:
+        return ref if ref.index < inputs else Ref(inputs + order[ref.index - inputs])
 
     def placed(structure: Structure) -> Structure:
-        return replace(structure, Ref, lambda ref: Ref(place.get(ref.index, ref.index)))
+        return replace(structure, Ref, moved)
 
     work = [
         (operation, placed(args), placed(kwargs), tuple(archs))
@@ -256,7 +259,6 @@ def _in_order(accounts: Sequence[_Account], author: _Author) -> Program:
     for at, indices in enumerate(reads):
         for index in indices:
             readers.setdefault(index, []).append(at)
-    order = {number: at for at, number in enumerate(needed)}
     courses = tuple(tuple(order[number] for number in account.numbers) for account in accounts)
     outputs = _outputs(accounts, courses, placed)
     frees = _frees(inputs + len(work), inputs, readers, outputs)

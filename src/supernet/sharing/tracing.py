@@ -259,33 +259,26 @@ def plainly_runs(module: nn.Module, forward: Callable[..., Any]) -> bool:
 
 def has_hooks(module: nn.Module) -> bool:
     """Say whether something else runs when `module` is called."""
-    return any(
-        (
-            module._forward_hooks,
-            module._forward_pre_hooks,
-            module._backward_hooks,
-            module._backward_pre_hooks,
-        )
-    )
+    return any(hooks_of(module))
 
 
-def state_of(module: nn.Module) -> object:
-    """Return what decides how a module's forward goes, as far as it can be seen; hashable."""
+def hooks_of(module: nn.Module) -> tuple[dict[int, Any], ...]:
+    """Return the dicts in which PyTorch keeps what else runs when `module` is called."""
     return (
-        module.training,
-        _settings(module),
-        tuple(map(id, module._modules.values())),
-        has_hooks(module),
-        "forward" in vars(module),
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
     )
 
 
 def settings_inside(module: nn.Module) -> object:
-    """Return the plain attributes of the modules inside, which a forward may read; hashable."""
-    return tuple(_settings(inner) for inner in module.modules() if inner is not module)
+    """Return the settings of the modules inside, which a forward may read too; hashable."""
+    return tuple(settings_of(inner) for inner in module.modules() if inner is not module)
 
 
-def _settings(module: nn.Module) -> object:
+def settings_of(module: nn.Module) -> object:
+    """Return the module's own attributes, which may decide how its forward goes; hashable."""
     own = {name: value for name, value in _own(module).items() if name != "_active"}
     # An object of settings counts by what it holds.
     held = {

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from supernet.sharing.cache import Cache, cache_of
-from supernet.sharing.tracing import has_hooks
+from supernet.sharing.tracing import has_hooks, hooks_of
 from supernet.supernet import Supernet
 
 
@@ -33,10 +33,8 @@ def twin_of(
     memo: dict[int, Any] = _empties(supernet.net) if meta else {}
     net = copy.deepcopy(supernet.net, memo)
     for module in net.modules():
-        module._forward_hooks.clear()
-        module._forward_pre_hooks.clear()
-        module._backward_hooks.clear()
-        module._backward_pre_hooks.clear()
+        for hooks in hooks_of(module):
+            hooks.clear()
     originals = dict(zip(net.modules(), supernet.net.modules(), strict=True))
 
     def note(module: nn.Module, reason: str) -> None:
