@@ -37,6 +37,7 @@ from supernet.subnet import extract
 from supernet.supernet import Supernet
 from supernet.training import Recipe, train_steps
 from supernet.zoo import build_mnist_net
+from supernet.zoo.parts import channels_last, classifier, conv_bn_relu, seeded
 
 BATCH, RATE = 32, 0.2
 TRUTH_IMAGES, TRUTH_SEEDS = 20_000, 3
@@ -61,30 +62,21 @@ SAMPLERS: dict[str, Callable[[Supernet, torch.Tensor], Sampler]] = {
 }
 
 
-def block(inp: int, out: int, stride: int = 1) -> nn.Sequential:
-    """Return a 3x3 convolution with batch norm and ReLU."""
-    conv = nn.Conv2d(inp, out, 3, stride=stride, padding=1, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out), nn.ReLU(inplace=True))
-
-
 def eight(seed: int) -> Supernet:
     """Return the space of eight skippable convolutions, for images of 1 x 28 x 28."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+    with seeded(seed):
         places = [
-            OneOf(f"place{i}", {"skip": nn.Identity(), "conv": block(16, 16)}) for i in range(8)
+            OneOf(f"place{i}", {"skip": nn.Identity(), "conv": conv_bn_relu(16, 16)})
+            for i in range(8)
         ]
         net = nn.Sequential(
-            block(1, 16, stride=2),
+            conv_bn_relu(1, 16, stride=2),
             *places[:4],
-            block(16, 16, stride=2),
+            conv_bn_relu(16, 16, stride=2),
             *places[4:],
-            nn.AvgPool2d(7),
-            nn.Flatten(),
-            nn.Linear(16, 10),
+            *classifier(16, 10, shape=(1, 28, 28), halvings=2),
         )
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Supernet(net)
+    return Supernet(channels_last(net))
 
 
 SPACES = {"nine": lambda seed: Supernet(build_mnist_net(seed=seed)), "eight": eight}

@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from shared_step import SHAPE, cpu_seconds, peak_memory, ratios
+from shared_step import SHAPE, against_promise, cpu_seconds, measure_step, peak_memory, ratios
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -45,7 +45,7 @@ from supernet.report.canvas import BLUE, GREEN, ORANGE, SOFT, annotate, new_figu
 from supernet.space import Architecture
 from supernet.subnet import extract
 from supernet.supernet import Supernet
-from supernet.training import Recipe, make_optimizer, mean_loss
+from supernet.training import mean_loss
 from supernet.zoo import build_mnist_net, build_operations_net, build_residual_net
 
 Side = Callable[[Tensor], Tensor]
@@ -58,28 +58,6 @@ WIDTH, BATCH, POSITIONS = 16, 16, 12
 COUNTS = (1, 4, 16, 64, 256, 1024, 4096)
 MEASURED = (1, 16, 256, 4096)  # in a process of its own
 DEPTHS = (2, 4, 6, 8, 10)  # and POSITIONS
-
-
-def measure_step(supernet: Supernet, x: Tensor, y: Tensor, repeats: int) -> dict[str, Any]:
-    """One step over all architectures against a step of each, optimiser included."""
-    archs = list(supernet.space)
-    optimizer = make_optimizer(supernet, Recipe(learning_rate=1e-6))
-
-    def step(chosen: Sequence[Architecture]) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        mean_loss(supernet, x, y, chosen).backward()
-        optimizer.step()
-
-    def one_by_one() -> None:
-        for arch in archs:
-            step([arch])
-
-    supernet.train()
-    found = ratios(lambda: step(archs), one_by_one, repeats)
-    planner = sharing.Planner(supernet, x)
-    together = planner.plan(archs).training_macs
-    apart = sum(planner.plan([arch]).training_macs for arch in archs)
-    return _against_promise(found, apart, together) | {"batch": len(x)}
 
 
 def measure_scoring(supernet: Supernet, images: Split, repeats: int) -> dict[str, Any]:
@@ -101,7 +79,7 @@ def measure_scoring(supernet: Supernet, images: Split, repeats: int) -> dict[str
     )
     hits = score(statistics_, batches)
     plan = sharing.plan(supernet, archs, inputs[0])
-    return _against_promise(found, plan.macs_apart, plan.macs) | {
+    return against_promise(found, plan.macs_apart, plan.macs) | {
         "images": len(images),
         "architectures": len(archs),
         "calibration_ratio": apart_s / start,
@@ -109,15 +87,6 @@ def measure_scoring(supernet: Supernet, images: Split, repeats: int) -> dict[str
             torch.equal(hits[arch], score_network(net, batches))
             for arch, net in zip(archs, nets, strict=True)
         ),
-    }
-
-
-def _against_promise(found: dict[str, Any], apart: int, together: int) -> dict[str, Any]:
-    return found | {
-        "promised": apart / together,
-        "kept": found["ratio"] * together / apart,
-        "gflops": 2 * together / found["ours_s"] / 1e9,
-        "gflops_apart": 2 * apart / found["theirs_s"] / 1e9,
     }
 
 
@@ -328,7 +297,9 @@ def main() -> None:
     if "step" in args.parts:
         for batch in (32, 64):
             x, y = next(data.train.shuffled(batch, seed=0, epoch=0))
-            step = found[f"step_{batch}"] = measure_step(residual, x, y, args.repeats)
+            step = found[f"step_{batch}"] = {"batch": batch} | measure_step(
+                residual, x, y, args.repeats
+            )
             print(f"residual, 64 steps / one joint step, batch {batch}: {promise(step)}")
     if "scoring" in args.parts:
         images = data.validation
