@@ -129,6 +129,15 @@ def sharing_warnings() -> Iterator[list[str]]:
 # -- modules that a random network is made of -----------------------------------------------------
 
 
+class Wrapper(nn.Module):
+    """Has a choice inside: what its forward does with it is another matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = Counted(nn.Linear(3, 3))
+        self.body = Depth("d", [nn.Linear(3, 3) for _ in range(3)])
+
+
 class InPlaceResidual(nn.Module):
     """As in many networks; what it changes is a value of its own."""
 

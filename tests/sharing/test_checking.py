@@ -14,6 +14,7 @@ from supernet.sharing import checking
 from supernet.supernet import Supernet
 from tests.conftest import Counted, Residual, noise, stir
 from tests.sharing.networks import (
+    Wrapper,
     assert_same,
     assert_same_gradients,
     assert_shares,
@@ -24,42 +25,35 @@ from tests.sharing.networks import (
 LIE = "its traced forward computes something else than its forward"
 
 
-class Body(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = Counted(nn.Linear(3, 3))
-        self.body = Depth("d", [nn.Linear(3, 3) for _ in range(3)])
-
-
-class IsTensor(Body):
+class IsTensor(Wrapper):
     def forward(self, x: Any) -> Tensor:
         x = self.first(x)
         y: Tensor = self.body(x * 2 if isinstance(x, Tensor) else x)
         return y
 
 
-class TypeIs(Body):
+class TypeIs(Wrapper):
     def forward(self, x: Any) -> Tensor:
         x = self.first(x)
         y: Tensor = self.body(x * 2 if type(x) is Tensor else x)
         return y
 
 
-class IsTorchTensor(Body):
+class IsTorchTensor(Wrapper):
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
         y: Tensor = self.body(x * 2 if torch.is_tensor(x) else x)  # type: ignore[redundant-expr]
         return y
 
 
-class HasNoSuchThing(Body):
+class HasNoSuchThing(Wrapper):
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
         y: Tensor = self.body(x * 2 if not hasattr(x, "no_such_thing") else x)
         return y
 
 
-class Tries(Body):
+class Tries(Wrapper):
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
         try:
@@ -76,7 +70,7 @@ LIARS = [IsTensor, TypeIs, IsTorchTensor, HasNoSuchThing, Tries]
 @pytest.mark.parametrize("kind", LIARS)
 @pytest.mark.parametrize("wrap", [lambda m: m, nn.Sequential, Residual])
 def test_graphs_that_lie_are_found_out(
-    kind: type[Body], wrap: Callable[[nn.Module], nn.Module]
+    kind: type[Wrapper], wrap: Callable[[nn.Module], nn.Module]
 ) -> None:
     supernet, x = Supernet(stir(wrap(kind()))), noise(4, 3)
     archs = list(supernet.space)
@@ -118,7 +112,7 @@ def test_two_liars_are_both_run_whole() -> None:
 
 
 def test_nobody_notices_the_check() -> None:
-    class Honest(Body):
+    class Honest(Wrapper):
         def forward(self, x: Tensor) -> Tensor:
             y: Tensor = self.body(self.first(x)) + nn.functional.dropout(x, 0.5)
             return y
@@ -142,7 +136,9 @@ def test_nobody_notices_the_check() -> None:
     assert all(parameter.grad is None for parameter in supernet.parameters())
 
 
-def test_a_graph_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(name="runs")
+def checks_that_are_run(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """With what arguments a graph was held against its module, check by check."""
     runs: list[Any] = []
     agrees = checking._agrees
 
@@ -151,6 +147,10 @@ def test_a_graph_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return agrees(*args)
 
     monkeypatch.setattr(checking, "_agrees", counted)
+    return runs
+
+
+def test_a_graph_is_checked_once(runs: list[Any]) -> None:
     supernet, x = Supernet(stir(Residual(Depth("d", [nn.Linear(3, 3)] * 3)))), noise(4, 3)
     archs = list(supernet.space)
     for part in (archs, archs, archs[:1], archs[1:]):
@@ -164,15 +164,7 @@ def test_a_graph_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(runs) == 6
 
 
-def test_a_counter_inside_does_not_have_it_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: list[Any] = []
-    agrees = checking._agrees
-
-    def counted(*args: Any) -> bool:
-        runs.append(args)
-        return agrees(*args)
-
-    monkeypatch.setattr(checking, "_agrees", counted)
+def test_a_counter_inside_does_not_have_it_checked_again(runs: list[Any]) -> None:
     depth = Depth("d", [Counted(nn.Linear(3, 3)), Counted(nn.Tanh())])
     supernet = Supernet(stir(Residual(depth)))
     sharing.run(supernet, noise(4, 3), supernet.space)

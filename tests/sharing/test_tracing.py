@@ -5,7 +5,7 @@ import random
 import re
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -19,10 +19,11 @@ from supernet.errors import SharingWarning
 from supernet.sharing.structure import Ref
 from supernet.sharing.tracing import Untraceable, trace
 from supernet.supernet import Supernet
-from tests.conftest import Counted, noise, stir
+from tests.conftest import noise, stir
 from tests.sharing.networks import (
     ByContent,
     ByShape,
+    Wrapper,
     assert_same,
     assert_same_gradients,
     assert_shares,
@@ -30,14 +31,7 @@ from tests.sharing.networks import (
     sharing_warnings,
 )
 
-
-class Wrapper(nn.Module):
-    """Has a choice inside: what its forward does with it is another matter."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = Counted(nn.Linear(3, 3))
-        self.body = Depth("d", [nn.Linear(3, 3) for _ in range(3)])
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class CountsCalls(Wrapper):
@@ -526,6 +520,14 @@ def test_the_reason_is_in_one_line() -> None:
 # -- state that decides, and lies further away ----------------------------------------------------
 
 
+def assert_noticed(net: Net, change: Callable[[Net], object]) -> None:
+    """What is shared after a change is what the changed network computes."""
+    supernet = Supernet(stir(net))
+    sharing.run(supernet, noise(4, 3), supernet.space)
+    change(net)
+    assert_shares(supernet, noise(4, 3))
+
+
 def test_a_number_in_a_child_that_the_forward_reads() -> None:
     class ReadsChild(Wrapper):
         def __init__(self) -> None:
@@ -536,11 +538,7 @@ def test_a_number_in_a_child_that_the_forward_reads() -> None:
             y: Tensor = self.body(x) + F.dropout(x, 0.5, training=self.drop.training)
             return y
 
-    net = ReadsChild()
-    supernet = Supernet(stir(net))
-    sharing.run(supernet, noise(4, 3), supernet.space)
-    net.drop.eval()
-    assert_shares(supernet, noise(4, 3))
+    assert_noticed(ReadsChild(), lambda net: net.drop.eval())
 
 
 def test_settings_in_an_object_that_change() -> None:
@@ -553,11 +551,10 @@ def test_settings_in_an_object_that_change() -> None:
             y: Tensor = self.body(x) * self.config.scale
             return y
 
-    net = Configured()
-    supernet = Supernet(stir(net))
-    sharing.run(supernet, noise(4, 3), supernet.space)
-    net.config.scale = 2.0
-    assert_shares(supernet, noise(4, 3))
+    def change(net: Configured) -> None:
+        net.config.scale = 2.0
+
+    assert_noticed(Configured(), change)
 
 
 def test_a_plain_number_in_a_child_that_changes() -> None:
@@ -570,8 +567,7 @@ def test_a_plain_number_in_a_child_that_changes() -> None:
             y: Tensor = F.leaky_relu(self.body(x), self.act.negative_slope)
             return y
 
-    net = ReadsChild()
-    supernet = Supernet(stir(net))
-    sharing.run(supernet, noise(4, 3), supernet.space)
-    net.act.negative_slope = 0.1
-    assert_shares(supernet, noise(4, 3))
+    def change(net: ReadsChild) -> None:
+        net.act.negative_slope = 0.1
+
+    assert_noticed(ReadsChild(), change)
