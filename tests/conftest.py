@@ -109,7 +109,7 @@ def tiny_data(*, train: int = 40, validation: int = 12, test: int = 15) -> Image
     def split(count: int, seed: int) -> Split:
         y = torch.arange(count) % 3
         x = 90 * patterns[y] + 80 + 40 * noise(count, 1, 8, 8, seed=seed)
-        return Split(x.clamp(0, 255).to(torch.uint8), y, mean=0.45, std=0.3)
+        return Split(x.clamp(0, 255).to(torch.uint8), y, mean=(0.45,), std=(0.3,))
 
     return ImageData(
         name="tiny",

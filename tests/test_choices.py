@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.choices import ChoiceModule, Depth, OneOf
+from supernet.choices import ChoiceModule, Depth, OneOf, to_plain
 from supernet.errors import NoArchitectureError, SpaceError
-from supernet.space import Architecture
+from supernet.space import Architecture, Choice
 from supernet.supernet import Supernet
 from tests.conftest import noise
 
@@ -105,6 +105,66 @@ ONE = nn.Identity()
 def test_impossible_options_are_refused(options: Any, message: str) -> None:
     with pytest.raises(SpaceError, match=f"OneOf {message}"):
         OneOf("o", options)
+
+
+def test_a_block_that_changes_the_shape_is_named_when_it_runs() -> None:
+    supernet = Supernet(Depth("d", [nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2)]))
+    assert supernet(noise(2, 3), Architecture({"d.depth": 2})).shape == (2, 3)
+    message = (
+        r"block 2 of Depth 'd' turns a tensor of shape \(2, 3\) into one of \(2, 2\); .*before or"
+    )
+    with pytest.raises(SpaceError, match=message):
+        supernet(noise(2, 3), Architecture({"d.depth": 3}))
+
+
+def test_with_an_example_it_is_named_at_once() -> None:
+    def stage(last: int) -> list[nn.Module]:
+        inner = Depth("inner", [nn.Linear(3, 3), nn.Linear(3, last)], shortest=0)
+        return [nn.Linear(3, 3), nn.Sequential(nn.BatchNorm1d(3), inner)]
+
+    for example in (noise(2, 3), torch.empty(2, 3, device="meta")):
+        blocks = stage(3)
+        depth = Depth("d", blocks, example=example)
+        # Trying is not running: everything is as it was.
+        assert list(depth.blocks) == blocks
+        assert all(
+            m.training and (not isinstance(m, ChoiceModule) or not m._active)
+            for m in depth.modules()
+        )
+        assert not depth.get_buffer("blocks.1.0.num_batches_tracked")
+        assert Supernet(depth).space.size == 4
+        with pytest.raises(
+            SpaceError, match=r"block 1 of Depth 'd' .* \(2, 3\) into one of \(2, 2\)"
+        ):
+            Depth("d", stage(2), example=example)
+
+
+def test_an_example_that_blocks_cannot_run_on_is_refused() -> None:
+    with pytest.raises(SpaceError, match=r"block 0 of Depth 'd' can't run on .* \(2, 5\): mat1"):
+        Depth("d", [nn.Linear(3, 3)], example=noise(2, 5))
+
+
+def test_a_plain_module_takes_the_place_of_each() -> None:
+    blocks = [nn.Linear(3, 3), nn.Linear(3, 3)]
+    depth, one_of = Depth("d", blocks), OneOf("o", {"tanh": nn.Tanh(), "first": blocks[0]})
+    plain = to_plain(nn.ModuleList([depth, one_of]), Architecture({"d.depth": 2, "o.op": "first"}))
+    chain, operation = plain.children()
+    assert type(chain) is nn.Sequential
+    assert list(chain) == blocks
+    assert operation is blocks[0]
+
+
+class Neither(ChoiceModule):
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        return (Choice("n", (1, 2)),)
+
+
+def test_a_module_that_does_not_say_what_it_runs_is_named() -> None:
+    message = "Neither is no chain: it needs a `path`, or `forward` and `plain`"
+    for run in (Neither().path, Neither().plain):
+        with pytest.raises(NotImplementedError, match=message):
+            run(Architecture({"n": 1}))
 
 
 def test_they_print_their_names_and_options() -> None:

@@ -8,7 +8,8 @@ from supernet.errors import CalibrationError, DataError, DivergedError
 from supernet.evaluation import accuracy, evaluate, score, score_network
 from supernet.subnet import extract
 from supernet.supernet import Supernet
-from tests.conftest import nine, noise, plain_net
+from tests.conftest import nested, nine, noise, plain_net
+from tests.spaces import spellings
 
 CALIBRATION = [noise(8, 1, 8, 8, seed=1), noise(5, 1, 8, 8, seed=2)]
 
@@ -34,6 +35,20 @@ def test_evaluating_many_is_extracting_recalibrating_and_scoring_each() -> None:
             assert torch.equal(hits[arch], alone)
             assert together[arch] == alone.sum().item() / 24 == accuracy(alone)
     assert len(set(together.values())) > 1
+
+
+def test_every_spelling_of_an_architecture_has_its_score() -> None:
+    """Not merely a similar one: what doesn't count has no statistics of its own either."""
+    supernet = nested()
+    archs = spellings(supernet.space)
+    x, y = noise(40, 4, seed=3), torch.arange(40) % 3
+    together = score(calibrate(supernet, archs, [noise(9, 4, seed=1)]), [(x, y)])
+    assert list(together) == archs
+    for arch in archs:
+        net = extract(supernet, arch)
+        recalibrate(net, [noise(9, 4, seed=1)])
+        assert torch.equal(together[arch], score_network(net, [(x, y)]))
+        assert torch.equal(together[arch], together[supernet.space.canonical(arch)])
 
 
 def test_hits_are_in_the_order_of_the_images() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from torch import nn
 
 from supernet.choices import Depth
@@ -19,11 +20,13 @@ from supernet.samplers import (
     make_subtree,
     training_macs,
     uniform,
+    uniform_options,
 )
 from supernet.sharing import Planner, plan
-from supernet.space import Choice, SearchSpace
+from supernet.space import Architecture, Choice, Condition, SearchSpace
 from supernet.supernet import Supernet
-from tests.conftest import nine, plain_net
+from tests.conftest import nested, nine, plain_net
+from tests.spaces import blocks, spaces
 
 SPACE = SearchSpace((Choice("a", (1, 2, 3)), Choice("b", (1, 2, 3))))
 EMPTY = torch.empty(2, 1, 8, 8, device="meta")
@@ -57,6 +60,7 @@ def test_uniform_is_uniform() -> None:
 
 SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "uniform": lambda: uniform,
+    "uniform options": lambda: uniform_options,
     "split": lambda: Split(5),
     "subtree": lambda: make_subtree(six(), vectors(), budget=2),
 }
@@ -83,6 +87,105 @@ def test_every_option_of_a_choice_is_drawn_equally_often(name: str) -> None:
         mean = sum(differences) / len(differences)
         variance = sum((d - mean) ** 2 for d in differences) / len(differences)
         assert abs(mean) <= 4 * (variance / len(differences)) ** 0.5
+
+
+def test_without_conditions_the_draws_are_those_of_committed_results() -> None:
+    """The numbers asked for, in this order, decide what every run so far has trained."""
+    names = [choice.name for choice in SPACE.choices]
+    for seed in range(20):
+        ours, theirs = random.Random(seed), random.Random(seed)
+        for sampler in (uniform, uniform_options):
+            drawn = [theirs.choice(choice.options) for choice in SPACE.choices]
+            assert sampler(SPACE, ours).archs == (
+                Architecture(dict(zip(names, drawn, strict=True))),
+            )
+        columns = []
+        for choice in SPACE.choices:
+            columns.append([*choice.options, *theirs.sample(choice.options, 2)])
+            theirs.shuffle(columns[-1])
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        assert Split(5)(SPACE, ours).archs == tuple(dict.fromkeys(map(Architecture, rows)))
+        place = theirs.choice([0, 1])
+        begin = [theirs.choice(choice.options) for choice in SPACE.choices][:place]
+        columns = [[option] * 2 for option in begin]
+        for choice in SPACE.choices[place:]:
+            columns.append(theirs.sample(choice.options, 2))
+            theirs.shuffle(columns[-1])
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        drawn_archs = Subtree((2, 2), (1.0, 1.0))(SPACE, ours).archs
+        assert drawn_archs == tuple(dict.fromkeys(map(Architecture, rows)))
+        assert ours.getstate() == theirs.getstate()
+
+
+# -- choices that don't always count --------------------------------------------------------------
+
+#: A block that is skipped or has a kernel, and six heads.
+SKIPPABLE = SearchSpace(
+    (Choice("op", ("skip", "conv")), Choice("kernel", (3, 5, 7)), Choice("head", tuple(range(6)))),
+    (Condition("kernel", (("op", ("conv",)),)),),
+)
+
+
+@given(spaces(least=1), st.integers(1, 9), st.randoms(use_true_random=False))
+def test_draws_are_canonical_and_nothing_is_drawn_twice(
+    space: SearchSpace, count: int, rng: random.Random
+) -> None:
+    places = len(space.choices)
+    names = [choice.name for choice in space.choices]
+    subtree = Subtree((count + 1,) * places, (1.0,) * places)
+    for sampler in (every, uniform, uniform_options, Split(count), subtree):
+        archs = sampler(space, rng).archs
+        assert archs == tuple(dict.fromkeys(map(space.canonical, archs)))
+        assert 1 <= len(archs) <= space.size
+    if count >= space.size:
+        assert set(Split(count)(space, rng).archs) == set(space)
+    for place in range(places):
+        here = Subtree((1,) * place + (count + 1,) + (1,) * (places - place - 1), (1.0,) * places)
+        archs = here(space, rng).archs
+        (beginning,) = {arch.restrict(names[:place]) for arch in archs}
+        alike = [arch for arch in space if arch.restrict(names[:place]) == beginning]
+        assert set(archs) <= set(alike)
+        assert len(archs) == len(alike) or len(archs) <= count + 1 <= len(alike)
+
+
+def test_uniform_is_over_architectures_or_over_options() -> None:
+    rng = random.Random(0)
+    for sampler, skipped in ((uniform, 1 / 4), (uniform_options, 1 / 2)):
+        counts = Counter(sampler(SKIPPABLE, rng).archs[0] for _ in range(6000))
+        chances = {
+            arch: (skipped if arch["op"] == "skip" else (1 - skipped) / 3) / 6 for arch in SKIPPABLE
+        }
+        chi_square = sum((counts[a] - 6000 * p) ** 2 / (6000 * p) for a, p in chances.items())
+        assert chi_square < 49.8  # 23 degrees of freedom: one seed in a thousand would be above
+
+
+def test_split_is_balanced_wherever_a_choice_counts() -> None:
+    rng = random.Random(0)
+    for _ in range(50):
+        archs = Split(6)(SKIPPABLE, rng).archs
+        assert Counter(arch["op"] for arch in archs) == {"skip": 3, "conv": 3}
+        assert {arch["kernel"] for arch in archs if arch["op"] == "conv"} == {3, 5, 7}
+        assert {arch["kernel"] for arch in archs if arch["op"] == "skip"} == {3}
+
+
+def test_a_subtree_of_a_nested_network() -> None:
+    supernet, rng = nested(), random.Random(0)
+    sampler = make_subtree(supernet, vectors(), budget=2)
+    assert sampler.ends[0] > 1
+    # From no place on are there more ends than after the richest beginning.
+    assert all(a <= b for a, b in zip(sampler.ends, (11, 6, 2), strict=True))
+    for _ in range(100):
+        archs = sampler(supernet.space, rng).archs
+        assert set(archs) <= set(supernet.space)
+        assert len(set(archs)) == len(archs)
+
+
+def test_no_sampler_goes_through_a_deep_space() -> None:
+    space, rng = blocks(20), random.Random(0)
+    subtree = Subtree((4,) * 41, (1.0,) * 41)
+    for sampler in (uniform, uniform_options, Split(8), subtree):
+        for _ in range(20):
+            assert all(space.canonical(arch) == arch for arch in sampler(space, rng).archs)
 
 
 # -- split --------------------------------------------------------------------------------------
@@ -175,9 +278,12 @@ def test_samplers_go_by_their_names() -> None:
     supernet = nine()
     assert make_sampler("every", supernet, EMPTY) is every
     assert make_sampler("uniform", supernet, EMPTY) is uniform
+    assert make_sampler("uniform options", supernet, EMPTY) is uniform_options
     assert make_sampler("split", supernet, EMPTY, paths=3) == Split(3)
     assert isinstance(make_sampler("subtree", supernet, EMPTY), Subtree)
-    with pytest.raises(SettingsError, match=r"no sampler 'fair'; choose every, uniform, subtree"):
+    with pytest.raises(
+        SettingsError, match=r"no sampler 'fair'; choose every, uniform, .* or subtree"
+    ):
         make_sampler("fair", supernet, EMPTY)
 
 

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from supernet.choices import Depth, OneOf
+from supernet.elastic import ElasticLinear
 from supernet.errors import SpaceError
-from supernet.space import Architecture
+from supernet.space import Architecture, Choice
 from supernet.subnet import extract
 from supernet.supernet import Supernet
 from tests.conftest import block, nested, nine, noise, plain_net, stir
@@ -127,6 +128,17 @@ def test_an_operation_chosen_twice_is_still_one() -> None:
         net = extract(supernet, arch)
         assert torch.equal(net(X["nested"]), supernet(X["nested"], arch))
         assert net.get_submodule("0") is net.get_submodule("2")
+
+
+def test_an_elastic_layer_at_two_places_is_still_one() -> None:
+    width = Choice("w", (2, 4))
+    layer = ElasticLinear(width, width)
+    supernet = Supernet(nn.Sequential(layer, nn.Sequential(nn.Tanh(), layer)))
+    for arch in supernet.space:
+        x = X["nested"][:, : int(arch["w"])]
+        net = extract(supernet, arch)
+        assert torch.equal(net(x), supernet(x, arch))
+        assert net.get_submodule("0") is net.get_submodule("1.1")
 
 
 def test_a_plain_network_keeps_its_statistics() -> None:

@@ -9,14 +9,32 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from supernet.batchnorm import calibrate as calibrate, recalibrate as recalibrate
-    from supernet.choices import Depth as Depth, OneOf as OneOf
+    from supernet.choices import ChoiceModule as ChoiceModule, Depth as Depth, OneOf as OneOf
     from supernet.comparison import Seed as Seed, compare as compare
     from supernet.cost import (
         count_macs as count_macs,
         count_params as count_params,
         count_shared_macs as count_shared_macs,
     )
-    from supernet.datasets import load_idx as load_idx, load_mnist as load_mnist
+    from supernet.datasets import (
+        load_folder as load_folder,
+        load_idx as load_idx,
+        load_mnist as load_mnist,
+        wrap_datasets as wrap_datasets,
+    )
+    from supernet.elastic import (
+        ElasticAttention as ElasticAttention,
+        ElasticBatchNorm as ElasticBatchNorm,
+        ElasticConv2d as ElasticConv2d,
+        ElasticLayerNorm as ElasticLayerNorm,
+        ElasticLinear as ElasticLinear,
+        InvertedResidual as InvertedResidual,
+        Residual as Residual,
+        Resolution as Resolution,
+        Size as Size,
+        SqueezeExcitation as SqueezeExcitation,
+        Zero as Zero,
+    )
     from supernet.errors import SharingWarning as SharingWarning, SupernetError as SupernetError
     from supernet.evaluation import (
         evaluate as evaluate,
@@ -29,19 +47,27 @@ if TYPE_CHECKING:
         every as every,
         make_sampler as make_sampler,
         uniform as uniform,
+        uniform_options as uniform_options,
     )
     from supernet.sharing import plan as plan
     from supernet.space import (
         Architecture as Architecture,
         Choice as Choice,
+        Condition as Condition,
         SearchSpace as SearchSpace,
     )
     from supernet.subnet import extract as extract
     from supernet.supernet import Supernet as Supernet
+    from supernet.testing import ChoiceModuleContract as ChoiceModuleContract
     from supernet.training import Recipe as Recipe, train_steps as train_steps
     from supernet.trials import train as train
     from supernet.zoo import (
+        build_autoformer_net as build_autoformer_net,
         build_mnist_net as build_mnist_net,
+        build_nasbench201_net as build_nasbench201_net,
+        build_nasbench_macro_net as build_nasbench_macro_net,
+        build_ofa_mobilenet as build_ofa_mobilenet,
+        build_ofa_resnet as build_ofa_resnet,
         build_operations_net as build_operations_net,
         build_residual_net as build_residual_net,
     )
@@ -49,16 +75,35 @@ if TYPE_CHECKING:
 _HOME = {
     "Architecture": "space",
     "Choice": "space",
+    "Condition": "space",
+    "ChoiceModule": "choices",
+    "ChoiceModuleContract": "testing",
     "Depth": "choices",
     "Draw": "samplers",
+    "ElasticAttention": "elastic",
+    "ElasticBatchNorm": "elastic",
+    "ElasticConv2d": "elastic",
+    "ElasticLayerNorm": "elastic",
+    "ElasticLinear": "elastic",
+    "InvertedResidual": "elastic",
     "OneOf": "choices",
     "Recipe": "training",
-    "Seed": "comparison",
+    "Residual": "elastic",
+    "Resolution": "elastic",
     "SearchSpace": "space",
+    "Seed": "comparison",
     "SharingWarning": "errors",
+    "Size": "elastic",
+    "SqueezeExcitation": "elastic",
     "Supernet": "supernet",
     "SupernetError": "errors",
+    "Zero": "elastic",
+    "build_autoformer_net": "zoo",
     "build_mnist_net": "zoo",
+    "build_nasbench201_net": "zoo",
+    "build_nasbench_macro_net": "zoo",
+    "build_ofa_mobilenet": "zoo",
+    "build_ofa_resnet": "zoo",
     "build_operations_net": "zoo",
     "build_residual_net": "zoo",
     "calibrate": "batchnorm",
@@ -69,6 +114,7 @@ _HOME = {
     "evaluate": "evaluation",
     "every": "samplers",
     "extract": "subnet",
+    "load_folder": "datasets",
     "load_idx": "datasets",
     "load_mnist": "datasets",
     "make_sampler": "samplers",
@@ -80,6 +126,8 @@ _HOME = {
     "train": "trials",
     "train_steps": "training",
     "uniform": "samplers",
+    "uniform_options": "samplers",
+    "wrap_datasets": "datasets",
     "write_report": "report",
 }
 __all__ = ["__version__", *_HOME]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet import sharing
+from supernet.elastic.norms import ElasticBatchNorm
 from supernet.errors import CalibrationError
 from supernet.sharing import Group, Instruction
 from supernet.space import Architecture
@@ -150,7 +151,9 @@ class Statistics:
                         f"one batch norm ({norm}) runs at two places of architecture {arch.label}; "
                         "give each place a batch norm of its own"
                     )
-            self._buffers[key] = fresh_statistics(norm, self.supernet)
+            # As wide as the norm is for these architectures, which agree on it.
+            own = norm.plain(archs[0]) if isinstance(norm, ElasticBatchNorm) else norm
+            self._buffers[key] = fresh_statistics(own, self.supernet)
         return self._buffers[key]
 
 

@@ -1,23 +1,32 @@
 """Modules that hold more than any one architecture uses.
 
-A choice module says which of its children an architecture runs, in which order: its `path`. The
-forward pass, extraction and shared execution all follow that one answer, so they can't disagree.
+A choice module is one of two kinds. A chain says which of its children an architecture runs, in
+which order: its `path`. The forward pass, extraction and shared execution all follow that one
+answer, so they can't disagree. Any other has a `forward` of its own and says what plain module does
+the same for an architecture (`plain`); both take what they need from one method, so they can't
+disagree either. `supernet.elastic` has those that choose how much of a weight they use.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from supernet.errors import NoArchitectureError, SpaceError
 from supernet.space import Architecture, Choice
 
 
 class ChoiceModule(nn.Module, ABC):
-    """A module whose computation depends on the architecture. Subclasses are final."""
+    """A module whose computation depends on the architecture. Subclasses are final.
+
+    They define `choices`, and either `path`, or `forward` and `plain`. `supernet.testing` has the
+    contract that all of them keep.
+    """
 
     #: Set by `Supernet.activate`, and by nothing else; read as `active`.
     _active: Architecture | None = None
@@ -42,22 +51,38 @@ class ChoiceModule(nn.Module, ABC):
     def choices(self) -> tuple[Choice, ...]:
         """The decisions this module makes; those of modules inside it are theirs."""
 
-    @abstractmethod
     def path(self, arch: Architecture) -> tuple[nn.Module, ...]:
         """Return the children that `arch` runs here, in order: each is given the last one's output.
 
-        It depends on the module's own choices only.
+        It depends on the module's own choices only. A module with a `forward` of its own has none.
         """
+        raise NotImplementedError(
+            f"{type(self).__name__} is no chain: it needs a `path`, or `forward` and `plain`"
+        )
 
     def forward(self, x: Any) -> Any:
         """Run the active architecture's path on a value: a tensor, or whatever its modules take.
 
         Raises:
             NoArchitectureError: If none is active.
+            SpaceError: If a result is none that the path can have there; see `check`.
         """
-        for module in self.path(self.active):
-            x = module(x)
+        for place, module in enumerate(self.path(self.active)):
+            y = module(x)
+            self.check(place, x, y)
+            x = y
         return x
+
+    def check(self, place: int, x: Any, y: Any) -> None:
+        """Raise `SpaceError` if the module at a place of the path must not make `y` of `x`."""
+
+    def plain(self, arch: Architecture) -> nn.Module:
+        """Return a module that does what this one does for `arch`, and holds what that needs only.
+
+        Its class is PyTorch's. It may consist of children of this module, with their choices, if
+        they are used as they are; parts of weights are copies.
+        """
+        return nn.Sequential(*self.path(arch))
 
 
 @final
@@ -70,12 +95,22 @@ class Depth(ChoiceModule):
         name: Name of the block. The choice is called `name + ".depth"`.
         blocks: The blocks, in order. Each must keep the shape of what it is given.
         shortest: The least number of blocks that may run; 0 makes the whole module skippable.
+        example: A tensor such as the first block will get, with which the blocks are tried at once.
+            Without one, a block that changes the shape is found when it first runs.
 
     Raises:
-        SpaceError: If there are no blocks, or `shortest` is not among 0 to their number.
+        SpaceError: If there are no blocks, `shortest` is not among 0 to their number, or a block
+            can't run on the example, or changes its shape.
     """
 
-    def __init__(self, name: str, blocks: Sequence[nn.Module], *, shortest: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        blocks: Sequence[nn.Module],
+        *,
+        shortest: int = 1,
+        example: Tensor | None = None,
+    ) -> None:
         super().__init__()
         if not blocks:
             raise SpaceError(f"Depth {name!r} has no blocks; give it at least one")
@@ -87,6 +122,33 @@ class Depth(ChoiceModule):
         self.name = name
         self.depth = Choice(f"{name}.depth", tuple(range(shortest, len(blocks) + 1)))
         self.blocks = nn.ModuleList(blocks)
+        if example is not None:
+            self._try_out(example)
+
+    @torch.no_grad()
+    def _try_out(self, x: Tensor) -> None:
+        """Raise `SpaceError` if a block can't run on such a tensor, or changes its shape."""
+        inside = (m for m in self.blocks.modules() if isinstance(m, ChoiceModule))
+        largest = Architecture({c.name: c.options[-1] for m in inside for c in m.choices})
+        for place, block in enumerate(self.blocks):
+            plain = to_plain(copy.deepcopy(block), largest).to(x.device).eval()
+            try:
+                y = plain(x)
+            except Exception as error:  # whatever a user's block raises
+                raise SpaceError(
+                    f"block {place} of Depth {self.name!r} can't run on a tensor of shape "
+                    f"{tuple(x.shape)}: {error}"
+                ) from error
+            self.check(place, x, y)
+            x = y
+
+    def check(self, place: int, x: Any, y: Any) -> None:
+        if isinstance(x, Tensor) and isinstance(y, Tensor) and x.shape != y.shape:
+            raise SpaceError(
+                f"block {place} of Depth {self.name!r} turns a tensor of shape {tuple(x.shape)} "
+                f"into one of {tuple(y.shape)}; a block that may be left out must keep the shape, "
+                "so put this one before or after the Depth"
+            )
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -154,5 +216,28 @@ class OneOf(ChoiceModule):
     def path(self, arch: Architecture) -> tuple[nn.Module, ...]:
         return (self.operations[self.op.options.index(arch[self.op.name])],)
 
+    def plain(self, arch: Architecture) -> nn.Module:
+        return self.path(arch)[0]
+
     def extra_repr(self) -> str:
         return f"{self.name!r}, one of {', '.join(map(repr, self.op.options))}"
+
+
+def to_plain(module: nn.Module, arch: Architecture) -> nn.Module:
+    """Return what `module` is for `arch`, without choices; its own children are replaced.
+
+    A module used at several places stays one.
+    """
+    return _to_plain(module, arch, {})
+
+
+def _to_plain(module: nn.Module, arch: Architecture, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    if module not in done:
+        plain = module
+        while isinstance(plain, ChoiceModule):
+            plain = plain.plain(arch)
+        done[module] = plain
+        for name, child in plain._modules.items():  # `children()` gives one used twice only once
+            if child is not None:
+                plain._modules[name] = _to_plain(child, arch, done)
+    return done[module]

@@ -1,16 +1,16 @@
 """Which architectures a training step draws.
 
 `every` and `subtree` train several architectures on each batch, in one shared pass: a richer step,
-and a dearer one. `uniform` trains one. `split` trains several at the price of one, each on a part
-of the batch. More architectures per step mean fewer steps in the same time; docs/experiments.md
-says where we found which to win.
+and a dearer one. `uniform` and `uniform_options` train one. `split` trains several at the price of
+one, each on a part of the batch. More architectures per step mean fewer steps in the same time;
+docs/experiments.md says where we found which to win.
 """
 
 from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -58,7 +58,7 @@ def every(space: SearchSpace, rng: random.Random) -> Draw:
 
 
 def uniform(space: SearchSpace, rng: random.Random) -> Draw:
-    """Draw one architecture per step, all equally likely.
+    """Draw one architecture per step, all distinct ones equally likely.
 
     References:
         Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling",
@@ -67,13 +67,22 @@ def uniform(space: SearchSpace, rng: random.Random) -> Draw:
     return Draw((space.sample(rng),))
 
 
+def uniform_options(space: SearchSpace, rng: random.Random) -> Draw:
+    """Draw one architecture per step, all options of each choice that counts equally likely.
+
+    That is `uniform` where no choice depends on another. Where some do, `uniform` draws shallow
+    networks rarely, because there are few of them; this draws every depth equally often.
+    """
+    return Draw((space.sample(rng, by="options"),))
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Split:
     """Divides the batch among several architectures: many at the price of one path per step.
 
-    In each draw every option of a choice comes equally often, as far as the numbers allow, and in
-    expectation exactly.
+    In each draw every option of a choice comes equally often among the architectures in which the
+    choice counts, as far as the numbers allow; in expectation exactly, if it always counts.
 
     Attributes:
         paths: How many architectures; fewer where the space is smaller.
@@ -90,7 +99,7 @@ class Split:
 
     def __call__(self, space: SearchSpace, rng: random.Random) -> Draw:
         paths = min(self.paths, space.size)
-        return Draw(_balanced(Architecture(), space.choices, paths, rng), divided=True)
+        return Draw(_balanced(space, Architecture(), paths, rng), divided=True)
 
 
 @final
@@ -100,9 +109,11 @@ class Subtree:
 
     A step shares the common beginning and trains several ends. Where they part is drawn too, all
     places equally likely; how many architectures there are then depends on the place alone, not
-    on the options drawn, so every option of a choice is drawn equally often in expectation. Within
-    a draw the ends are balanced: each option of a choice comes equally often, as far as the numbers
-    allow. Made by `make_subtree`, which knows what places cost.
+    on the options drawn, so every option of a choice is drawn equally often in expectation. (Where
+    choices depend on others, some beginnings have fewer ends, and come as seldom as that makes
+    them: all architectures are equally likely to have theirs drawn.) Within a draw the ends are
+    balanced: each option of a choice comes equally often where the choice counts, as far as the
+    numbers allow. Made by `make_subtree`, which knows what places cost.
 
     Attributes:
         ends: For each number of leading choices in common, how many architectures are drawn; one
@@ -165,7 +176,7 @@ def _most_ends(planner: Planner, space: SearchSpace, place: int, bound: float) -
         savings[ends] = apart / macs if macs else 1.0
         return macs > bound * _PROBES
 
-    candidates = range(2, min(_MOST_ENDS, SearchSpace(space.choices[place:]).size) + 1)
+    candidates = range(2, min(_MOST_ENDS, space.most(place)) + 1)
     ends = 1 + bisect.bisect_left(candidates, True, key=too_many)
     return ends, savings[ends]
 
@@ -174,35 +185,34 @@ def _subtree(
     space: SearchSpace, place: int, ends: int, rng: random.Random
 ) -> tuple[Architecture, ...]:
     beginning = space.sample(rng).restrict(c.name for c in space.choices[:place])
-    return _balanced(beginning, space.choices[place:], ends, rng)
+    return _balanced(space, beginning, ends, rng)
 
 
 def _balanced(
-    beginning: Architecture, choices: Sequence[Choice], count: int, rng: random.Random
+    space: SearchSpace, beginning: Architecture, count: int, rng: random.Random
 ) -> tuple[Architecture, ...]:
     """Return architectures that begin alike and go on differently, options evenly used.
 
     All options of a choice are treated alike, so they are equally often used in expectation. Where
     two come out the same, they are one.
     """
-    if count >= SearchSpace(tuple(choices)).size:
-        return tuple(beginning.but(**end) for end in SearchSpace(tuple(choices)))
-    columns: dict[str, list[Option]] = {}
-    for choice in choices:
-        whole, rest = divmod(count, len(choice.options))
+    numbers = space.numbers(beginning)
+    if count >= numbers.stop - numbers.start:  # `len` can't count past 2**63
+        return tuple(map(space.at, numbers))
+
+    def shuffled(choice: Choice, times: int) -> list[Option]:
+        whole, rest = divmod(times, len(choice.options))
         options = [*choice.options * whole, *rng.sample(choice.options, rest)]
         rng.shuffle(options)
-        columns[choice.name] = options
-    drawn = (
-        beginning.but(**{n: options[i] for n, options in columns.items()}) for i in range(count)
-    )
-    return tuple(dict.fromkeys(drawn))
+        return options
+
+    return tuple(dict.fromkeys(space.deal(count, shuffled, beginning)))
 
 
 def make_sampler(
     name: str, supernet: Supernet, x: Any, *, budget: float = 2.0, paths: int = 4
 ) -> Sampler:
-    """Return a sampler by its name: `every`, `uniform`, `subtree` or `split`.
+    """Return a sampler by its name: `every`, `uniform`, `uniform options`, `subtree` or `split`.
 
     Args:
         name: Which.
@@ -216,11 +226,14 @@ def make_sampler(
     """
     if name == "subtree":
         return make_subtree(supernet, x, budget=budget)
-    known: dict[str, Sampler] = {"every": every, "uniform": uniform, "split": Split(paths)}
+    known: dict[str, Sampler] = {
+        "every": every,
+        "uniform": uniform,
+        "uniform options": uniform_options,
+        "split": Split(paths),
+    }
     if name not in known:
-        raise SettingsError(
-            f"there is no sampler {name!r}; choose every, uniform, subtree or split"
-        )
+        raise SettingsError(f"there is no sampler {name!r}; choose {', '.join(known)} or subtree")
     return known[name]
 
 

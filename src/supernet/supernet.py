@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet.choices import ChoiceModule
-from supernet.space import Architecture, SearchSpace
+from supernet.reach import find_space
+from supernet.space import Architecture
 
 
 @final
@@ -26,30 +27,28 @@ class Supernet(nn.Module):
     pooled over many architectures they describe none of them. Training uses the batch's own
     statistics as always; `extract`, `recalibrate` and `evaluate` give an architecture its own.
 
+    A choice inside a block that isn't reached, or an operation not chosen, doesn't count; see
+    `SearchSpace` for what then are different architectures. `supernet(x, arch)` takes any spelling.
+
     Args:
         net: The network. It is used as it is, not copied.
 
     Raises:
-        SpaceError: If two different choices share a name.
+        SpaceError: If two different choices share a name, two depend on each other, or too many on
+            one another to be counted.
     """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
         self._choice_modules = [m for m in net.modules() if isinstance(m, ChoiceModule)]
-        # A choice used by two modules is one choice: only different ones must differ in name.
-        self.space = SearchSpace(
-            tuple(dict.fromkeys(c for m in self._choice_modules for c in m.choices))
+        self.space = find_space(net)
+        #: Those that contain a choice module or are one. All others are the same for everyone.
+        self.modules_with_choices = frozenset(
+            m
+            for m in net.modules()
+            if any(isinstance(inner, ChoiceModule) for inner in m.modules())
         )
-        inside = {m: [i for i in m.modules() if isinstance(i, ChoiceModule)] for m in net.modules()}
-        #: The names of the choices in each module that contains a choice module or is one.
-        self.names_inside = {
-            m: [c.name for inner in found for c in inner.choices]
-            for m, found in inside.items()
-            if found
-        }
-        #: These modules. All others are the same for everyone.
-        self.modules_with_choices = frozenset(self.names_inside)
         if self.space.size > 1:
             for module in net.modules():
                 if isinstance(module, _BatchNorm):

@@ -1,5 +1,6 @@
 """Random networks, and a model of the work they are; and how results are compared."""
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -101,8 +102,11 @@ def assert_same_gradients(supernet: Supernet, x: Any, archs: Any, **inputs: Any)
 
 
 def some_archs(supernet: Supernet, most: int = 24) -> list[Architecture]:
-    """All architectures of a small space, and a spread of those of a large one."""
-    size = supernet.space.size
+    """All spellings of a small space, and a spread of those of a large one.
+
+    Not only the canonical ones: what a choice has that doesn't count must make no difference.
+    """
+    size = math.prod(len(choice.options) for choice in supernet.space.choices)
     count = min(most, size)
     archs = []
     for place in range(count):
@@ -326,6 +330,7 @@ class Log:
     def __init__(self) -> None:
         self.times: Counter[History] = Counter()
         self.leaves: dict[History, Counter[int]] = {}
+        self.decided: set[str] = set()  # the choices that were asked
 
     def add(self, piece: History, leaves: Counter[int]) -> None:
         self.times[piece] += 1
@@ -385,12 +390,14 @@ class Builder:
             self.choices[self.choices.index(name)] = f"{name}.op"
 
             def one(arch: Architecture, value: History, log: Log) -> History:
+                log.decided.add(f"{name}.op")
                 return courses[int(str(arch[f"{name}.op"])[1:])](arch, value, log)
 
             return OneOf(name, options), one
         self.choices[self.choices.index(name)] = f"{name}.depth"
 
         def some(arch: Architecture, value: History, log: Log) -> History:
+            log.decided.add(f"{name}.depth")
             return _after(courses[: int(arch[f"{name}.depth"])])(arch, value, log)
 
         return Depth(name, modules, shortest=shortest), some
@@ -398,15 +405,15 @@ class Builder:
     def whole(self, wrapper: type[nn.Module], plan: Plan) -> tuple[nn.Module, Course]:
         """Nobody can tell what happens inside, except that `plan` runs once."""
         self.untraceable += 1
-        number, before = self.untraceable, len(self.choices)
+        number = self.untraceable
         module, inner = self.build(plan)
-        names = self.choices[before:]
 
         def course(arch: Architecture, value: History, log: Log) -> History:
             alone = Log()
             inner(arch, "whatever", alone)
-            piece = "whole", number, arch.restrict(names), value
+            piece = "whole", number, arch.restrict(alone.decided), value
             log.add(piece, alone.runs())
+            log.decided |= alone.decided
             return piece
 
         return wrapper(module), course

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from supernet.datasets.arrays import read_npz
+from supernet.datasets.augmentations import Augmentation
+from supernet.datasets.cifar import read_cifar
+from supernet.datasets.folders import read_image_folder
 from supernet.datasets.idx import IdxData, read_idx_folder
+from supernet.datasets.kinds import find_kind
+from supernet.datasets.loaders import wrap_datasets as wrap_datasets
 from supernet.datasets.mnist import load_packaged_mnist
+from supernet.datasets.raw import Bytes, Labelled, RawData, divide, name_of
 from supernet.errors import DataError
-
-#: Of the permutation that divides training images into train and validation. Never change it:
-#: results would no longer be comparable.
-_SPLIT_SEED = 1904
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,16 @@ class Split:
     Attributes:
         images: uint8, images x channels x height x width.
         labels: int64, one class number per image.
-        mean: What to subtract from a pixel scaled to 0..1.
+        mean: What to subtract from a pixel scaled to 0..1, channel by channel.
         std: What to divide it by then.
+        augmentation: What happens to images in `shuffled`, and only there.
     """
 
     images: Tensor
     labels: Tensor
-    mean: float
-    std: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,15 +66,26 @@ class Split:
     def shuffled(
         self, batch_size: int, *, seed: int, epoch: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield full batches in an order that is a function of seed and epoch alone."""
+        """Yield full batches, augmented if the split says so.
+
+        The order, and what happens to each image, are functions of seed and epoch alone.
+        """
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         order = torch.randperm(len(self), generator=generator)
+        # Drawn for the whole epoch, and after the order: so what happens to an image doesn't depend
+        # on the batch size, nor the order on what happens.
+        change = self.augmentation
+        drawn = change.draw(self.images.shape, generator) if change else order
         for start in range(0, len(self) - batch_size + 1, batch_size):
-            chosen = order[start : start + batch_size]
-            yield self._normalised(self.images[chosen]), self.labels[chosen]
+            part = slice(start, start + batch_size)
+            x = self._normalised(self.images[order[part]])
+            yield change.apply(x, drawn[part]) if change else x, self.labels[order[part]]
 
     def _normalised(self, images: Tensor) -> Tensor:
-        return images.float().div_(255).sub_(self.mean).div_(self.std)
+        x = images.float().div_(255)
+        for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+            x[:, channel].sub_(mean).div_(std)
+        return x
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,24 @@ class ImageData:
             validation=self.validation if validation is None else self.validation.first(validation),
         )
 
+    def augmented(self, *, crop: int = 0, flip: bool = False, cutout: int = 0) -> ImageData:
+        """Return the same task with training images that change at random in every epoch.
+
+        Only what training goes through changes; statistics of batch norms, validation and test
+        always see the images as they are.
+
+        Args:
+            crop: Pad each side by so many pixels and cut the image's size out again, anywhere.
+            flip: Mirror, left to right, in half of the cases. Not for digits or letters.
+            cutout: Blank a square of so many pixels' width, anywhere (arXiv:1708.04552).
+
+        Raises:
+            SettingsError: If `crop` or `cutout` is below 0, or not below height and width.
+        """
+        augmentation = Augmentation(crop=crop, flip=flip, cutout=cutout)
+        augmentation.check(*self.shape[1:])
+        return replace(self, train=replace(self.train, augmentation=augmentation))
+
 
 def load_mnist(*, validation: int = 5000) -> ImageData:
     """Return MNIST, from the package: 55,000 training, 5,000 validation, 10,000 test images.
@@ -109,7 +142,7 @@ def load_mnist(*, validation: int = 5000) -> ImageData:
     Raises:
         DataError: If the files in the package are damaged.
     """
-    return _divide("MNIST", load_packaged_mnist(), validation)
+    return _divided(_as_raw("MNIST", load_packaged_mnist()), validation)
 
 
 def load_idx(folder: Path, *, validation: int | None = None) -> ImageData:
@@ -123,42 +156,84 @@ def load_idx(folder: Path, *, validation: int | None = None) -> ImageData:
     Raises:
         DataError: If a file is missing, damaged or does not fit the others.
     """
-    data = read_idx_folder(folder)
-    aside = min(5000, max(1, len(data.train_labels) // 12)) if validation is None else validation
-    return _divide(folder.resolve().name, data, aside)
+    return _divided(_as_raw(name_of(folder.resolve()), read_idx_folder(folder)), validation)
 
 
-def _divide(name: str, data: IdxData, validation: int) -> ImageData:
-    total = len(data.train_labels)
-    if not 1 <= validation < total:
-        raise DataError(
-            f"{validation} of {total} training images can't be set aside for validation; "
-            f"choose 1 to {total - 1}"
-        )
-    order = np.random.Generator(np.random.PCG64(_SPLIT_SEED)).random(total).argsort(kind="stable")
-    train = order[: total - validation]
-    mean, std = _pixel_statistics(data.train_images[train])
+def load_folder(path: str | Path, *, validation: int | None = None) -> ImageData:
+    """Return the data at `path`, of whichever kind they are.
 
-    def split(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
-        return Split(
-            torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1),
-            torch.from_numpy(labels.astype(np.int64)),
-            mean,
-            std or 1.0,
-        )
+    * Four IDX files named as MNIST's, packed or not; see `supernet.datasets.idx`.
+    * The binary version of CIFAR-10 or CIFAR-100; see `supernet.datasets.cifar`.
+    * A `.npz` file, or a folder with just one; see `supernet.datasets.arrays`.
+    * One subfolder of pictures per class, or `train` and `test` with such subfolders; see
+      `supernet.datasets.folders`.
 
-    held = order[total - validation :]
-    return ImageData(
-        name=name,
-        classes=data.classes,
-        train=split(data.train_images[train], data.train_labels[train]),
-        validation=split(data.train_images[held], data.train_labels[held]),
-        test=split(data.test_images, data.test_labels),
-        sha256=dict(data.sha256),
+    Args:
+        path: The folder, or the `.npz` file.
+        validation: How many training images to set aside; by default one in twelve, at most 5,000,
+            or, where there are validation images already, those.
+
+    Raises:
+        DataError: If nothing of these kinds is there, or more than one, or it is damaged, too
+            large for memory, or does not fit together.
+    """
+    path = Path(path).absolute()
+    return _divided(_read(path), validation)
+
+
+def _read(path: Path) -> RawData:
+    kind = find_kind(path)
+    if kind == "idx":
+        return _as_raw(name_of(path.resolve()), read_idx_folder(path))
+    if kind == "cifar":
+        return read_cifar(path)
+    if kind == "pictures":
+        return read_image_folder(path)
+    return read_npz(path if kind == "npz" else next(path.glob("*.npz")))
+
+
+def _as_raw(name: str, data: IdxData) -> RawData:
+    return RawData(
+        name,
+        Labelled(data.train_images[:, None], data.train_labels.astype(np.int64)),
+        Labelled(data.test_images[:, None], data.test_labels.astype(np.int64)),
+        data.classes,
+        dict(data.sha256),
     )
 
 
-def _pixel_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
+def _divided(data: RawData, validation: int | None) -> ImageData:
+    train, held = data.train, data.validation
+    if held is None:
+        kept, aside = divide(len(train.labels), validation)
+        held = Labelled(train.images[aside], train.labels[aside])
+        train = Labelled(train.images[kept], train.labels[kept])
+    elif validation is not None:
+        raise DataError(
+            f"{validation} training images were to be set aside for validation, but {data.name} "
+            f"has {len(held.labels)} validation images of its own; leave that out"
+        )
+    channels = [_pixel_statistics(train.images[:, c]) for c in range(train.images.shape[1])]
+
+    def split(part: Labelled) -> Split:
+        return Split(
+            torch.from_numpy(np.ascontiguousarray(part.images)),
+            torch.from_numpy(part.labels),
+            mean=tuple(mean for mean, _ in channels),
+            std=tuple(std or 1.0 for _, std in channels),
+        )
+
+    return ImageData(
+        name=data.name,
+        classes=data.classes,
+        train=split(train),
+        validation=split(held),
+        test=split(data.test),
+        sha256=data.sha256,
+    )
+
+
+def _pixel_statistics(images: Bytes) -> tuple[float, float]:
     """Return mean and standard deviation of pixels scaled to 0..1, from exact integer sums."""
     total = squares = 0
     for start in range(0, len(images), 1000):

@@ -13,31 +13,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from supernet.datasets.raw import Bytes, Stream, read_up_to
 from supernet.errors import DataError
 
 LARGEST_FILE: Final = 2**30
 """No file may unpack to more bytes than this (1 GiB); EMNIST's largest has 547 million."""
 
-_CHUNK: Final = 2**20
 _NAME: Final = re.compile(
     r"(?P<prefix>[^.].*)?(?P<split>train|t10k|test)-(?P<kind>images-idx3|labels-idx1)-ubyte(\.gz)?"
 )
 _DIMENSIONS: Final = {"images-idx3": 3, "labels-idx1": 1}
 _ROLES: Final = [(split, kind) for split in ("train", "test") for kind in _DIMENSIONS]
 
-Bytes = NDArray[np.uint8]
 Entry = Path | Traversable
-
-
-class _Stream(Protocol):
-    """What can be read, packed or not."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +99,11 @@ def read_idx_folder(
     return IdxData(train, labels, test, arrays["test", "labels-idx1"], classes, digests)
 
 
+def is_idx_name(name: str) -> bool:
+    """Return whether a file of that name would be read."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _find(folder: Entry) -> dict[tuple[str, str], Entry]:
     """Say which file plays which role."""
     matches = [(match, entry) for entry in _list(folder) if (match := _NAME.fullmatch(entry.name))]
@@ -153,10 +150,10 @@ def _list(folder: Entry) -> list[Entry]:
 def _read(file: Entry, dimensions: int) -> tuple[Bytes, str]:
     """Return the array of one file, and the SHA-256 of its unpacked bytes."""
     with _opened(file) as stream:
-        header = _read_up_to(stream, 4 + 4 * dimensions)
+        header = read_up_to(stream, 4 + 4 * dimensions)
         shape = _parse_header(file, bytes(header), dimensions)
         promised = math.prod(shape)
-        payload = _read_up_to(stream, promised + 1)  # one more: is there something behind it?
+        payload = read_up_to(stream, promised + 1)  # one more: is there something behind it?
     if len(payload) != promised:
         raise DataError(
             f"{file}: its header promises {promised} bytes for shape {shape}, but "
@@ -193,7 +190,7 @@ def _parse_header(file: Entry, header: bytes, dimensions: int) -> tuple[int, ...
 
 
 @contextmanager
-def _opened(file: Entry) -> Iterator[_Stream]:
+def _opened(file: Entry) -> Iterator[Stream]:
     """Open a plain or packed file for reading; whatever goes wrong while it is read is our error.
 
     Only regular files: a pipe could make us wait for ever.
@@ -216,14 +213,6 @@ def _opened(file: Entry) -> Iterator[_Stream]:
         ) from error
     except OSError as error:
         raise DataError(f"{file} can't be read ({error}); see to its permissions") from error
-
-
-def _read_up_to(stream: _Stream, count: int) -> bytearray:
-    """Read `count` bytes, or what there is; memory grows with what came, not with `count`."""
-    data = bytearray()
-    while chunk := stream.read(min(_CHUNK, count - len(data))):
-        data += chunk
-    return data
 
 
 def _unpacked(name: str) -> str:

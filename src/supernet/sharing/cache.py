@@ -52,6 +52,7 @@ class Cache:
         note: Callable[[nn.Module, str], None] | None = None,
     ) -> None:
         self.checked: set[fx.Graph] = set()
+        self.tried: set[nn.Module] = set()
         self.whole = set(whole)
         self._note = note
         self._traced: list[nn.Module] = []

@@ -55,8 +55,8 @@ def _spares(module: nn.Module) -> bool:
         first, *others = module
         fresh = isinstance(first, _ConvNd | _BatchNorm | nn.Linear)
         return _spares(first) and (fresh or all(map(_spares, others)))
-    of_pytorch = type(module).__module__.startswith("torch.nn.modules.")
-    return of_pytorch and not module._modules and not starts_in_place(module)
+    known = type(module).__module__.startswith(("torch.nn.modules.", "supernet.elastic."))
+    return known and not module._modules and not starts_in_place(module)
 
 
 def needed_unchanged(program: Program, at: int, index: int) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 from supernet.sharing.cache import cache_of, split_inputs
 from supernet.sharing.checking import check
 from supernet.sharing.programs import Program
+from supernet.sharing.trying import try_out
 from supernet.space import Architecture
 from supernet.supernet import Supernet
 
@@ -20,12 +21,14 @@ def prepare(
     """Return the program that `run` runs, and the values it starts from; see `execute`.
 
     For the same network in the same state, the same architectures and inputs of the same form, it
-    is the same object. Before a traced module is first relied on, its graph is checked on `x`.
+    is the same object. Before a traced module is first relied on, its graph is checked on `x`; and
+    before a chain that checks what it hands on first runs in company, it is tried.
     """
     wanted = tuple(dict.fromkeys(archs))
     for arch in wanted:
         supernet.space.validate(arch)
     cache = cache_of(supernet)
+    try_out(cache, supernet, wanted, (x,), inputs)
     tensors, args, kwargs = split_inputs((x,), inputs)
     program = cache.program(supernet, wanted, args, kwargs)
     while not check(cache, supernet, program, (x,), inputs):

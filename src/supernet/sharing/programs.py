@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from torch import fx, nn
 
 from supernet.choices import ChoiceModule
+from supernet.reach import restrict
 from supernet.sharing.structure import Ref, Structure, key, refs, replace
 from supernet.sharing.tracing import plainly_runs
 from supernet.space import Architecture
@@ -189,10 +190,10 @@ class _Author:
             return value
         if module not in self.supernet.modules_with_choices:
             return self._write(Apply(module), args, kwargs)
-        if graph := self.graph_of(module, args, kwargs):
+        if not self._is_layer(module) and (graph := self.graph_of(module, args, kwargs)):
             return self._along(graph, module, args, kwargs)
-        restriction = self._arch.restrict(self.supernet.names_inside[module])
-        return self._write(ApplyRestricted(module, restriction, self._arch), args, kwargs)
+        operation = ApplyRestricted(module, restrict(self._arch, module), self._arch)
+        return self._write(operation, args, kwargs)
 
     def _as_chain(self, module: nn.Module) -> Iterable[nn.Module] | None:
         """Return what a module runs one after the other, if that is all it does."""
@@ -205,6 +206,15 @@ class _Author:
         if isinstance(module, nn.Sequential) and plainly_runs(module, nn.Sequential.forward):
             return module  # not `children()`, which gives a module used twice only once
         return None
+
+    def _is_layer(self, module: nn.Module) -> bool:
+        """Say whether a module chooses by itself, with nothing inside to walk into."""
+        inside = self.supernet.modules_with_choices
+        return (
+            isinstance(module, ChoiceModule)
+            and type(module).forward is not ChoiceModule.forward
+            and inside.isdisjoint(module.children())
+        )
 
     def _along(
         self, graph: fx.Graph, owner: nn.Module, args: Structure, kwargs: Structure

@@ -1,14 +1,18 @@
 """What the networks of the zoo are made of, and how they are made."""
 
-from __future__ import annotations
+# Not `from __future__ import annotations`: it makes strings of them, and a graph traced from a
+# method that has such can't be pickled, as of torch 2.13.
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, fx, nn
 
+from supernet.elastic import ElasticBatchNorm, ElasticConv2d, ElasticLinear, Width
+from supernet.elastic.parts import as_graph
 from supernet.errors import SettingsError
+from supernet.space import Choice
 
 
 def require(least: int, /, **sizes: int) -> None:
@@ -39,8 +43,71 @@ def conv_bn_relu(inp: int, out: int, *, kernel: int = 3, stride: int = 1) -> nn.
     )
 
 
+def elastic_conv_bn(
+    inp: Width,
+    out: Width,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    activation: Callable[[], nn.Module] = nn.ReLU,
+) -> nn.Sequential:
+    """Return a convolution and batch norm whose widths may be chosen, and an activation."""
+    return nn.Sequential(
+        ElasticConv2d(inp, out, kernel, stride=stride, bias=False),
+        ElasticBatchNorm(out),
+        activation(),
+    )
+
+
+class Sum(nn.Module):
+    """Adds what several modules make of one and the same input."""
+
+    def __init__(self, *branches: nn.Module) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *others = self.branches
+        y: Tensor = first(x)
+        for branch in others:
+            y = y + branch(x)
+        return y
+
+
+def sum_of(*branches: nn.Module) -> fx.GraphModule:
+    """Return the sum of several modules as a graph, whose class is PyTorch's.
+
+    The modules may hold choices: shared execution looks inside.
+    """
+    return as_graph(Sum(*branches))
+
+
+def bottleneck(inp: Width, inside: Width, out: Width, *, stride: int = 1) -> nn.Sequential:
+    """Return the bottleneck of ResNet-D: what three convolutions make of the input, added to it.
+
+    The 3x3 convolution has the stride. If the output has another width, which is another Choice or
+    number, the shortcut is average pooling and a 1x1 convolution.
+    """
+    body = nn.Sequential(
+        elastic_conv_bn(inp, inside, kernel=1),
+        elastic_conv_bn(inside, inside, stride=stride),
+        elastic_conv_bn(inside, out, kernel=1, activation=nn.Identity),
+    )
+    shortcut: nn.Module = nn.Identity()
+    if inp != out:
+        pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+        conv = elastic_conv_bn(inp, out, kernel=1, activation=nn.Identity)
+        shortcut = nn.Sequential(pool, conv)
+    return nn.Sequential(sum_of(shortcut, body), nn.ReLU(inplace=True))
+
+
+def choice_of(name: str, options: Iterable[int]) -> Choice:
+    """Return a choice between numbers, each given once or more often."""
+    return Choice(name, tuple(dict.fromkeys(options)))
+
+
 def classifier(
-    width: int, classes: int, *, shape: tuple[int, int, int], halvings: int
+    width: Width, classes: int, *, shape: tuple[int, int, int], halvings: int
 ) -> tuple[nn.Module, ...]:
     """Return the end of a network: global average pooling, and a linear layer.
 
@@ -55,7 +122,8 @@ def classifier(
         high, wide = (high + 1) // 2, (wide + 1) // 2
     # Unlike that of nn.AdaptiveAvgPool2d(1), the gradient of this keeps the channels_last layout,
     # which makes the step over all nine networks of `build_mnist_net` 4 % cheaper on a CPU.
-    return nn.AvgPool2d((high, wide)), nn.Flatten(), nn.Linear(width, classes)
+    linear = nn.Linear if isinstance(width, int) else ElasticLinear
+    return nn.AvgPool2d((high, wide)), nn.Flatten(), linear(width, classes)
 
 
 def channels_last(net: nn.Sequential) -> nn.Sequential:

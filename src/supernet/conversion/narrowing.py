@@ -1,0 +1,131 @@
+"""Given layers of which an architecture uses a part.
+
+Where a layer of `supernet.elastic` does what a given one does, that is used. These are for the rest:
+convolutions with other paddings, subclasses, and layers that read a concatenation, of which the
+channels that are used do not lie side by side.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from supernet.choices import ChoiceModule
+from supernet.elastic import ElasticBatchNorm, Size
+from supernet.elastic.parts import packed
+from supernet.elastic.sizes import choices_of
+from supernet.space import Architecture, Choice
+
+#: Of each segment of an axis: how much of it is used, and how much there is.
+Parts = tuple[tuple[Size, int], ...]
+
+
+@final
+class Narrowed(ChoiceModule):
+    """A given convolution, linear layer or layer norm, of which the first of each segment is used.
+
+    Args:
+        layer: The layer; its weight has the output width along its first axis, and the input width
+            along the second, if there is one. It is taken over as it is.
+        inp: The segments of the input width; None if the weight has no such axis.
+        out: The segments of the output width.
+        attributes: What the layer calls its sizes: attributes that its own code may read.
+    """
+
+    def __init__(
+        self, layer: nn.Module, inp: Parts | None, out: Parts, attributes: dict[str, Size]
+    ) -> None:
+        super().__init__()
+        self.layer, self.inp, self.out, self.attributes = layer, inp, out, attributes
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        return choices_of(*(size for size, _ in (*(self.inp or ()), *self.out)))
+
+    def narrow(self, arch: Architecture) -> nn.Module:
+        """Return the layer as `arch` uses it, with views of the weights where that is possible."""
+        narrow = copy.copy(self.layer)
+        narrow._parameters = {}
+        for name, whole in self.layer._parameters.items():
+            if whole is not None:
+                part = _take(whole, self.out, arch, 0)
+                if whole.ndim > 1 and self.inp is not None:
+                    part = _take(part, self.inp, arch, 1)
+                narrow._parameters[name] = packed(part, whole)  # type: ignore[assignment]
+            else:
+                narrow._parameters[name] = None
+        for name, size in self.attributes.items():
+            value = size.of(arch)
+            setattr(narrow, name, (value,) if name == "normalized_shape" else value)
+        return narrow
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the layer of the active architecture makes of `x`."""
+        y: Tensor = self.narrow(self.active)(x)
+        return y
+
+    def plain(self, arch: Architecture) -> nn.Module:
+        plain = self.narrow(arch)
+        for name, part in plain._parameters.items():
+            if part is not None:
+                wanted = self.layer.get_parameter(name).requires_grad
+                plain._parameters[name] = nn.Parameter(part.detach().clone(), wanted)
+        return plain
+
+
+def _take(whole: Tensor, parts: Parts, arch: Architecture, axis: int) -> Tensor:
+    """Return the first of each segment along an axis."""
+    pieces, start = [], 0
+    for size, count in parts:
+        pieces.append(whole.narrow(axis, start, size.of(arch)))
+        start += count
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, axis)
+
+
+@final
+class SplitNorm(ChoiceModule):
+    """A batch norm over a concatenation: one of elastic width for each of its segments.
+
+    A batch norm treats every channel by itself, so that is the same.
+
+    Args:
+        norms: One for each segment.
+    """
+
+    def __init__(self, norms: Sequence[ElasticBatchNorm]) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(norms)
+        self.widths = tuple(norm.width for norm in norms)
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        return choices_of(*self.widths)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, of shape (samples, all widths, ...), normalised."""
+        parts = x.split([width.of(self.active) for width in self.widths], 1)
+        return torch.cat([norm(part) for norm, part in zip(self.norms, parts, strict=True)], 1)
+
+    def plain(self, arch: Architecture) -> nn.Module:
+        # One batch norm again, of the parts of scale and shift that are used.
+        norms = [norm.plain(arch) for norm in self.norms if isinstance(norm, ElasticBatchNorm)]
+        width = sum(norm.num_features for norm in norms)
+        first = norms[0]
+        plain = type(first)(width, first.eps, first.momentum, first.affine, device="meta")
+        plain.track_running_stats = first.track_running_stats
+        for name in plain._buffers:
+            plain._buffers[name] = None if first._buffers[name] is None else _joined(norms, name)
+        for name, value in first.named_parameters():
+            whole = torch.cat([norm.get_parameter(name) for norm in norms]).detach()
+            setattr(plain, name, nn.Parameter(whole, requires_grad=value.requires_grad))
+        return plain.train(self.training)
+
+
+def _joined(norms: Sequence[_BatchNorm], name: str) -> Tensor:
+    values = [norm.get_buffer(name) for norm in norms]
+    return torch.cat(values) if values[0].ndim else values[0].clone()

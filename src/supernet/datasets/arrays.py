@@ -1,0 +1,278 @@
+"""Reading images and labels from a `.npz` file, without numpy's way of running what is in one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from lzma import LZMAError
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from supernet.datasets.raw import (
+    Bytes,
+    Labelled,
+    Numbers,
+    RawData,
+    check_classes,
+    check_fits,
+    check_labels,
+    name_of,
+    opened,
+    read_up_to,
+    show,
+)
+from supernet.errors import DataError
+
+#: What the arrays may be called, split by split: as in Keras's files, or as in MedMNIST's.
+NAMES: Final = (
+    {
+        "train": ("x_train", "y_train"),
+        "test": ("x_test", "y_test"),
+        "validation": ("x_val", "y_val"),
+    },
+    {
+        "train": ("train_images", "train_labels"),
+        "test": ("test_images", "test_labels"),
+        "validation": ("val_images", "val_labels"),
+    },
+)
+#: No image has more channels, which tells the axis of channels from those of height and width.
+_MOST_CHANNELS: Final = 4
+#: Bytes. numpy itself refuses longer ones.
+_LONGEST_HEADER: Final = 10_000 + 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What an array says of itself, before its numbers, which begin at byte `start`."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Of its numbers, in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_npz(file: Path) -> RawData:
+    """Read a `.npz` file, packed or not, and believe nothing that it says about itself.
+
+    It holds these arrays, by these names or those in brackets; all others are left unread:
+
+        x_train (train_images)    y_train (train_labels)
+        x_test  (test_images)     y_test  (test_labels)
+        x_val   (val_images)      y_val   (val_labels)      if it has validation images of its own
+
+    Images are uint8, (N, H, W), (N, H, W, C) or (N, C, H, W) with at most 4 channels. Labels are
+    integers, (N,) or (N, 1), from 0 on without gaps. Python objects, which are stored as pickles
+    and could run code, are refused by their header. No array is unpacked further than one byte past
+    what its header promises, and no numbers are read before all headers are known to fit memory.
+
+    Args:
+        file: The file.
+
+    Raises:
+        DataError: If the file or an array is missing, unreadable, damaged or of the wrong kind, or
+            the arrays don't fit together. The message says which, and what to do.
+    """
+    file = file.absolute()
+    with _archive(file) as archive:
+        names = _find(file, archive)
+        headers: dict[str, _Header] = {}
+        for name in (name for pair in names.values() for name in pair):
+            headers[name] = _read_header(file, name, archive)
+        for images, labels in names.values():
+            _check_kind(file, images, labels, headers)
+        sizes = {images: math.prod(headers[images].shape[1:]) for images, _ in names.values()}
+        count = sum(headers[images].shape[0] for images in sizes)
+        check_fits(file, count, max(sizes.values()))
+        sha256: dict[str, str] = {}
+        read = {name: _read(file, archive, name, headers[name], sha256) for name in headers}
+    splits = {
+        split: Labelled(
+            _channels_first(file, images, read.pop(images)), _flat(file, labels, read[labels])
+        )
+        for split, (images, labels) in names.items()
+    }
+    return _fit(file, names, splits, sha256)
+
+
+def _fit(
+    file: Path,
+    names: dict[str, tuple[str, str]],
+    splits: dict[str, Labelled],
+    sha256: dict[str, str],
+) -> RawData:
+    """Put the splits together, if they belong together."""
+    train = splits["train"]
+    classes = int(train.labels.max()) + 1
+    check_labels(f"{file}: {names['train'][1]}", train.labels, max(classes, 1))
+    check_classes(f"{file}: {names['train'][1]}", train.labels, classes)
+    for split, part in splits.items():
+        images, labels = names[split]
+        if part.images.shape[1:] != train.images.shape[1:]:
+            raise DataError(
+                f"{show(file)}: images of {images} have shape {part.images.shape[1:]} and those of "
+                f"{names['train'][0]} {train.images.shape[1:]} (channels, height, width); store "
+                "them alike"
+            )
+        check_labels(f"{file}: {labels}", part.labels, classes)
+    return RawData(name_of(file), train, splits["test"], classes, sha256, splits.get("validation"))
+
+
+@contextmanager
+def _archive(file: Path) -> Iterator[zipfile.ZipFile]:
+    """Open the file as the zip archive it is; whatever goes wrong with that is our error."""
+    with opened(file) as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                yield archive
+        except (zipfile.BadZipFile, zlib.error, LZMAError, EOFError) as error:
+            raise DataError(
+                f"{show(file)} is not a sound .npz file ({show(error)}); save it again with "
+                "numpy.savez_compressed, or fetch it again"
+            ) from error
+        except (NotImplementedError, RuntimeError) as error:  # a packing that we lack; a password
+            raise DataError(
+                f"{show(file)} can't be unpacked ({show(error)}); save it again with "
+                "numpy.savez_compressed"
+            ) from error
+
+
+def _find(file: Path, archive: zipfile.ZipFile) -> dict[str, tuple[str, str]]:
+    """Say which arrays play which role."""
+    members = archive.namelist()
+    there = {name.removesuffix(".npy") for name in members if name.endswith(".npy")}
+    known = NAMES[0] if NAMES[0]["train"][0] in there else NAMES[1]
+    names = {
+        split: pair
+        for split, pair in known.items()
+        if split != "validation" or there.intersection(pair)
+    }
+    missing = [name for pair in names.values() for name in pair if name not in there]
+    if missing:
+        first, second = (", ".join((*by["train"], *by["test"])) for by in NAMES)
+        if known is NAMES[1] and not there.intersection(*[known["train"]]):
+            missing = [first]
+        raise DataError(
+            f"{show(file)} holds no array {', '.join(missing)}; it must hold {first}, or {second}, "
+            f"and holds {_listed(there)}"
+        )
+    for name in (name for pair in names.values() for name in pair):
+        if members.count(f"{name}.npy") > 1:
+            raise DataError(f"{show(file)} holds the array {name} twice; save it again")
+    return names
+
+
+def _listed(names: set[str]) -> str:
+    """Return some of the names that are there, none of which needs to be a sane one."""
+    shown = [repr(show(name, 40)) for name in sorted(names)[:8]]
+    return ", ".join(shown + ["..."] * (len(names) > 8)) or "none"
+
+
+def _read_header(file: Path, name: str, archive: zipfile.ZipFile) -> _Header:
+    """Return what an array says of itself. Python literals only: nothing is run."""
+    with archive.open(f"{name}.npy") as stream:
+        head = io.BytesIO(read_up_to(stream, _LONGEST_HEADER))
+    try:
+        version = npy.read_magic(head)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        return _Header(*read(head), start=head.tell())
+    except Exception as error:  # the parser may raise anything on damaged text
+        raise DataError(
+            f"{show(file)}: {name} doesn't begin as an array does; save it again with "
+            "numpy.savez_compressed, or fetch it again"
+        ) from error
+
+
+def _check_kind(file: Path, images: str, labels: str, headers: dict[str, _Header]) -> None:
+    """Images are bytes with three or four axes, labels are integers, one per image."""
+    for name in (images, labels):
+        if headers[name].dtype.hasobject:
+            raise DataError(
+                f"{show(file)}: {name} holds Python objects, which could run code when they are "
+                f"read; save it as numbers, with {name}=numpy.array(..., dtype=...)"
+            )
+        if min(headers[name].shape, default=1) < 1:
+            raise DataError(f"{show(file)}: {name} is empty, of shape {headers[name].shape}")
+    x, y = headers[images], headers[labels]
+    if x.dtype != np.uint8:
+        raise DataError(
+            f"{show(file)}: {images} holds {x.dtype}; images must be uint8, from 0 to 255: save "
+            f"them so (numbers from 0 to 1 as (255 * x).round().astype(numpy.uint8))"
+        )
+    if len(x.shape) not in (3, 4):
+        raise DataError(
+            f"{show(file)}: {images} has shape {x.shape}; images must have axes (N, H, W), "
+            "(N, H, W, C) or (N, C, H, W)"
+        )
+    if y.dtype.kind not in "iu":
+        raise DataError(
+            f"{show(file)}: {labels} holds {y.dtype}; labels must be whole numbers from 0 on: save "
+            "them with .astype(numpy.int64)"
+        )
+    if not y.shape or y.shape[1:] not in ((), (1,)):
+        raise DataError(
+            f"{show(file)}: {labels} has shape {y.shape}; labels must have one number per image, "
+            "(N,): save one-hot labels as y.argmax(axis=1)"
+        )
+    if x.shape[0] != y.shape[0]:
+        raise DataError(
+            f"{show(file)}: {images} has {x.shape[0]} image(s), but {labels} has {y.shape[0]} "
+            "label(s); save arrays that belong together"
+        )
+
+
+def _read(
+    file: Path, archive: zipfile.ZipFile, name: str, header: _Header, sha256: dict[str, str]
+) -> NDArray[Any]:
+    """Return one array, and note the SHA-256 of its file in the archive."""
+    whole = header.start + header.size
+    with archive.open(f"{name}.npy") as stream:
+        data = read_up_to(stream, whole + 1)  # one more: is there something behind it?
+    if len(data) != whole:
+        raise DataError(
+            f"{show(file)}: {name} promises {header.size} bytes for shape {header.shape}, but "
+            f"{'more follow' if len(data) > whole else f'only {len(data) - header.start} follow'}; "
+            "the file is damaged: save it again, or fetch it again"
+        )
+    sha256[f"{name}.npy"] = hashlib.sha256(data).hexdigest()
+    numbers = np.frombuffer(data, header.dtype, offset=header.start)
+    return numbers.reshape(header.shape, order="F" if header.fortran else "C")
+
+
+def _channels_first(file: Path, name: str, images: Bytes) -> Bytes:
+    """Return images as (N, C, H, W)."""
+    if images.ndim == 3:
+        return images[:, None]
+    first, last = images.shape[1] <= _MOST_CHANNELS, images.shape[3] <= _MOST_CHANNELS
+    if first == last:
+        raise DataError(
+            f"{show(file)}: {name} has shape {images.shape}, where "
+            f"{'either axis 1 or axis 3' if first else 'neither axis 1 nor axis 3'} may be that of "
+            f"at most {_MOST_CHANNELS} channels; store (N, H, W, C) or (N, C, H, W), with more "
+            "pixels than channels"
+        )
+    return images if first else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def _flat(file: Path, name: str, labels: NDArray[Any]) -> Numbers:
+    """Return labels as (N,) of int64, if they are in its range."""
+    if labels.dtype == np.uint64 and labels.max() > np.iinfo(np.int64).max:
+        raise DataError(
+            f"{show(file)}: {name} holds the label {labels.max()}; number the classes from 0 on"
+        )
+    return labels.reshape(-1).astype(np.int64)
