@@ -20,10 +20,11 @@ import torch
 from supernet.datasets import ImageData, load_mnist
 from supernet.evaluation import evaluate
 from supernet.process import set_up_process
+from supernet.recipe import Recipe
 from supernet.samplers import make_sampler
 from supernet.subnet import extract
 from supernet.supernet import Supernet
-from supernet.training import Recipe, train_steps
+from supernet.training import train_steps
 from supernet.zoo import build_mnist_net
 
 

@@ -31,11 +31,12 @@ from supernet.choices import OneOf
 from supernet.datasets import ImageData, load_mnist
 from supernet.evaluation import evaluate
 from supernet.process import set_up_process
+from supernet.recipe import Recipe
 from supernet.samplers import Draw, Sampler, Split, every, make_subtree, uniform
 from supernet.space import Architecture, SearchSpace
 from supernet.subnet import extract
 from supernet.supernet import Supernet
-from supernet.training import Recipe, train_steps
+from supernet.training import train_steps
 from supernet.zoo import build_mnist_net
 from supernet.zoo.parts import channels_last, classifier, conv_bn_relu, seeded
 

@@ -32,12 +32,14 @@ from torch.optim.lr_scheduler import OneCycleLR
 from supernet.batchnorm import calibrate, recalibrate
 from supernet.datasets import Split, load_mnist
 from supernet.evaluation import score, score_network
+from supernet.losses import mean_loss
 from supernet.process import set_up_process
+from supernet.recipe import Recipe, make_optimizer
 from supernet.sharing import Planner
 from supernet.space import Architecture
 from supernet.subnet import extract
 from supernet.supernet import Supernet
-from supernet.training import Recipe, make_optimizer, mean_loss, train_steps
+from supernet.training import train_steps
 from supernet.zoo import build_mnist_net
 
 SHAPE = (1, 28, 28)

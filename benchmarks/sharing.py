@@ -40,12 +40,12 @@ from supernet import sharing
 from supernet.batchnorm import calibrate, recalibrate
 from supernet.datasets import Split, load_mnist
 from supernet.evaluation import score, score_network
+from supernet.losses import mean_loss
 from supernet.process import set_up_process
 from supernet.report.canvas import BLUE, GREEN, ORANGE, SOFT, annotate, new_figure, render, styled
 from supernet.space import Architecture
 from supernet.subnet import extract
 from supernet.supernet import Supernet
-from supernet.training import mean_loss
 from supernet.zoo import build_mnist_net, build_operations_net, build_residual_net
 
 Side = Callable[[Tensor], Tensor]
@@ -84,7 +84,7 @@ def measure_scoring(supernet: Supernet, images: Split, repeats: int) -> dict[str
         "architectures": len(archs),
         "calibration_ratio": apart_s / start,
         "same_scores": all(
-            torch.equal(hits[arch], score_network(net, batches))
+            (right := hits[arch]) is not None and torch.equal(right, score_network(net, batches))
             for arch, net in zip(archs, nets, strict=True)
         ),
     }

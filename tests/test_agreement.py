@@ -31,7 +31,7 @@ from supernet.agreement import (
     sentences,
     spearman_rows,
 )
-from supernet.errors import DataError
+from supernet.errors import DataError, DivergedError
 from supernet.records import Estimate, Verdict
 
 PUBLISHED_ONE_SHOT = [0.925, 0.9656, 0.976, 0.9882, 0.9906, 0.9916, 0.9859, 0.9903, 0.9909]
@@ -453,7 +453,7 @@ class TestJudge:
             verdict = verdict_of(some_hits(seed=seed, longer=True), resamples=20)
             for value in verdict.model_dump().values():
                 for estimate in value if isinstance(value, list) else [value]:
-                    if isinstance(estimate, dict):
+                    if isinstance(estimate, dict) and estimate:
                         assert estimate["low"] <= estimate["value"] <= estimate["high"]
 
     def test_the_same_generator_gives_the_same_verdict(self) -> None:
@@ -514,6 +514,153 @@ class TestJudge:
             judge(hits, costs_of(some_hits(networks=6)), **good)
         with pytest.raises(DataError, match=r"2 seed\(s\) in the hits, 3 in the costs"):
             judge(hits, costs_of(some_hits(seeds=3)), **good)
+
+
+ALL_HITS = ("one_shot_validation", "one_shot_test", "standalone_test", "longer_test")
+
+
+def failed_in(hits: Hits, **failed: list[int]) -> Hits:
+    """The hits, with the evaluations of some architectures failed under the last seed."""
+    masks = {name: np.zeros((hits.seeds, hits.networks), bool) for name in failed}
+    for name, which in failed.items():
+        masks[name][-1, which] = True
+    return replace(hits, failed=masks)
+
+
+def nothing_right(hits: Hits, **failed: list[int]) -> Hits:
+    """The hits, with nothing right for some architectures, under any seed."""
+    changed = {name: getattr(hits, name).copy() for name in failed}
+    for name, which in failed.items():
+        changed[name][:, which] = False
+    return replace(hits, **changed)
+
+
+def numbers_in(verdict: Verdict) -> list[Estimate]:
+    return [
+        Estimate(**value)
+        for found in verdict.model_dump(exclude={"failed"}).values()
+        for value in (found if isinstance(found, list) else [found])
+        if isinstance(value, dict)
+    ]
+
+
+class TestFailures:
+    @given(st.integers(0, 99), st.sets(st.integers(0, 4), min_size=1, max_size=3), st.booleans())
+    @settings(deadline=None, max_examples=20)
+    def test_it_ranks_where_getting_nothing_right_would(
+        self, seed: int, which: set[int], alone: bool
+    ) -> None:
+        """But what gets nothing right has gaps, and these have none."""
+        hits, failed = some_hits(seed=seed, longer=True), {"one_shot_validation": [*which]}
+        if alone:
+            failed["standalone_test"] = [*which]
+        got = verdict_of(failed_in(hits, **failed), resamples=50)
+        like = verdict_of(nothing_right(hits, **failed), resamples=50)
+        names = ["tau", "tau_p", "spearman", "macs_tau", "picked", "best", "regret"]
+        for name in names:
+            assert getattr(got, name) == getattr(like, name)
+        assert not {got.picked, got.best} & {f"({i})" for i in which if alone}
+        assert got.picked not in {f"({i})" for i in which}
+
+    @given(st.integers(0, 99), st.integers(0, 4))
+    @settings(deadline=None, max_examples=10)
+    def test_it_changes_no_number_of_another(self, seed: int, which: int) -> None:
+        hits = some_hits(seed=seed, longer=True)
+        got = verdict_of(failed_in(hits, **{key: [which] for key in ALL_HITS}), resamples=50)
+        plain = verdict_of(hits, resamples=50)
+        for name in ("gaps", "one_shot", "standalone"):
+            for i, (a, b) in enumerate(zip(getattr(got, name), getattr(plain, name), strict=True)):
+                assert a == b if i != which else np.isnan([a.value, a.low, a.high]).all()
+        left = [i for i in range(5) if i != which]
+        without = verdict_of(Hits(*(h[:, left] for _, h in hits._arrays())), resamples=50)
+        for name in ("mean_gap", "longer_gap"):
+            assert same(getattr(got, name), getattr(without, name))
+
+    @pytest.mark.parametrize("names", [ALL_HITS, ALL_HITS[:1], ALL_HITS[1:2], ALL_HITS[2:3]])
+    def test_nothing_else_is_nan_and_no_sentence_says_so(self, names: tuple[str, ...]) -> None:
+        for seed in range(5):
+            hits = some_hits(seeds=3, seed=seed, longer=True)
+            verdict = verdict_of(failed_in(hits, **{key: [1] for key in names}), resamples=50)
+            bad = [e for e in numbers_in(verdict) if np.isnan([e.value, e.low, e.high]).any()]
+            own = [verdict.gaps[1], verdict.one_shot[1], verdict.standalone[1]]
+            assert all(any(e is mine or same(e, mine) for mine in own) for e in bad)
+            assert len(bad) == sum(math.isnan(e.value) for e in own)
+            text = " ".join(verdict.sentences)
+            assert "nan" not in text.lower()
+            assert verdict.failed == {key: ["(1)"] for key in names}
+
+    def test_it_is_never_picked_even_if_all_others_get_nothing_right(self) -> None:
+        right = exactly([[40, 0, 0]], 40)
+        hits = failed_in(Hits(right, right, right), **{key: [0] for key in ALL_HITS[:3]})
+        verdict = verdict_of(hits, resamples=20)
+        assert (verdict.picked, verdict.best) == ("(1)", "(1)")  # the cheaper one of those left
+        assert verdict.regret == Estimate(value=0, low=0, high=0)
+        scores = np.array([[np.nan, 0.0, 0.0], [0.0, np.nan, 0.5]])
+        assert pick(scores, np.array([1, 3, 2])).tolist() == [2, 2]
+
+    def test_a_pick_that_failed_alone_costs_all_the_best_has(self) -> None:
+        hits = Hits(*[exactly([[10, 20, 38]], 40)] * 3)
+        verdict = verdict_of(failed_in(hits, standalone_test=[2]), resamples=50)
+        assert (verdict.picked, verdict.best) == ("(2)", "(1)")
+        assert verdict.regret.value == 0.5
+        assert math.isnan(verdict.gaps[2].value)
+
+    def test_the_sentence(self) -> None:
+        hits = some_hits(networks=9, seeds=1, longer=True)
+        verdict = verdict_of(
+            failed_in(
+                hits,
+                one_shot_validation=[0, 2, 4, 6, 8],
+                one_shot_test=[0, 1],
+                standalone_test=[3],
+                longer_test=[5],
+            )
+        )
+        assert verdict.sentences[2] == (
+            "Evaluations failed, as outputs were not finite numbers: one-shot (0), (2), (4) and 2 "
+            "more (ranked last, and never picked); one-shot on the test images (1) (without a gap);"
+            " standalone (3) (ranked last, and counted as nothing right if picked); with the "
+            "longer-trained supernet (5) (without a gap)."
+        )
+        assert not any("failed" in s for s in verdict_of(hits).sentences)
+
+    @pytest.mark.parametrize(
+        ("name", "side"), [("one_shot_validation", "one-shot"), ("standalone_test", "standalone")]
+    )
+    def test_one_that_is_left_ranks_nothing(self, name: str, side: str) -> None:
+        verdict = verdict_of(failed_in(some_hits(networks=3), **{name: [0, 2]}), resamples=20)
+        assert verdict.sentences[0] == (
+            f"Only one of the three networks has a {side} score, so there is no ranking to judge."
+        )
+        for number in (verdict.tau, verdict.spearman, verdict.macs_tau, verdict.ceiling_tau):
+            assert number
+            assert math.isnan(number.value)
+        assert math.isnan(verdict.tau_p)
+        assert "(1)" in (verdict.picked if side == "one-shot" else verdict.best)
+        assert not any("nan" in s or "wobbles" in s or "seed" in s for s in verdict.sentences[1:3])
+
+    def test_no_gap_at_all_is_not_spoken_of(self) -> None:
+        hits = failed_in(some_hits(longer=True), one_shot_test=[*range(5)], longer_test=[*range(5)])
+        verdict = verdict_of(hits, resamples=20)
+        assert verdict.sentences[1].endswith("against the best of the five.")
+        assert "nan" not in " ".join(verdict.sentences)
+        one = verdict_of(failed_in(some_hits(networks=1), one_shot_test=[0]), resamples=20)
+        assert not any("nan" in s for s in one.sentences)
+
+    @pytest.mark.parametrize("name", ["one_shot_validation", "standalone_test"])
+    def test_none_that_is_left_is_an_error(self, name: str) -> None:
+        hits = failed_in(some_hits(networks=3), **{name: [0, 1, 2]})
+        with pytest.raises(DivergedError, match=r"no architecture can be picked, as all 3 have"):
+            verdict_of(hits, resamples=20)
+
+    @pytest.mark.parametrize("mask", [np.zeros((1, 5), bool), np.zeros((2, 5))])
+    def test_masks_that_do_not_fit(self, mask: Any) -> None:
+        with pytest.raises(DataError, match=r"failed of one_shot_test is .*; give bool of shape"):
+            replace(some_hits(), failed={"one_shot_test": mask})
+
+    def test_a_verdict_without_failures_can_be_older_than_they_are(self) -> None:
+        verdict = verdict_of(some_hits(), resamples=20)
+        assert Verdict.model_validate(verdict.model_dump(exclude={"failed"})) == verdict
 
 
 class TestNothingToRank:

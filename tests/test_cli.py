@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 import supernet
-from supernet import cli, experiment, report
+from supernet import cli, experiment, report, running
 from supernet.launch import Report, Task, run_tasks
 from supernet.records import Results
 from supernet.runfolder import read_results
@@ -67,7 +67,8 @@ def call(
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the seconds that drawing takes."""
-    monkeypatch.setattr(report, "write_report", lambda results, folder: [])
+    for module in (report, running):
+        monkeypatch.setattr(module, "write_report", lambda results, folder: [])
 
 
 def shell(command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -549,6 +550,7 @@ def test_a_loss_that_is_no_number_is_exit_code_5(call: Call, data: Path, tmp_pat
     sentence = assert_sentence(told)
     for words in ("in 'supernet'", "architecture (1, 1)", "at step 2", "learning rate of "):
         assert words in sentence
+    assert "resume" not in sentence  # it would come to the same
     last = events(tmp_path / "run")[-1]
     assert (last["event"], sentence) == ("stopped", f"supernet: {last['reason']}")
 
@@ -556,7 +558,7 @@ def test_a_loss_that_is_no_number_is_exit_code_5(call: Call, data: Path, tmp_pat
 def test_a_worker_that_fails_is_exit_code_6_and_its_traceback_stays_in_the_events(
     call: Call, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(tasks: Sequence[Task], *, workers: int) -> NoReturn:
+    def fail(*_: Any, **__: Any) -> NoReturn:
         error = supernet.errors.WorkerError("'supernet' failed with RuntimeError: no memory")
         error.add_note("Traceback and so on")
         raise error
@@ -582,7 +584,7 @@ def stop_in(phase: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
         "loading": (experiment, "plan"),
         "training": (experiment, "run_tasks"),
         "judging": (experiment, "judge"),
-        "drawing": (report, "write_report"),
+        "drawing": (running, "write_report"),
     }
     monkeypatch.setattr(*where[phase], stopped)
 
@@ -604,14 +606,13 @@ def test_a_signal_in_any_phase_ends_in_a_sentence(
         assert list(tmp_path.iterdir()) == []
         return
     assert events(tmp_path / "the run")[-1]["reason"] == words
-    if phase == "drawing":
-        command = re.findall("`(.*)`", sentence)[0]
-        assert shlex.split(command)[1:] == ["report", "the run"]
-        monkeypatch.undo()
-        assert shell(command, tmp_path).returncode == 0
-        assert (tmp_path / "the run" / "report.html").exists()
-    else:
-        assert "the run/events.jsonl keeps what was finished" in sentence
+    command = re.findall("; go on with `(.*)`$", sentence)[0]
+    assert shlex.split(command)[1:] == ["resume", "the run"]
+    monkeypatch.undo()
+    done = shell(command, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert ("standalone" in done.stderr) == (phase == "training")  # no more than what is left
+    assert (tmp_path / "the run" / "report.html").exists()
 
 
 @pytest.mark.parametrize(("pause", "at_once"), [(0.0, False), (0.6, True)])
@@ -620,7 +621,7 @@ def test_a_second_ctrl_c_ends_at_once_but_one_sent_twice_is_one(
 ) -> None:
     ended: list[int] = []
 
-    def slow_to_end(tasks: Sequence[Task], *, workers: int) -> Generator[Report, None, None]:
+    def slow_to_end(*_: Any, **__: Any) -> Generator[Report, None, None]:
         try:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(60)

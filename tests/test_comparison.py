@@ -1,20 +1,40 @@
 import dataclasses
+import io
+import math
+import random
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
+from torch import Tensor, nn
 
 from supernet.agreement import Costs, Hits, judge
-from supernet.comparison import Seed, compare, describe_architectures, describe_network, hits_of
+from supernet.choices import OneOf
+from supernet.comparison import (
+    Seed,
+    compare,
+    describe_architectures,
+    describe_network,
+    failures_of,
+    hits_of,
+)
 from supernet.cost import count_macs, count_params
 from supernet.datasets import ImageData
-from supernet.errors import DataError, SpaceError
+from supernet.errors import DataError, DivergedError, SpaceError
+from supernet.recipe import Recipe
 from supernet.records import Phase, Results
+from supernet.report import print_results, write_report
+from supernet.runfolder import read_results
+from supernet.samplers import Draw
+from supernet.space import SearchSpace
 from supernet.subnet import extract
 from supernet.supernet import Supernet
-from supernet.training import Recipe
 from supernet.trials import Trial, train
-from tests.conftest import nine, tiny_data
+from tests.conftest import nine, plain_net, tiny_data
 
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=0.1)
 
@@ -132,7 +152,7 @@ def test_the_verdict_gets_the_costs_right(results: Results, seeds: list[Seed]) -
         ),
     )
     expected = judge(
-        Hits(**hits_of(seeds)),
+        Hits(**hits_of(seeds), failed=failures_of(seeds)),
         costs,
         labels=[arch.label for arch in nine().space],
         macs=[count_macs(nine(), arch, (1, 8, 8)) for arch in nine().space],
@@ -159,6 +179,123 @@ def test_hits_are_by_seed_architecture_and_image(seeds: list[Seed]) -> None:
     assert seeds[0].longer
     assert np.array_equal(hits["longer_test"][0], seeds[0].longer.test)
     assert "longer_test" not in hits_of([seeds[0], dataclasses.replace(seeds[1], longer=None)])
+
+
+def failing(trial: Trial, validation: Iterable[int], test: Iterable[int]) -> Trial:
+    """The trial as it would be had the evaluations of some architectures failed."""
+
+    def bad(scores: list[float], which: Iterable[int]) -> list[float]:
+        return [math.nan if i in which else score for i, score in enumerate(scores)]
+
+    training = trial.training.model_copy(
+        update={
+            "validation": bad(trial.training.validation, validation),
+            "test": bad(trial.training.test, test),
+        }
+    )
+    right = trial.validation.copy(), trial.test.copy()
+    for array, which in zip(right, (validation, test), strict=True):
+        array[list(which)] = False
+    return dataclasses.replace(trial, training=training, validation=right[0], test=right[1])
+
+
+def test_what_failed_is_told_from_its_accuracies_by_seed(seeds: list[Seed]) -> None:
+    first = dataclasses.replace(
+        seeds[0],
+        supernet=failing(seeds[0].supernet, [8], [8, 2]),
+        standalone=[failing(seeds[0].standalone[0], [0], [0]), *seeds[0].standalone[1:]],
+    )
+    changed = [first, seeds[1]]
+    found = {
+        name: sorted(zip(*map(list, np.nonzero(bad)), strict=True))
+        for name, bad in failures_of(changed).items()
+    }
+    assert found == {
+        "one_shot_validation": [(0, 8)],
+        "one_shot_test": [(0, 2), (0, 8)],
+        "standalone_test": [(0, 0)],
+        "longer_test": [],
+    }
+    results = compare(nine(), tiny_data(), changed)
+    verdict = results.verdict
+    assert verdict
+    assert verdict.failed == {
+        "one_shot_validation": ["(3, 3)"],
+        "one_shot_test": ["(1, 3)", "(3, 3)"],
+        "standalone_test": ["(1, 1)"],
+    }
+    assert [math.isnan(gap.value) for gap in verdict.gaps] == [i in (0, 2, 8) for i in range(9)]
+    assert "nan" not in " ".join(verdict.sentences).lower()
+    again = Results.model_validate_json(results.model_dump_json())
+    assert repr(again) == repr(results)
+
+
+def test_nothing_but_failures_is_an_error(seeds: list[Seed]) -> None:
+    changed = [
+        dataclasses.replace(seed, supernet=failing(seed.supernet, which, which))
+        for seed, which in zip(seeds, (range(5), range(5, 9)), strict=True)
+    ]
+    with pytest.raises(DivergedError, match=r"no architecture can be picked, as all 9 have failed"):
+        compare(nine(), tiny_data(), changed)
+
+
+def wild_or_tame(seed: int) -> Supernet:
+    """Three architectures; what one of them puts out leaves the range of float32."""
+
+    class Scale(nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.factor = factor
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.factor * self.factor
+
+    scales = {"wild": Scale(1e38), "tame": Scale(1.0), "tamer": Scale(0.1)}
+    return Supernet(nn.Sequential(*plain_net(seed)[:-1], OneOf("a", scales), plain_net(seed)[-1]))
+
+
+def test_one_wild_architecture_spoils_nothing_but_its_own_numbers(tmp_path: Path) -> None:
+    supernet = wild_or_tame(0)
+    wild, *tame = supernet.space
+
+    def draws_the_tame(space: SearchSpace, rng: random.Random) -> Draw:
+        return Draw(tuple(tame))
+
+    trial = run(supernet, 0, sampler=draws_the_tame)
+    standalone = [run(Supernet(plain_net(seed)), seed) for seed in (1, 2, 3)]
+    results = compare(supernet, tiny_data(), [Seed(0, trial, standalone)])
+    verdict = results.verdict
+    assert verdict
+    assert verdict.failed == {
+        name: [wild.label] for name in ("one_shot_validation", "one_shot_test")
+    }
+    assert verdict.picked in {arch.label for arch in tame}
+    assert all("nan" not in sentence for sentence in verdict.sentences)
+    assert wild.label in verdict.sentences[2]
+    for estimate in (verdict.tau, verdict.regret, verdict.mean_gap, *verdict.gaps[1:]):
+        assert np.isfinite([estimate.value, estimate.low, estimate.high]).all()
+
+    (tmp_path / "results.json").write_text(results.model_dump_json())
+    again = read_results(tmp_path)
+    assert repr(again) == repr(results)
+    page, table, *_ = write_report(again, tmp_path)
+    console = Console(file=io.StringIO(), width=80)
+    print_results(again, console)
+    assert isinstance(console.file, io.StringIO)
+    texts = [
+        re.sub('base64,[^"]*', "", page.read_text()),
+        table.read_text(),
+        console.file.getvalue(),
+    ]
+    for text in texts:
+        assert not re.search(r"\b(nan|inf|none)\b", text, re.IGNORECASE)
+        assert "failed" in text
+
+
+def test_a_name_that_is_no_text_can_be_stored(seeds: list[Seed]) -> None:
+    data = dataclasses.replace(tiny_data(), name="caf\udce9")
+    results = compare(nine(), data, seeds[:1])
+    assert Results.model_validate_json(results.model_dump_json()).data.name == "caf\\udce9"
 
 
 def test_without_standalone_networks_there_is_no_verdict(seeds: list[Seed]) -> None:

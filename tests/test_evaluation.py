@@ -1,11 +1,15 @@
+import math
+
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
 from supernet.batchnorm import calibrate, recalibrate
-from supernet.choices import Depth
+from supernet.choices import Depth, OneOf
 from supernet.errors import CalibrationError, DataError, DivergedError
-from supernet.evaluation import accuracy, evaluate, score, score_network
+from supernet.evaluation import accuracy, evaluate, find_best, score, score_network, stack
+from supernet.space import Architecture
 from supernet.subnet import extract
 from supernet.supernet import Supernet
 from tests.conftest import nested, nine, noise, plain_net
@@ -32,7 +36,9 @@ def test_evaluating_many_is_extracting_recalibrating_and_scoring_each() -> None:
             recalibrate(net, CALIBRATION)
             alone = score_network(net, labelled(*sizes))
             assert alone.dtype == torch.bool
-            assert torch.equal(hits[arch], alone)
+            right = hits[arch]
+            assert right is not None
+            assert torch.equal(right, alone)
             assert together[arch] == alone.sum().item() / 24 == accuracy(alone)
     assert len(set(together.values())) > 1
 
@@ -60,7 +66,7 @@ def test_hits_are_in_the_order_of_the_images() -> None:
     assert score_network(net, batches).tolist() == expected
     supernet = Supernet(nn.Sequential(Depth("d", [nn.Identity()], shortest=0)))
     hits = score(calibrate(supernet, list(supernet.space), []), batches)
-    assert [part.tolist() for part in hits.values()] == [expected, expected]
+    assert stack(list(hits.values())).tolist() == [expected, expected]
 
 
 def test_scoring_a_fresh_extract_is_refused() -> None:
@@ -96,7 +102,7 @@ def test_plain_networks_are_scored_in_evaluation_mode() -> None:
     assert score_network(net, [(x, y)]).all()
     supernet = Supernet(nn.Sequential(net, Depth("d", [nn.Identity()], shortest=0))).train()
     hits = score(calibrate(supernet, list(supernet.space), []), [(x, y)])
-    assert all(part.all() for part in hits.values())
+    assert stack(list(hits.values())).all()
 
 
 def test_scoring_needs_a_batch() -> None:
@@ -110,20 +116,102 @@ def test_scoring_needs_a_batch() -> None:
         score_network(nn.Identity(), [])
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_not_a_number_has_no_score(bad: float) -> None:
+BAD = pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+
+
+@BAD
+def test_what_puts_out_no_finite_numbers_has_no_score_and_stops_no_other(bad: float) -> None:
+    supernet = nine()
+    archs = list(supernet.space)
+    statistics = calibrate(supernet, archs, CALIBRATION)
+    before = score(statistics, labelled(4, 4))
+    with torch.no_grad():
+        supernet.get_parameter("net.3.blocks.2.0.weight").fill_(bad)
+    after = score(statistics, labelled(4, 4))
+    assert list(after) == archs
+    for arch in archs:
+        was, now = before[arch], after[arch]
+        assert was is not None
+        assert (now is None) == (arch["block2.depth"] == 3)
+        assert now is None or torch.equal(now, was)
+    together = evaluate(supernet, archs, calibration=CALIBRATION, batches=labelled(4))
+    assert [math.isnan(together[arch]) for arch in archs] == [a["block2.depth"] == 3 for a in archs]
+    assert find_best(together)["block2.depth"] != 3
+
+
+def overflowing() -> Supernet:
+    """One of two operations, of which `wild` leaves the range of float32 where inputs are large."""
+    wild = nn.Sequential(Scale(1e38), Scale(1e38))
+    return Supernet(nn.Sequential(OneOf("a", {"wild": wild, "tame": Scale(1.0)}), nn.Flatten()))
+
+
+class Scale(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+def test_one_image_of_one_batch_is_enough_to_fail() -> None:
+    supernet = overflowing()
+    archs = list(supernet.space)
+    fine, large = 1e-39 * torch.eye(3), torch.tensor([[0.0, 1.0, 0.0]])
+    y = torch.arange(3)
+    statistics = calibrate(supernet, archs, [])
+    assert None not in score(statistics, [(1e-38 * fine, y)] * 3).values()
+    batches = [(1e-38 * fine, y), (torch.cat([1e-38 * fine[:2], large]), y), (1e-38 * fine, y)]
+    assert [right is None for right in score(statistics, batches).values()] == [True, False]
+
+
+@BAD
+def test_where_everything_failed_there_is_nothing_to_go_on_with(bad: float) -> None:
     supernet = nine()
     archs = list(supernet.space)
     statistics = calibrate(supernet, archs, CALIBRATION)
     with torch.no_grad():
-        supernet.get_parameter("net.3.blocks.2.0.weight").fill_(bad)
-    with pytest.raises(DivergedError, match=r"\(1, 3\) puts out values"):
+        supernet.get_parameter("net.6.bias").fill_(bad)
+    with pytest.raises(DivergedError, match=r"all 9 architectures put out values .* learning rate"):
         score(statistics, labelled(4))
-    net = nn.Linear(3, 3)
+    with pytest.raises(DivergedError, match=r"^\(1, 2\) puts out values .* it has no score"):
+        score(calibrate(supernet, archs[1:2], CALIBRATION), labelled(4))
+    plain = nn.Linear(3, 3)
     with torch.no_grad():
-        net.bias.fill_(bad)
-    with pytest.raises(DivergedError, match="the network puts out values"):
-        score_network(net, [(torch.zeros(2, 3), torch.zeros(2))])
+        plain.bias.fill_(bad)
+    batch = torch.zeros(2, 3), torch.zeros(2)
+    with pytest.raises(DivergedError, match=r"^the network puts out values .* no score"):
+        score_network(plain, [batch])
+    statistics = calibrate(Supernet(plain), [Architecture()], [])
+    with pytest.raises(DivergedError, match=r"^the network puts out values .* no score"):
+        score(statistics, [batch])
+
+
+@given(st.lists(st.sampled_from([math.nan, 0.0, 0.25, 1.0]), min_size=1, max_size=6))
+def test_the_best_is_the_first_of_the_highest_and_never_one_that_failed(
+    scores: list[float],
+) -> None:
+    numbers = [score for score in scores if score == score]
+    if not numbers:
+        with pytest.raises(DivergedError, match="not finite numbers"):
+            find_best(dict(enumerate(scores)))
+        return
+    assert find_best(dict(enumerate(scores))) == scores.index(max(numbers))
+
+
+def test_the_best_of_nothing() -> None:
+    with pytest.raises(DataError, match="no scores to find the best of"):
+        find_best({})
+
+
+def test_a_failed_evaluation_has_a_row_and_no_accuracy() -> None:
+    right = torch.tensor([True, False, True])
+    assert stack([None, right]).tolist() == [[False] * 3, right.tolist()]
+    assert math.isnan(accuracy(None))
+    assert accuracy(torch.zeros(3, dtype=torch.bool)) == 0
+    for nothing in ([], [None]):
+        with pytest.raises(DivergedError, match="no hits to stack"):
+            stack(nothing)
 
 
 def test_scoring_keeps_no_gradients() -> None:

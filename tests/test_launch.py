@@ -5,15 +5,13 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from supernet import launch
 from supernet.errors import DataError, WorkerError
-from supernet.launch import TRIES, Report, Task, run_tasks
+from supernet.launch import TRIES, Desk, Report, Task, run_tasks
 from tests import workertasks
 from tests.processes import is_gone, wait_until, workers
 
@@ -33,8 +31,12 @@ def run(*tasks: Task, workers: int = 1) -> list[Report]:
 def test_every_task_reports_in_order_and_ends_with_its_result(count: int) -> None:
     reports = run(*(Task(f"{n}", workertasks.square, (n,)) for n in range(4)), workers=count)
     for n in range(4):
-        own = [(report.content, report.done) for report in reports if report.task == f"{n}"]
-        assert own == [(f"squaring {n}", False), ("done soon", False), (n * n, True)]
+        own = [(report.content, report.kind) for report in reports if report.task == f"{n}"]
+        assert own == [
+            (f"squaring {n}", "said"),
+            ("done soon", "said"),
+            (n * n, "done"),
+        ]
     assert workers() == []
 
 
@@ -52,7 +54,7 @@ def test_no_tasks_need_no_workers() -> None:
 def test_a_task_whose_worker_dies_is_done_again(count: int, tmp_path: Path) -> None:
     dying = Task("dying", workertasks.die, (tmp_path / "tries", TRIES - 1))
     other = Task("other", workertasks.square, (3,))
-    results = {r.task: r.content for r in run(dying, other, workers=count) if r.done}
+    results = {r.task: r.content for r in run(dying, other, workers=count) if r.kind == "done"}
     assert results == {"dying": TRIES, "other": 9}
 
 
@@ -85,7 +87,7 @@ def test_any_other_error_is_told_in_a_line_and_not_tried_again(
 
 
 def test_a_task_that_a_worker_cannot_import_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def local(emit: Callable[[Any], None]) -> None: ...
+    def local(desk: Desk) -> None: ...
 
     local.__module__, local.__qualname__ = "__main__", "local"
     monkeypatch.setattr(sys.modules["__main__"], "local", local, raising=False)
@@ -93,13 +95,73 @@ def test_a_task_that_a_worker_cannot_import_is_an_error(monkeypatch: pytest.Monk
         run(Task("task", local))
 
 
-def test_closing_ends_the_workers() -> None:
+def test_closing_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "PATIENCE_S", 0.3)  # they don't listen
     tasks = [Task("a", workertasks.hang), Task("b", workertasks.hang)]
     reports = run_tasks(tasks, workers=2)
     pids = [next(reports).content, next(reports).content]
     assert sorted(pids) == sorted(workers())
     reports.close()
     assert all(is_gone(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("how", ["closing", "an error"])
+def test_workers_are_asked_to_stop_first_and_can_save(how: str, tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    tasks = [Task(name, workertasks.save_when_asked, (path, None)) for name in "ab"]
+    if how == "closing":
+        reports = run_tasks(tasks, workers=3)
+        pids = {next(reports).content, next(reports).content}
+        reports.close()
+        assert all(is_gone(pid) for pid in pids)
+    else:
+        after = Task("wrong", workertasks.miss_data_after, (path.with_name("begun"), 2))
+        begun = [Task(t.name, t.function, (path, path.with_name("begun"))) for t in tasks]
+        with pytest.raises(DataError):
+            run(*begun, after, workers=3)
+    assert path.read_text() == "saved\nsaved\n"
+    assert workers() == []
+
+
+def test_a_worker_that_somebody_else_asked_to_stop_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    reports = run_tasks([Task("a", workertasks.save_when_asked, (path, None))], workers=1)
+    first = next(reports).content
+    os.kill(first, signal.SIGTERM)
+    obituary, second = "", None
+    for report in reports:
+        if report.kind == "died":
+            obituary = report.content
+        elif obituary:
+            second = report.content
+            break
+    assert "died" in obituary
+    assert second not in (None, first)
+    reports.close()
+    assert path.read_text() == "saved\nsaved\n"
+
+
+def test_a_death_is_reported(tmp_path: Path) -> None:
+    reports = run(Task("dying", workertasks.die, (tmp_path / "tries", 1)))
+    assert [report.kind for report in reports] == ["died", "done"]
+    assert "exit code -9" in reports[0].content
+
+
+def test_workers_keep_open_what_they_inherit(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    reports = run_tasks([Task("a", workertasks.hang)], workers=1, inherit=[writing])
+    pid = next(reports).content
+    os.close(writing)
+    os.set_blocking(reading, False)
+    with pytest.raises(BlockingIOError):  # not at its end: somebody may still write
+        os.read(reading, 1)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: is_gone(pid))
+    assert os.read(reading, 1) == b""
+    os.close(reading)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "PATIENCE_S", 0.0)
+        reports.close()
 
 
 def test_ctrl_c_is_not_for_workers() -> None:
@@ -111,18 +173,18 @@ def test_ctrl_c_does_not_hit_a_worker_that_has_just_been_started() -> None:
     try:
         os.kill(worker.process.pid, signal.SIGINT)
         worker.give(Task("a", workertasks.square, (3,)), attempt=1)
-        assert [worker.listen() for _ in range(3)][-1] == Report("a", 9, done=True)
+        assert [worker.listen() for _ in range(3)][-1] == Report("a", 9, "done")
     finally:
         worker.end()
 
 
 def test_a_worker_that_is_killed_while_idle_is_replaced(tmp_path: Path) -> None:
     reports = run_tasks([Task(w, workertasks.square, (2,)) for w in "ab"], workers=1)
-    while not next(reports).done:
+    while next(reports).kind != "done":
         pass
     (pid,) = workers()
     os.kill(pid, signal.SIGKILL)
-    assert [report.content for report in reports if report.done] == [4]
+    assert [report.content for report in reports if report.kind == "done"] == [4]
 
 
 def test_what_a_worker_prints_does_not_mix_with_results(

@@ -1,11 +1,12 @@
+import json
 import math
 
 import pytest
 from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
-from supernet.records import Estimate, Results
-from tests.report.samples import sample_results
+from supernet.records import Estimate, Results, Training
+from tests.report.samples import sample_results, with_failures
 
 
 @pytest.mark.parametrize("verdict", [True, False])
@@ -47,6 +48,36 @@ def test_every_float_survives_json(numbers: tuple[float, float, float]) -> None:
     estimate = Estimate(value=value, low=low, high=high)
     again = Estimate.model_validate_json(estimate.model_dump_json())
     assert repr(again) == repr(estimate)
+
+
+def test_a_failed_evaluation_survives_json() -> None:
+    results = with_failures(sample_results(seeds=2, longer=True), one_shot=[0], test=[3], alone=[5])
+    text = results.model_dump_json()
+    again = Results.model_validate_json(text)
+    assert repr(again) == repr(results)
+    assert again.model_dump_json() == text
+    training = again.seeds[-1].supernet
+    assert [i for i, score in enumerate(training.test) if math.isnan(score)] == [0, 3]
+
+
+@pytest.mark.parametrize("accuracy", ["high", "", "nano", None, -0.1, 1.1, "Infinity", "-Infinity"])
+@pytest.mark.parametrize("place", ["validation", "test", "epochs"])
+def test_what_is_no_accuracy_is_refused(accuracy: str | float | None, place: str) -> None:
+    training = json.loads(sample_results().seeds[0].supernet.model_dump_json())
+    scores = training["epochs"][0]["validation"] if place == "epochs" else training[place]
+    for fine in ("NaN", 0, 1, 0.5):
+        scores[0] = fine
+        Training.model_validate_json(json.dumps(training))
+    scores[0] = accuracy
+    with pytest.raises(ValidationError, match=f"{place}.*\n.*(?:number|accuracy is a fraction)"):
+        Training.model_validate_json(json.dumps(training))
+
+
+def test_records_that_are_older_than_failures_are_read() -> None:
+    results = sample_results(seeds=2, longer=True)
+    record = json.loads(results.model_dump_json())
+    del record["verdict"]["failed"]
+    assert Results.model_validate_json(json.dumps(record)) == results
 
 
 def test_records_are_frozen_and_strict_about_names() -> None:

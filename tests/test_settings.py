@@ -169,7 +169,9 @@ def test_options_made_from_settings_ask_for_these_settings(
 ) -> None:
     settings = resolve_settings(preset, None, changes)
     asked: list[Settings] = []
-    monkeypatch.setattr(cli, "_run", lambda command, preset, settings, *_: asked.append(settings))
+    monkeypatch.setattr(
+        cli, "_run", lambda command, preset, settings, *_, **__: asked.append(settings)
+    )
     done = typer.testing.CliRunner().invoke(cli.app, ["compare", *to_options(settings)])
     assert done.exit_code == 0, done.output
     assert asked == [settings]

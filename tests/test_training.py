@@ -1,8 +1,8 @@
 import copy
-import itertools
+import dataclasses
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,22 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
+from supernet.checkpoints import State, pack, unpack
 from supernet.choices import Depth
-from supernet.errors import DataError, DivergedError, SettingsError, SharingError
+from supernet.errors import CheckpointError, DataError, DivergedError
+from supernet.recipe import Recipe
 from supernet.samplers import Draw, Split, every, uniform
-from supernet.sharing import plan
 from supernet.space import SearchSpace
 from supernet.supernet import Supernet
-from supernet.training import (
-    Losses,
-    Recipe,
-    Step,
-    make_optimizer,
-    make_schedule,
-    mean_loss,
-    train_steps,
-)
-from tests.conftest import nine, noise, plain_net
+from supernet.training import Step, Steps, train_steps
+from tests.conftest import nine, noise, plain_net, stir
 
 
 class Pictures:
@@ -109,48 +102,6 @@ def test_a_plain_network_trains_bit_for_bit_as_by_hand() -> None:
     assert [step.loss for step in steps] == losses
 
 
-def test_a_supernet_follows_the_mean_of_the_losses() -> None:
-    supernet = nine().double()
-    x, y = noise(6, 1, 8, 8).double(), torch.arange(6) % 3
-    archs = list(supernet.space)
-    apart = [F.cross_entropy(supernet(x, arch), y) for arch in archs]
-    parameters = list(supernet.parameters())
-    by_hand = torch.autograd.grad(torch.stack(apart).mean(), parameters)
-    loss = mean_loss(supernet, x, y, archs)
-    torch.testing.assert_close(loss, torch.stack(apart).mean(), rtol=1e-12, atol=0)
-    for ours, theirs in zip(torch.autograd.grad(loss, parameters), by_hand, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
-
-
-def test_architectures_that_share_an_output_all_count() -> None:
-    """In a nested space, some share all of their computation; each still has its weight."""
-    inner = Depth("inner", [nn.Linear(3, 3), nn.Linear(3, 3)])
-    supernet = Supernet(nn.Sequential(Depth("outer", [nn.Linear(3, 3), inner])))
-    x, y = noise(6, 3), torch.arange(6) % 3
-    archs = list(supernet.space)
-    apart = torch.stack([F.cross_entropy(supernet(x, arch), y) for arch in archs])
-    assert apart.unique().numel() == 3
-    torch.testing.assert_close(mean_loss(supernet, x, y, archs), apart.mean())
-
-
-# -- a divided batch ----------------------------------------------------------------------------
-
-
-def test_a_divided_batch_trains_every_architecture_on_its_part() -> None:
-    """Groups of norms, not batch norms: then samples don't see each other."""
-    blocks = [nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)) for _ in range(3)]
-    supernet = Supernet(nn.Sequential(Depth("d", blocks), nn.Linear(4, 3))).double()
-    x, y = noise(7, 4).double(), torch.arange(7) % 3
-    archs = list(supernet.space)
-    parts = [slice(0, 2), slice(2, 4), slice(4, 7)]
-    apart = [
-        F.cross_entropy(supernet(x[rows], arch), y[rows], reduction="sum")
-        for arch, rows in zip(archs, parts, strict=True)
-    ]
-    loss = mean_loss(supernet, x, y, archs, divided=True)
-    torch.testing.assert_close(loss, torch.stack(apart).sum() / 7, rtol=1e-12, atol=0)
-
-
 def test_the_sampler_split_trains() -> None:
     supernet, steps = trained(sampler=Split(3))
     assert all(step.draw.divided and len(step.draw.archs) == 3 for step in steps)
@@ -160,44 +111,10 @@ def test_the_sampler_split_trains() -> None:
 # -- memory, precision, compiling ---------------------------------------------------------------
 
 
-def test_in_parts_the_gradient_is_that_of_the_whole() -> None:
-    supernet = nine().double()
-    x, y = noise(6, 1, 8, 8).double(), torch.arange(6) % 3
-    draw = every(supernet.space, random.Random(0))
-    whole = plan(supernet, draw.archs, x).training_bytes
-    gradients = []
-    for max_bytes in (None, whole, 9 * whole // 10, 3 * whole // 4):
-        supernet.zero_grad()
-        losses = Losses(supernet, Recipe(max_bytes=max_bytes))
-        parts = 0
-        for loss in losses.of(x, y, draw):
-            loss.backward()
-            parts += 1
-        assert (parts > 1) == (max_bytes is not None and max_bytes < whole)
-        gradients.append([p.grad for p in supernet.parameters()])
-    for others in gradients[1:]:
-        for ours, theirs in zip(others, gradients[0], strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
-
-
 def test_the_loss_of_parts_is_reported_as_one() -> None:
     _, whole = trained()
     _, parts = trained(recipe=replace(RECIPE, max_bytes=70_000))
     assert [a.loss for a in parts] == pytest.approx([a.loss for a in whole], rel=1e-4)
-
-
-def test_one_architecture_above_the_bound_is_an_error() -> None:
-    with pytest.raises(
-        SharingError, match=r"alone needs [\d,]+ bytes .* max_bytes is 1,000; raise"
-    ):
-        trained(recipe=replace(RECIPE, max_bytes=1000))
-
-
-def test_bfloat16_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False)
-    with pytest.raises(SettingsError, match=r"precision is bfloat16, which cpu has no .*float32"):
-        trained(recipe=replace(RECIPE, precision="bfloat16"))
 
 
 def test_bfloat16_is_used_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,11 +144,6 @@ def test_compiled_training_compiles_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(compiled) == 1
     assert len(steps) == 6
     assert same_state(supernet, plain)  # uncompiled, it is the same arithmetic
-
-
-def test_a_divided_batch_is_not_compiled() -> None:
-    with pytest.raises(SettingsError, match="a divided batch can't be compiled; use the sampler"):
-        trained(sampler=Split(2), recipe=replace(RECIPE, compile=True))
 
 
 # -- steps --------------------------------------------------------------------------------------
@@ -350,73 +262,428 @@ def test_nothing_is_learned_from_a_loss_that_is_not_a_number() -> None:
     assert same_state(supernet, nine())
 
 
-# -- recipe, optimizer, schedule ----------------------------------------------------------------
+# -- state: taking a training up ----------------------------------------------------------------
+
+
+class Fragile(nn.Linear):
+    """Puts out NaN as soon as a weight is large: lower rates get round it, state decides when."""
+
+    def __init__(self, inputs: int, outputs: int, limit: float) -> None:
+        super().__init__(inputs, outputs)
+        self.limit = limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y * math.nan if self.weight.abs().max() > self.limit else y
+
+
+def fragile_net(seed: int = 0, limit: float = 0.75) -> Supernet:
+    net = plain_net(seed)
+    head = Fragile(4, 3, limit)
+    head.load_state_dict(net[5].state_dict())
+    net[5] = head
+    return Supernet(net)
+
+
+def dropout_net(seed: int = 0) -> Supernet:
+    def block() -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Dropout(0.3))
+
+    blocks = Depth("d", [block() for _ in range(3)])
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Dropout(0.5), blocks, nn.Linear(8, 3))
+    return Supernet(stir(net, seed))
+
+
+def build_nine(seed: int = 0) -> Supernet:
+    return nine(widths=(2, 2), seed=seed)
+
+
+def build_plain(seed: int = 0) -> Supernet:
+    return Supernet(plain_net(seed))
+
+
+def build_channels_last(seed: int = 0) -> Supernet:
+    net = nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.Conv2d(16, 16, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        nn.Linear(16, 3),
+    )
+    stir(net, seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Supernet(net)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A training, and what makes it special."""
+
+    build: Callable[[int], Supernet] = build_nine
+    recipe: Recipe = RECIPE
+    sampler: Any = every
+    data: Callable[[], Pictures] = Pictures
+
+    def steps(self, net_seed: int = 0) -> tuple[Supernet, Steps]:
+        supernet = self.build(net_seed)
+        return supernet, train_steps(supernet, self.data(), self.recipe, sampler=self.sampler)
+
+
+def with_a_bad_image() -> Pictures:
+    return Pictures(bad=7)
+
+
+FRAGILE = Recipe(epochs=3, batch_size=6, learning_rate=4.0, schedule="constant", on_nan="rollback")
+CASES = {
+    "one-cycle": Case(),
+    "constant": Case(recipe=replace(RECIPE, schedule="constant", nesterov=False)),
+    "no momentum": Case(recipe=replace(RECIPE, momentum=0.0, nesterov=False)),
+    "uniform": Case(sampler=uniform),
+    "split": Case(sampler=Split(3)),
+    "plain": Case(build_plain),
+    "channels last": Case(build_channels_last),
+    "dropout": Case(dropout_net),
+    "dropout, one path": Case(dropout_net, sampler=uniform),
+    "in parts": Case(lambda seed: nine(seed=seed), replace(RECIPE, epochs=1, max_bytes=70_000)),
+    "bfloat16": Case(recipe=replace(RECIPE, precision="bfloat16")),
+    "skip": Case(recipe=replace(RECIPE, on_nan="skip"), data=with_a_bad_image),
+    "skip, plain": Case(build_plain, replace(RECIPE, on_nan="skip"), data=with_a_bad_image),
+    "rollback": Case(fragile_net, FRAGILE),
+    "rollback, one-cycle": Case(
+        lambda seed: fragile_net(seed, limit=0.85),
+        replace(FRAGILE, schedule="one-cycle", learning_rate=8.0),
+    ),
+    "rollback, never needed": Case(dropout_net, replace(RECIPE, on_nan="rollback")),
+}
+
+
+def whole(steps: Steps) -> State:
+    """Everything about a training, as data of its own."""
+    return unpack(pack(steps.state()))
+
+
+def same_data(a: State, b: State) -> bool:
+    if isinstance(a, Tensor):
+        return (
+            isinstance(b, Tensor)
+            and a.dtype == b.dtype
+            and bool(torch.equal(a.nan_to_num(7), b.nan_to_num(7)))
+        )
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same_data(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same_data, a, b))
+    return bool(repr(a) == repr(b))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_training_goes_on_from_any_step_as_if_never_stopped(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)  # slow, but right
+    case = CASES[name]
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(3)
+        supernet, steps = case.steps()
+        states, undisturbed = [whole(steps)], []
+        for step in steps:
+            undisturbed.append(step)
+            states.append(whole(steps))
+        assert [step.step for step in undisturbed if step.ends_epoch][-1] == steps.steps
+        for at, state in enumerate(states):
+            torch.rand(5)  # what others draw meanwhile is no concern
+            other, again = case.steps(net_seed=9)
+            assert not same_state(other, supernet)
+            again.restore(state)
+            assert same_data(whole(again), state)
+            rest = list(again)
+            assert same_data(
+                [dataclasses.astuple(step) for step in rest],
+                [dataclasses.astuple(step) for step in undisturbed[at:]],
+            )
+            assert same_state(other, supernet)
+            assert same_data(whole(again), states[-1])
+
+
+def test_the_cases_are_what_they_say() -> None:
+    """A law about rollbacks says nothing if there are none."""
+    for name, skipped, rollbacks in (
+        ("skip", 2, 0),
+        ("skip, plain", 2, 0),
+        ("rollback", 0, 3),
+        ("rollback, one-cycle", 0, 2),
+        ("rollback, never needed", 0, 0),
+    ):
+        _, steps = CASES[name].steps()
+        list(steps)
+        assert (steps.skipped, steps.rollbacks) == (skipped, rollbacks)
+
+
+def test_taken_up_again_and_again_it_is_the_same_training() -> None:
+    supernet, steps = CASES["rollback"].steps()
+    state = whole(steps)
+    list(steps)
+    last, again = CASES["rollback"].steps()
+    while again.step < again.steps:
+        last, again = CASES["rollback"].steps(net_seed=again.step)
+        again.restore(state)
+        next(again)
+        state = whole(again)
+    assert same_state(last, supernet)
+    assert same_data(state, whole(steps))
+
+
+def test_a_restored_training_keeps_its_memory_layouts() -> None:
+    case = CASES["channels last"]
+    _, steps = case.steps()
+    for step in steps:
+        if step.step == 2:
+            break
+    other, again = case.steps(net_seed=9)
+    again.restore(whole(steps))
+    weight = other.get_parameter("net.3.weight")
+    kept = again._optimizer.state[weight]["momentum_buffer"]
+    assert weight.stride() == kept.stride()
+    assert not weight.is_contiguous()
+
+
+def test_an_epoch_that_was_begun_is_not_gone_through_anew() -> None:
+    data = Pictures()
+    steps = train_steps(build_plain(), data, RECIPE, seed=7)
+    next(steps)
+    state = whole(steps)
+    data.asked.clear()
+    again = train_steps(build_plain(), data, RECIPE, seed=7)
+    again.restore(state)
+    assert [step.step for step in again] == [2, 3, 4, 5, 6]
+    assert data.asked == [(6, 7, 1), (6, 7, 2)]
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"),
+    ("case", "what"),
     [
-        ("epochs", 0),
-        ("batch_size", 0),
-        ("learning_rate", 0.0),
-        ("learning_rate", math.nan),
-        ("momentum", 1.0),
-        ("momentum", -0.1),
-        ("momentum", 0.0),  # with nesterov
-        ("weight_decay", -1e-9),
-        ("schedule", "cosine"),
-        ("warmup", 0.0),
-        ("warmup", 1.0),
-        ("precision", "float16"),
-        ("max_bytes", 0),
+        (Case(lambda seed: nine(widths=(3, 2), seed=seed)), "size mismatch"),
+        (Case(build_plain), "Missing key|Unexpected key"),
+        (Case(dropout_net), "Missing key|Unexpected key"),
+        (Case(recipe=replace(RECIPE, learning_rate=0.2)), "it is of 6 steps with .*0.1"),
+        (Case(recipe=replace(RECIPE, epochs=3)), "it is of 6 steps"),
+        (Case(recipe=replace(RECIPE, schedule="constant")), "it is of 6 steps"),
+        (Case(recipe=replace(RECIPE, on_nan="rollback")), "it is of 6 steps"),
+        (Case(data=lambda: Pictures(26)), "it is of 6 steps"),
     ],
 )
-def test_impossible_recipes_are_refused(setting: str, value: Any) -> None:
-    name = "nesterov" if value == 0.0 and setting == "momentum" else setting
-    with pytest.raises(SettingsError, match=rf"^{name} is .*; it must be "):
-        Recipe(**{setting: value})
+def test_the_state_of_another_training_is_refused(case: Case, what: str) -> None:
+    _, steps = CASES["one-cycle"].steps()
+    next(steps)
+    _, other = case.steps()
+    with pytest.raises(
+        CheckpointError, match=rf"^the saved state is not one of this .*({what}).*; use it with"
+    ):
+        other.restore(whole(steps))
 
 
-def test_only_weights_decay() -> None:
-    optimizer = make_optimizer(plain_net(), Recipe(weight_decay=0.5))
-    decays = [(g["weight_decay"], [p.ndim for p in g["params"]]) for g in optimizer.param_groups]
-    assert decays == [(0.5, [4, 2]), (0.0, [1, 1, 1])]
-    only = make_optimizer(nn.Linear(2, 2, bias=False), Recipe())
-    assert len(only.param_groups) == 1
+def test_nothing_but_a_checkpoint_error_comes_of_a_state_that_is_none() -> None:
+    """Whatever part of it is missing, or something else."""
+    _, steps = CASES["rollback"].steps()
+    next(steps)
+    refused = 0
+    for name in whole(steps):
+        wrong: Any
+        for wrong in (None, -1, "x", [], {}, {"x": 1}, (1, (2,), 3), torch.ones(3)):
+            state = {**whole(steps), name: wrong}
+            try:
+                CASES["rollback"].steps()[1].restore(state)
+            except CheckpointError:
+                refused += 1
+        state = whole(steps)
+        del state[name]
+        with pytest.raises(CheckpointError):
+            CASES["rollback"].steps()[1].restore(state)
+    assert refused > 50
+    nothing: Any
+    for nothing in (None, [], 3, {}):
+        with pytest.raises(CheckpointError):
+            CASES["rollback"].steps()[1].restore(nothing)
 
 
-def rates(recipe: Recipe, steps: int) -> list[float]:
-    optimizer = make_optimizer(nn.Linear(2, 2), recipe)
-    schedule = make_schedule(optimizer, recipe, steps)
-    found = []
-    for _ in range(steps):
-        found.append(float(schedule.get_last_lr()[0]))
-        assert {g["lr"] for g in optimizer.param_groups} == {found[-1]}
-        optimizer.step()
-        schedule.step()
-    return found
+# -- on_nan -------------------------------------------------------------------------------------
 
 
-def test_one_cycle_is_linear_up_and_down_to_nothing() -> None:
-    found = rates(Recipe(learning_rate=0.3, warmup=0.3), 101)
-    peak = max(range(101), key=found.__getitem__)
-    assert peak in (29, 30)
-    assert found[peak] == pytest.approx(0.3, rel=0.02)
-    assert found[0] == pytest.approx(0.3 / 25)
-    assert found[-1] == pytest.approx(0, abs=1e-5)
-    rises = [b - a for a, b in itertools.pairwise(found[:29])]
-    falls = [b - a for a, b in itertools.pairwise(found[31:])]
-    assert min(rises) == pytest.approx(max(rises))
-    assert min(falls) == pytest.approx(max(falls))
+def place_of(bad: int) -> int:
+    """Return in which step of the first epoch a bad image comes."""
+    order = [x for x, _ in Pictures(bad=bad).shuffled(6, seed=0, epoch=1)]
+    return next(i for i, x in enumerate(order, start=1) if x.isnan().any())
 
 
-def test_constant_is_constant() -> None:
-    assert rates(Recipe(schedule="constant", learning_rate=0.2), 5) == [0.2] * 5
+@pytest.mark.parametrize("build", [build_nine, build_plain])
+def test_a_step_that_is_skipped_changes_nothing(build: Callable[[int], Supernet]) -> None:
+    case = Case(build, replace(RECIPE, on_nan="skip"), data=with_a_bad_image)
+    supernet, steps = case.steps()
+    skipped = []
+    rates = []
+    before = whole(steps)
+    for step in steps:
+        after = whole(steps)
+        assert step.skipped == math.isnan(step.loss)
+        if step.skipped:
+            skipped.append(step.step)
+            assert same_data(after["net"], before["net"])  # weights and buffers
+            assert same_data(after["optimizer"]["state"], before["optimizer"]["state"])  # momenta
+        else:
+            assert not same_data(after["net"], before["net"])
+        rates.append(after["schedule"]["_last_lr"])
+        before = after
+    assert len(skipped) == steps.skipped == 2
+    assert skipped[0] == place_of(7)
+    assert steps.rollbacks == 0
+    _, other = Case(build).steps()
+    assert rates == [whole(other)["schedule"]["_last_lr"] for _ in other]  # the schedule goes on
+    assert all(p.isfinite().all() for p in supernet.parameters())
 
 
-@pytest.mark.parametrize("warmup", [0.05, 0.1, 0.25, 0.3, 0.5, 0.9])
-def test_any_number_of_steps_has_a_schedule(warmup: float) -> None:
-    for steps in range(1, 25):
-        found = rates(Recipe(warmup=warmup, learning_rate=0.2), steps)
-        assert all(0 <= rate <= 0.2 + 1e-12 for rate in found)
-        assert steps < 10 or max(found) > 0.1
+def test_training_skips_only_what_it_would_stop_at() -> None:
+    for on_nan in ("skip", "rollback"):
+        _, steps = Case(recipe=replace(RECIPE, on_nan=on_nan)).steps()
+        assert list(steps) == list(CASES["one-cycle"].steps()[1])
+        assert (steps.skipped, steps.rollbacks) == (0, 0)
+
+
+def all_bad() -> Pictures:
+    data = Pictures(72)
+    data.x[:] = math.nan
+    return data
+
+
+def test_more_than_ten_skipped_in_a_row_end_it() -> None:
+    case = Case(build_plain, replace(RECIPE, on_nan="skip"), data=all_bad)
+    supernet, steps = case.steps()
+    done: list[bool] = []
+    with pytest.raises(
+        DivergedError, match=r"network is nan at step 11, after 10 skipped steps in a row, with a "
+    ):
+        done.extend(step.skipped for step in steps)
+    assert done == [True] * 10
+    assert all(map(torch.equal, supernet.parameters(), build_plain().parameters()))
+
+
+def test_skipped_steps_in_a_row_count_across_an_interruption() -> None:
+    case = Case(build_plain, replace(RECIPE, on_nan="skip"), data=all_bad)
+    _, steps = case.steps()
+    for _ in range(6):
+        next(steps)
+    _, again = case.steps()
+    again.restore(whole(steps))
+    with pytest.raises(DivergedError, match="at step 11, after 10 skipped"):
+        list(again)
+
+
+def test_a_sound_step_ends_the_row() -> None:
+    """Many are skipped, but few in a row."""
+    data = Pictures()
+    data.x[:3] = math.nan
+    recipe = Recipe(epochs=40, batch_size=4, learning_rate=0.1, on_nan="skip")
+    steps = train_steps(build_plain(), data, recipe)
+    done = [step.skipped for step in steps]
+    assert len(done) == 200
+    assert 10 < steps.skipped == sum(done) < 200
+
+
+def test_a_rollback_is_training_at_half_the_rate_from_the_epochs_beginning() -> None:
+    """Twice in the first epoch, so at a quarter, and once in the second, so at half of that."""
+    supernet, steps = CASES["rollback"].steps()
+    done = [(step.step, steps.state()["optimizer"]["param_groups"][0]["lr"]) for step in steps]
+    assert done == [
+        *[(1, 4.0)],
+        *[(1, 2.0), (2, 2.0)],
+        *[(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 1.0)],
+        *[(4, 0.5), (5, 0.5), (6, 0.5), (7, 0.5), (8, 0.5), (9, 0.5)],
+    ]
+    by_hand, lower = Case(
+        lambda seed: fragile_net(seed, limit=99.0), replace(FRAGILE, learning_rate=1.0)
+    ).steps()
+    for step in lower:
+        if step.step == 3:
+            state = whole(lower)
+            for group in state["optimizer"]["param_groups"]:
+                group["lr"] = group["initial_lr"] = 0.5
+            state["schedule"]["base_lrs"] = [0.5, 0.5]
+            break
+    lower.restore(state)
+    list(lower)
+    assert same_state(by_hand, supernet)
+
+
+def test_more_than_three_rollbacks_end_it() -> None:
+    case = Case(lambda seed: fragile_net(seed, limit=0.3), FRAGILE)
+    _, steps = case.steps()
+    with pytest.raises(
+        DivergedError,
+        match=r"of the network is nan at step 1, after 3 rollbacks, with a learning rate of 0\.5;",
+    ):
+        list(steps)
+    assert steps.rollbacks == 3
+
+
+class Poison(torch.autograd.Function):
+    """The identity, whose gradient is NaN if an input is above 50."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.bad = bool((x > 50).any())
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] * math.nan if ctx.bad else gradients[0]
+
+
+class Poisoned(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = Poison.apply(x + self.offset)  # type: ignore[no-untyped-call]
+        return y
+
+
+def poisoned(seed: int = 0) -> Supernet:
+    return Supernet(nn.Sequential(Poisoned(), *plain_net(seed)))
+
+
+def with_a_poisonous_image() -> Pictures:
+    data = Pictures()
+    data.x[7, 0, 0, 0] = 60
+    return data
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_though_the_loss_is() -> None:
+    case = Case(poisoned, replace(RECIPE, on_nan="skip"), data=with_a_poisonous_image)
+    supernet, steps = case.steps()
+    before = whole(steps)
+    for step in steps:
+        if step.skipped:
+            assert same_data(whole(steps)["net"], before["net"])
+        before = whole(steps)
+    assert steps.skipped == 2
+    assert all(p.isfinite().all() for p in supernet.parameters())
+
+
+def test_a_gradient_that_is_never_finite_is_named() -> None:
+    case = Case(poisoned, replace(RECIPE, on_nan="rollback"), data=with_a_poisonous_image)
+    _, steps = case.steps()
+    sentence = f"the gradient of the loss of the network is not finite at step {place_of(7)}, after"
+    with pytest.raises(DivergedError, match=sentence):
+        list(steps)
+
+
+def test_weights_are_sound_until_one_is_not_finite() -> None:
+    supernet, steps = CASES["plain"].steps()
+    assert steps.sound
+    with torch.no_grad():
+        supernet.get_parameter("net.5.weight")[0, 0] = math.inf
+    assert not steps.sound
+
+
+def test_it_ends_and_stays_ended() -> None:
+    _, steps = CASES["plain"].steps()
+    assert len(list(steps)) == 6
+    with pytest.raises(StopIteration):
+        next(steps)

@@ -1,5 +1,11 @@
 import copy
+import gc
+import math
+import os
+import resource
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,18 +13,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supernet import checkpoints, trials
 from supernet.batchnorm import calibrate, recalibrate
+from supernet.checkpoints import Checkpoints, State
 from supernet.cost import count_shared_macs
 from supernet.datasets import ImageData, Split
-from supernet.errors import DataError, DivergedError
+from supernet.errors import CheckpointError, DataError, DivergedError, Stopped
 from supernet.evaluation import accuracy, score, score_network
+from supernet.recipe import Recipe
 from supernet.records import Progress
-from supernet.samplers import uniform
+from supernet.samplers import Split as CutInParts, uniform
 from supernet.space import Architecture
 from supernet.subnet import extract
 from supernet.supernet import Supernet
-from supernet.training import Recipe, train_steps
-from supernet.trials import Images, Trial, train
+from supernet.training import train_steps
+from supernet.trials import Images, Trial, read_saved, train
 from tests.conftest import nine, plain_net, tiny_data
 
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.1)
@@ -108,8 +117,11 @@ def test_it_leaves_what_training_and_scoring_by_hand_leave(trial: Trial) -> None
     assert trial.validation.shape == (9, 12)
     assert trial.test.shape == (9, 15)
     for row, arch in enumerate(archs):
-        assert trial.validation[row].tolist() == validation[arch].tolist()
-        assert trial.test[row].tolist() == test[arch].tolist()
+        found = validation[arch], test[arch]
+        assert found[0] is not None
+        assert found[1] is not None
+        assert trial.validation[row].tolist() == found[0].tolist()
+        assert trial.test[row].tolist() == found[1].tolist()
         assert trial.training.test[row] == accuracy(test[arch])
     means = [sum(losses[i : i + 5]) / 5 for i in (0, 5, 10)]
     assert [epoch.loss for epoch in trial.training.epochs] == pytest.approx(means, rel=1e-12)
@@ -211,3 +223,418 @@ def test_global_random_state_is_left_alone() -> None:
     before = torch.get_rng_state()
     make()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# -- checkpoints --------------------------------------------------------------------------------
+
+SHORT = Recipe(epochs=2, batch_size=20, learning_rate=0.1)
+
+
+def small(seed: int = 0) -> Supernet:
+    return nine(widths=(2, 2), seed=seed)
+
+
+def plain(seed: int = 0) -> Supernet:
+    return Supernet(plain_net(seed))
+
+
+def with_dropout(seed: int = 0) -> Supernet:
+    net = plain_net(seed)
+    return Supernet(nn.Sequential(*net[:5], nn.Dropout(0.5), *net[5:]))
+
+
+def take_up(
+    folder: Path,
+    net_seed: int = 0,
+    *,
+    build: Callable[[int], Supernet] = small,
+    recipe: Recipe = SHORT,
+    data: Any = None,
+    **settings: Any,
+) -> tuple[Supernet, Trial]:
+    """Begin or go on with a short training that saves whenever it can."""
+    supernet = build(net_seed)
+    kept = Checkpoints(folder, every_s=settings.pop("every_s", 0.0))
+    data = data or tiny_data()
+    trial = train(supernet, data, recipe, calibration_images=10, checkpoints=kept, **settings)
+    return supernet, trial
+
+
+def equal(a: Trial, b: Trial) -> bool:
+    """Whether two trials are the same, times excepted."""
+    return bool(
+        repr((a.archs, a.recipe, a.calibration_images, a.training))
+        == repr((b.archs, b.recipe, b.calibration_images, b.training))
+        and np.array_equal(a.validation, b.validation)
+        and np.array_equal(a.test, b.test)
+        and [phase.model_copy(update={"wall_s": 0.0, "cpu_s": 0.0}) for phase in a.phases]
+        == [phase.model_copy(update={"wall_s": 0.0, "cpu_s": 0.0}) for phase in b.phases]
+    )
+
+
+def same_weights(a: Supernet, b: Supernet) -> bool:
+    ours, theirs = a.state_dict(), b.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+def load(folder: Path) -> Any:
+    return Checkpoints(folder).load()
+
+
+class Asked:
+    """Says yes the n-th time it is asked, and from then on."""
+
+    def __init__(self, allowed: float = math.inf) -> None:
+        self.allowed = allowed
+        self.times = 0
+
+    def __call__(self) -> bool:
+        self.times += 1
+        return self.times > self.allowed
+
+
+@pytest.fixture(autouse=True)
+def always_time_to_save(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes, which here is longer than the training."""
+    monkeypatch.setattr(checkpoints, "_SHARE", math.inf)
+
+
+@pytest.fixture
+def in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "SCORING_BATCH", 6)
+
+
+@pytest.mark.usefixtures("in_small_batches")
+@pytest.mark.parametrize("build", [small, with_dropout])
+def test_a_trial_may_be_stopped_at_any_time(
+    build: Callable[[int], Supernet], tmp_path: Path
+) -> None:
+    """Between steps, and between batches of calibration, of validation, of the test."""
+    questions = Asked()
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(3)
+        supernet, undisturbed = take_up(tmp_path / "whole", build=build, stop=questions)
+        # Before 4 steps and at the end; then 2 x (2 + 2) batches in two epochs, and 3 of the test.
+        assert questions.times == 5 + 2 * (2 + 2) + 3
+        for allowed in range(questions.times):
+            torch.manual_seed(3)
+            folder = tmp_path / str(allowed)
+            with pytest.raises(Stopped, match=r"stopped between two (steps|batches), as asked"):
+                take_up(folder, build=build, stop=Asked(allowed))
+            assert Checkpoints(folder).newest
+            torch.manual_seed(4)
+            other, trial = take_up(folder, 9, build=build)
+            assert equal(trial, undisturbed)
+            assert same_weights(other, supernet)
+
+
+@pytest.mark.usefixtures("in_small_batches")
+@pytest.mark.parametrize("every_s", [0.0, 1e9])
+def test_a_trial_may_be_stopped_again_and_again(tmp_path: Path, every_s: float) -> None:
+    supernet, undisturbed = take_up(tmp_path / "whole", sampler=uniform)
+    stops = 0
+    while True:
+        try:
+            other, trial = take_up(
+                tmp_path / "stopped", stops, sampler=uniform, stop=Asked(stops), every_s=every_s
+            )
+            break
+        except Stopped:
+            stops += 1
+    assert stops > 4
+    assert equal(trial, undisturbed)
+    assert same_weights(other, supernet)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_trial_may_be_killed_at_any_time(tmp_path: Path, lost: bool) -> None:
+    """Without a moment to save; and the newest checkpoint may get lost, too."""
+
+    class Killed(BaseException):
+        pass
+
+    heard: list[Progress] = []
+    supernet, undisturbed = take_up(tmp_path / "whole", watch=heard.append)
+    for moment in range(len(heard)):
+        folder = tmp_path / str(moment)
+        left = moment
+
+        def watch(_: Progress) -> None:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+
+        with pytest.raises(Killed):
+            take_up(folder, watch=watch)
+        newest = Checkpoints(folder).newest
+        if lost and newest:
+            newest.unlink()
+        other, trial = take_up(folder, 9 if Checkpoints(folder).newest else 0)
+        assert equal(trial, undisturbed)
+        assert same_weights(other, supernet)
+
+
+def test_the_bill_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        take_up(tmp_path, stop=Asked(3))
+    before = read_saved(Checkpoints(tmp_path))
+    assert before.trial is None
+    assert before.net == {}
+    assert before.done == 0.5
+    assert before.cpu_s > 0
+    supernet, trial = take_up(tmp_path)
+    after = read_saved(Checkpoints(tmp_path))
+    assert after.trial
+    assert equal(after.trial, trial)
+    assert after.trial.phases == trial.phases  # times too
+    assert after.done == 1
+    assert after.cpu_s == sum(phase.cpu_s for phase in trial.phases) > before.cpu_s
+    assert all(torch.equal(v, after.net[k]) for k, v in supernet.net.state_dict().items())
+    nothing = read_saved(Checkpoints(tmp_path / "none"))
+    assert (nothing.trial, nothing.net, nothing.done, nothing.cpu_s) == (None, {}, 0, 0)
+
+
+def test_a_finished_trial_comes_back_at_once(tmp_path: Path) -> None:
+    supernet, trial = take_up(tmp_path)
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    heard: list[Progress] = []
+    asked = Asked(0)
+    other, again = take_up(tmp_path, 9, watch=heard.append, stop=asked)
+    assert again.phases == trial.phases
+    assert equal(again, trial)
+    assert same_weights(other, supernet)
+    assert (heard, asked.times) == ([], 0)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_saving_changes_nothing(tmp_path: Path) -> None:
+    heard: list[Progress] = []
+    supernet, often = take_up(tmp_path / "often", watch=heard.append)
+    other, never = take_up(tmp_path / "never", every_s=1e9)
+    bare = small()
+    assert equal(often, never)
+    assert equal(often, train(bare, tiny_data(), SHORT, calibration_images=10))
+    assert same_weights(supernet, other)
+    assert same_weights(supernet, bare)
+    saved = [progress for progress in heard if progress.saved]
+    assert [progress.done for progress in saved] == [0, 0.25, 0.5, 0.5, 0.75, 1]
+    assert [path.name for path in sorted((tmp_path / "never").iterdir())] == [
+        "000001.safetensors",
+        "000001.sha256",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"seed": 5}, "seed 0 there, 5 here"),
+        ({"recipe": replace(SHORT, learning_rate=0.2)}, "recipe {.*0.1,.* there, {.*0.2,.* here"),
+        ({"subject": "longer"}, "subject supernet there, longer here"),
+        ({"sampler": uniform}, "sampler every there, uniform here"),
+        ({"sampler": CutInParts(2)}, r"sampler every there, Split\(paths=2\) here"),
+        (
+            {"data": tiny_data(train=41)},
+            r"images \[40, 12, .* there, \[41, 12, .* here",
+        ),
+        ({"build": plain}, "subject supernet there, standalone here; choices .* there, .* here"),
+        ({"build": lambda seed: nine(widths=(3, 2), seed=seed)}, "size mismatch"),
+    ],
+)
+@pytest.mark.parametrize("finished", [True, False])
+def test_checkpoints_of_another_training_are_refused(
+    changes: dict[str, Any], what: str, finished: bool, tmp_path: Path
+) -> None:
+    if finished:
+        take_up(tmp_path)
+    else:
+        with pytest.raises(Stopped):
+            take_up(tmp_path, stop=Asked(3))
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(CheckpointError, match=f"{what}.*; (choose|use|begin)"):
+        take_up(tmp_path, **changes)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize("state", [3, [], {}, {"identity": 3}, {"trial": {}}, {"step": 1}])
+def test_a_state_that_is_no_trials_is_refused(state: State, tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    kept.save(state)
+    with pytest.raises(CheckpointError, match=r"are of another training: recipe None there, "):
+        take_up(tmp_path)
+    with pytest.raises(CheckpointError, match=r"not of this training: .*; choose another folder"):
+        read_saved(kept)
+
+
+def test_a_trial_with_parts_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        take_up(tmp_path / "half", stop=Asked(3))
+    take_up(tmp_path / "done")
+    for name in ("half", "done"):
+        whole = load(tmp_path / name)
+        for key in whole:
+            if key not in ("identity", "done"):
+                folder = tmp_path / name / key
+                Checkpoints(folder).save({**whole, key: None})
+                with pytest.raises(CheckpointError, match=r"; (choose|use)"):
+                    take_up(folder)
+
+
+class LateNaN(nn.Linear):
+    """Puts out NaN as soon as a weight is large."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y * math.nan if self.weight.abs().max() > 0.4 and self.training else y
+
+
+def late(seed: int = 0) -> Supernet:
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        return Supernet(nn.Sequential(nn.Flatten(), LateNaN(64, 3)))
+
+
+def test_the_last_good_checkpoint_is_named(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=9, batch_size=20, learning_rate=0.3, schedule="constant")
+    with pytest.raises(DivergedError) as caught:
+        take_up(tmp_path, build=late, recipe=recipe)
+    newest = Checkpoints(tmp_path).newest
+    assert newest
+    assert str(caught.value).endswith(f"; the last good checkpoint is {newest}")
+    assert " is nan at step " in str(caught.value)
+    with pytest.raises(DivergedError) as without:
+        train(late(), tiny_data(), recipe, calibration_images=10)
+    assert "checkpoint" not in str(without.value)
+    assert str(caught.value).startswith(str(without.value))
+    assert load(tmp_path)["steps"]["step"] > 1
+
+
+class Spoiled(nn.Linear):
+    """Spoils its third gradient in training, though not the loss."""
+
+    def __init__(self) -> None:
+        super().__init__(64, 3)
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        self.calls += self.training
+        if self.calls == 3 and y.requires_grad:
+            y.register_hook(lambda gradient: gradient * math.nan)
+        return y
+
+
+def test_no_checkpoint_is_written_of_weights_that_are_not_finite(tmp_path: Path) -> None:
+    """The step before a loss is NaN leaves weights that are: they are not saved."""
+    supernet = Supernet(nn.Sequential(nn.Flatten(), Spoiled()))
+    saved = []
+
+    def watch(progress: Progress) -> None:
+        if progress.saved:
+            saved.append(load(tmp_path)["steps"])
+
+    with pytest.raises(
+        DivergedError, match=r"is nan at step 4, .*; the last good checkpoint is .*\.safetensors$"
+    ):
+        take_up(
+            tmp_path,
+            build=lambda seed: supernet,
+            recipe=replace(SHORT, batch_size=10),
+            watch=watch,
+        )
+    assert not any(p.isfinite().all() for p in supernet.parameters())
+    assert [state["step"] for state in saved] == [0, 1, 2]
+    assert all(weight.isfinite().all() for state in saved for weight in state["net"].values())
+
+
+def test_a_stop_saves_no_weights_that_are_not_finite(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    supernet = Supernet(net)
+    asked = Asked()
+
+    def stop() -> bool:
+        asked()
+        if asked.times == 2:
+            next(net.parameters()).data[0, 0] = math.nan
+        return asked.times == 2
+
+    with pytest.raises(Stopped):
+        take_up(tmp_path, build=lambda seed: supernet, stop=stop)
+    assert load(tmp_path)["steps"]["step"] in (0, 1)
+    assert all(w.isfinite().all() for w in load(tmp_path)["steps"]["net"].values())
+
+
+class Allergic(nn.Linear):
+    """Puts out NaN in training if one of the images is a plain surface."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        plain_surface = bool((x.amax(1) == x.amin(1)).any())
+        return y * math.nan if plain_surface and self.training else y
+
+
+def allergic(seed: int = 0) -> Supernet:
+    return Supernet(nn.Sequential(nn.Flatten(), Allergic(64, 3)))
+
+
+def with_a_plain_surface() -> ImageData:
+    data = tiny_data()
+    data.train.images[7] = 0
+    return data
+
+
+@pytest.mark.parametrize(
+    ("build", "on_nan", "skipped", "rollbacks"),
+    [(allergic, "skip", 2, 0), (late, "rollback", 0, 2)],
+)
+def test_what_was_got_round_is_counted_however_often_it_was_stopped(
+    build: Callable[[int], Supernet], on_nan: Any, skipped: int, rollbacks: int, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {
+        "build": build,
+        "data": with_a_plain_surface(),
+        "recipe": Recipe(
+            epochs=2, batch_size=10, learning_rate=0.15, schedule="constant", on_nan=on_nan
+        ),
+    }
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        supernet, undisturbed = take_up(tmp_path / "whole", **settings)
+        training = undisturbed.training
+        assert (training.skipped, training.rollbacks) == (skipped, rollbacks)
+        assert all(math.isfinite(epoch.loss) for epoch in training.epochs)
+        torch.manual_seed(0)
+        stops = 0
+        while True:
+            try:
+                stop = Asked(stops % 3 + 2)
+                other, trial = take_up(tmp_path / "stopped", stops, stop=stop, **settings)
+                break
+            except Stopped:
+                stops += 1
+                assert stops < 99
+    assert stops > 2
+    assert equal(trial, undisturbed)
+    assert same_weights(other, supernet)
+
+
+def test_many_trainings_leave_nothing_behind(tmp_path: Path) -> None:
+    """Neither memory nor open files: as much after 200 as after 40."""
+
+    def used() -> tuple[int, int]:
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize(), len(os.listdir("/proc/self/fd"))
+
+    data, recipe = tiny_data(), Recipe(epochs=1, batch_size=20)
+    for number in range(200):
+        if number == 40:
+            memory, opened = used()
+        folder = tmp_path / str(number)
+        if number % 4 == 0:
+            with pytest.raises(Stopped):
+                take_up(folder, build=late, recipe=recipe, data=data, stop=Asked(1), every_s=9.0)
+        take_up(folder, 9, build=late, recipe=recipe, data=data, every_s=9.0)
+    later, still = used()
+    assert still == opened
+    assert later - memory < 8e6

@@ -41,18 +41,34 @@ def options(data: Path, **changes: Any) -> list[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in wanted.items()]
 
 
-def here(tasks: Sequence[Task], *, workers: int) -> Generator[Report, None, None]:
+class Notepad:
+    """The desk of a task that is done in this process."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def report(self, content: Any) -> None:
+        self.said.append(content)
+
+    def asked_to_stop(self) -> bool:
+        return False
+
+
+def here(
+    tasks: Sequence[Task], *, workers: int, inherit: Sequence[int] = ()
+) -> Generator[Report, None, None]:
     """Do what workers do, but in this process and one task after the other."""
     for task in tasks:
-        said: list[Any] = []
-        result = task.function(*task.args, said.append)
-        for content in said:
+        desk = Notepad()
+        result = task.function(*task.args, desk)
+        for content in desk.said:
             yield Report(task.name, content)
-        yield Report(task.name, result, done=True)
+        yield Report(task.name, result, "done")
 
 
 def stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs use no other processes, and leave this one as it is."""
     monkeypatch.setattr(experiment, "run_tasks", here)
     monkeypatch.setattr(experiment, "set_up_process", lambda *, threads: None)
+    monkeypatch.setattr(experiment, "seed_process", lambda seed: None)
     monkeypatch.setattr(process, "set_up_process", lambda *, threads: None)

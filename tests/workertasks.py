@@ -3,54 +3,71 @@
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from supernet.errors import DataError
-
-Emit = Callable[[Any], None]
+from supernet.errors import DataError, Stopped
+from supernet.launch import Desk
 
 
-def square(number: int, emit: Emit) -> int:
-    emit(f"squaring {number}")
-    emit("done soon")
+def square(number: int, desk: Desk) -> int:
+    desk.report(f"squaring {number}")
+    desk.report("done soon")
     return number * number
 
 
-def note(path: Path, word: str, emit: Emit) -> None:
+def note(path: Path, word: str, desk: Desk) -> None:
     with path.open("a") as file:
         file.write(f"{word}\n")
 
 
-def die(path: Path, times: int, emit: Emit) -> int:
+def die(path: Path, times: int, desk: Desk) -> int:
     """Die that often, counting in a file, then say how often it was."""
-    note(path, "dying", emit)
+    note(path, "dying", desk)
     tries = len(path.read_text().splitlines())
     if tries <= times:
         os.kill(os.getpid(), signal.SIGKILL)
     return tries
 
 
-def hang(emit: Emit) -> None:
-    emit(os.getpid())
+def hang(desk: Desk) -> None:
+    desk.report(os.getpid())
     time.sleep(600)
 
 
-def take_ctrl_c(emit: Emit) -> str:
+def take_ctrl_c(desk: Desk) -> str:
     os.kill(os.getpid(), signal.SIGINT)
     return "still here"
 
 
-def chatter(emit: Emit) -> None:
+def chatter(desk: Desk) -> None:
     print("noise", flush=True)
     os.write(1, b"noise\n")
 
 
-def fail(path: Path, error: BaseException, emit: Emit) -> None:
-    note(path, "failing", emit)
+def fail(path: Path, error: BaseException, desk: Desk) -> None:
+    note(path, "failing", desk)
     raise error
 
 
-def miss_data(emit: Emit) -> None:
+def miss_data(desk: Desk) -> None:
     raise DataError("there is no data")
+
+
+def miss_data_after(begun: Path, others: int, desk: Desk) -> None:
+    """Fail as soon as so many other tasks have begun."""
+    while not begun.exists() or len(begun.read_text().splitlines()) < others:
+        time.sleep(0.01)
+    raise DataError("there is no data")
+
+
+def save_when_asked(path: Path, begun: Path | None, desk: Desk) -> None:
+    """Work until asked to stop, then take a while to save."""
+    desk.report(os.getpid())
+    if begun:
+        note(begun, "begun", desk)
+    while not desk.asked_to_stop():
+        time.sleep(0.01)
+    for _ in range(1000):
+        desk.report("x" * 1000)  # more than a pipe holds
+    note(path, "saved", desk)
+    raise Stopped("stopped, as asked")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from supernet.batchnorm import calibrate as calibrate, recalibrate as recalibrate
+    from supernet.checkpoints import Checkpoints as Checkpoints
     from supernet.choices import ChoiceModule as ChoiceModule, Depth as Depth, OneOf as OneOf
     from supernet.comparison import Seed as Seed, compare as compare
     from supernet.cost import (
@@ -38,9 +39,11 @@ if TYPE_CHECKING:
     from supernet.errors import SharingWarning as SharingWarning, SupernetError as SupernetError
     from supernet.evaluation import (
         evaluate as evaluate,
+        find_best as find_best,
         score as score,
         score_network as score_network,
     )
+    from supernet.recipe import Recipe as Recipe
     from supernet.report import print_results as print_results, write_report as write_report
     from supernet.samplers import (
         Draw as Draw,
@@ -59,7 +62,7 @@ if TYPE_CHECKING:
     from supernet.subnet import extract as extract
     from supernet.supernet import Supernet as Supernet
     from supernet.testing import ChoiceModuleContract as ChoiceModuleContract
-    from supernet.training import Recipe as Recipe, train_steps as train_steps
+    from supernet.training import train_steps as train_steps
     from supernet.trials import train as train
     from supernet.zoo import (
         build_autoformer_net as build_autoformer_net,
@@ -74,6 +77,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Architecture": "space",
+    "Checkpoints": "checkpoints",
     "Choice": "space",
     "Condition": "space",
     "ChoiceModule": "choices",
@@ -87,9 +91,10 @@ _HOME = {
     "ElasticLinear": "elastic",
     "InvertedResidual": "elastic",
     "OneOf": "choices",
-    "Recipe": "training",
+    "Recipe": "recipe",
     "Residual": "elastic",
     "Resolution": "elastic",
+    "Seed": "comparison",
     "SearchSpace": "space",
     "Seed": "comparison",
     "SharingWarning": "errors",
@@ -114,6 +119,7 @@ _HOME = {
     "evaluate": "evaluation",
     "every": "samplers",
     "extract": "subnet",
+    "find_best": "evaluation",
     "load_folder": "datasets",
     "load_idx": "datasets",
     "load_mnist": "datasets",

@@ -17,13 +17,19 @@ there are. Three things to know:
   is widened to hold its value where this would push the value out.
 * A resample in which one side is all ties ranks nothing, and counts as a correlation of 0. If the
   data themselves rank nothing, value and interval are NaN, and the sentences say "can't tell".
+
+What failed. An evaluation fails if an output is not a finite number, and counts as failed if it
+failed under any seed. It has no accuracy, but it is not left out either: in rankings it stands
+below everything that has a score, level with whatever else failed, and tau counts the pairs it is
+in. It is never picked, nor the best. A network that failed alone and is picked nevertheless gets
+nothing right, as regret counts it. Gaps are of those only that have both accuracies.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Final
 
@@ -31,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from supernet.errors import DataError
+from supernet.errors import DataError, DivergedError
 from supernet.records import Estimate, Verdict
 
 Bools = NDArray[np.bool_]
@@ -51,7 +57,9 @@ _WORDS: Final = tuple(
 class Hits:
     """Which images were classified right: bool, (S, A, images).
 
-    `longer_test` is of a supernet trained for longer, on the test images, if there is one.
+    `longer_test` is of a supernet trained for longer, on the test images, if there is one. `failed`
+    says, by the names of the others, which evaluations failed: bool, (S, A). The hits of those
+    don't count.
 
     Raises:
         DataError: If shapes do not fit together, something is empty, or is not bool.
@@ -61,6 +69,7 @@ class Hits:
     one_shot_test: Bools
     standalone_test: Bools
     longer_test: Bools | None = None
+    failed: Mapping[str, Bools] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         for name, hits in self._arrays():
@@ -76,6 +85,17 @@ class Hits:
                     f"{name} has shape {hits.shape}, but there are {self.seeds} seed(s), "
                     f"{self.networks} architecture(s) and {like.shape[2]} {images} image(s)"
                 )
+        for name, failed in self.failed.items():
+            if failed.dtype != np.bool_ or failed.shape != (self.seeds, self.networks):
+                raise DataError(
+                    f"what failed of {name} is {failed.dtype} of shape {failed.shape}; give bool "
+                    f"of shape {(self.seeds, self.networks)}: (seeds, architectures)"
+                )
+
+    def without_score(self, name: str) -> Bools:
+        """Return which evaluations failed, (S, A)."""
+        none = np.zeros((self.seeds, self.networks), np.bool_)
+        return np.asarray(self.failed.get(name, none))
 
     def _arrays(self) -> Iterator[tuple[str, Bools]]:
         yield "one_shot_validation", self.one_shot_validation
@@ -130,7 +150,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Accuracies:
-    """Accuracy of every architecture, mean over seeds: fractions, (..., A).
+    """Accuracy of every architecture, mean over seeds: fractions, (..., A); NaN where one failed.
 
     `standalone_seeds` is (..., S, A), one accuracy per seed, and `drawn`, (..., S), says how often
     each of the seeds counts.
@@ -146,14 +166,9 @@ class Accuracies:
 
 def observe(hits: Hits) -> Accuracies:
     """Return the accuracies as they are: arrays of shape (A,), `standalone_seeds` (S, A)."""
-    longer = hits.longer_test
-    return Accuracies(
-        validation=hits.one_shot_validation.mean(axis=(0, 2)),
-        one_shot=hits.one_shot_test.mean(axis=(0, 2)),
-        standalone=hits.standalone_test.mean(axis=(0, 2)),
-        longer=None if longer is None else longer.mean(axis=(0, 2)),
-        standalone_seeds=hits.standalone_test.mean(axis=2),
-        drawn=np.ones(hits.seeds, np.int64),
+    means = {name: array.mean(axis=(0, 2)) for name, array in hits._arrays()}
+    return _accuracies(
+        hits, means, hits.standalone_test.mean(axis=2), drawn=np.ones(hits.seeds, np.int64)
     )
 
 
@@ -186,17 +201,31 @@ def resample(hits: Hits, rng: np.random.Generator, resamples: int = RESAMPLES) -
         for name, array in hits._arrays():
             parts[name].append(_weigh(array, weights[0 if name.endswith("validation") else 1]))
     counts = {name: np.concatenate(part) for name, part in parts.items()}
+    means = {
+        name: np.einsum("bs,bsa->ba", drawn.astype(np.float64), counts[name])
+        / (seeds * array.shape[2])
+        for name, array in hits._arrays()
+    }
+    return _accuracies(hits, means, counts["standalone_test"] / np.float64(images), drawn=drawn)
 
-    def mean(name: str, images: int) -> Floats:
-        summed = np.einsum("bs,bsa->ba", drawn.astype(np.float64), counts[name])
-        return np.asarray(summed / (seeds * images))
 
+def _accuracies(
+    hits: Hits,
+    means: Mapping[str, Floats],
+    standalone_seeds: Floats,
+    drawn: NDArray[np.int64],
+) -> Accuracies:
+    """Put accuracies together, and NaN in the place of what failed."""
+    known = {
+        name: np.where(hits.without_score(name).any(axis=0), np.nan, mean)
+        for name, mean in means.items()
+    }
     return Accuracies(
-        validation=mean("one_shot_validation", validation_images),
-        one_shot=mean("one_shot_test", images),
-        standalone=mean("standalone_test", images),
-        longer=mean("longer_test", images) if "longer_test" in counts else None,
-        standalone_seeds=counts["standalone_test"] / np.float64(images),
+        validation=known["one_shot_validation"],
+        one_shot=known["one_shot_test"],
+        standalone=known["standalone_test"],
+        longer=known.get("longer_test"),
+        standalone_seeds=np.where(hits.without_score("standalone_test"), np.nan, standalone_seeds),
         drawn=drawn,
     )
 
@@ -358,13 +387,30 @@ def ceiling_rows(accuracies: Floats, drawn: NDArray[np.int64]) -> Floats:
     return mean
 
 
+def below_all(scores: Floats) -> Floats:
+    """Return scores with those that are NaN below all others, and level with one another.
+
+    >>> below_all(np.array([0.0, np.nan, 0.9])).tolist()
+    [0.0, -1.0, 0.9]
+    """
+    return np.nan_to_num(scores, nan=-1.0)  # accuracies are not negative
+
+
 def pick(scores: Floats, macs: NDArray[Any]) -> NDArray[np.intp]:
     """Return the index of the highest score along the last axis; of equals, the cheapest.
 
-    Of equals that cost the same, it is the first.
+    Of equals that cost the same, it is the first. NaN, a failed evaluation, is never picked.
+
+    Raises:
+        DivergedError: If there is nothing but NaN.
     """
+    if np.isnan(scores).all(axis=-1).any():
+        raise DivergedError(
+            f"no architecture can be picked, as all {scores.shape[-1]} have failed evaluations; "
+            "train again with a lower learning rate"
+        )
     order = np.argsort(macs, kind="stable")
-    return np.asarray(order[np.argmax(scores[..., order], axis=-1)])
+    return np.asarray(order[np.argmax(below_all(scores)[..., order], axis=-1)])
 
 
 def regret_rows(scores: Floats, truth: Floats, macs: NDArray[Any]) -> Floats:
@@ -372,12 +418,13 @@ def regret_rows(scores: Floats, truth: Floats, macs: NDArray[Any]) -> Floats:
 
     Args:
         scores: One-shot accuracy on validation images, (B, A).
-        truth: Standalone accuracy on test images, (B, A), as fractions.
+        truth: Standalone accuracy on test images, (B, A), as fractions; NaN counts as 0.
         macs: (A,), to decide between equal scores.
 
     Returns:
         (B,), fractions; never negative.
     """
+    truth = np.nan_to_num(truth, nan=0.0)
     picked = np.take_along_axis(truth, pick(scores, macs)[:, None], axis=1)[:, 0]
     return np.asarray(truth.max(axis=1) - picked)
 
@@ -417,9 +464,11 @@ def judge(
     Conventions: see the module. `one_shot` and `standalone` of the verdict are both accuracies on
     the test images, so that `gaps` are their differences; the ranking, the pick and `regret` use
     one-shot accuracies on validation images. `chance_tau` is NaN for fewer than four architectures.
+    With fewer than two that have a score on either side there is no ranking, and all is NaN that
+    would judge it.
 
     Args:
-        hits: What was classified right.
+        hits: What was classified right, and what failed.
         costs: What it took.
         labels: Names of the architectures, A of them.
         macs: Their multiply-adds, for the ranking by size that one-shot should beat.
@@ -428,6 +477,7 @@ def judge(
 
     Raises:
         DataError: If the parts do not fit together.
+        DivergedError: If on one side the evaluations of all architectures failed.
     """
     seeds, networks = hits.seeds, hits.networks
     if not len(labels) == len(macs) == costs.standalone.shape[1] == networks:
@@ -442,24 +492,26 @@ def judge(
     sizes = np.asarray(macs, np.float64)
     seen, drawn = observe(hits), resample(hits, rng, resamples)
     ratio, ratio_range = cost_ratio(costs)
+    ranking, truth = below_all(seen.validation), below_all(seen.standalone)
+    rankings, truths = below_all(drawn.validation), below_all(drawn.standalone)
+    ranked = min(map(_scored, (seen.validation, seen.standalone))) > 1
     verdict = Verdict(
         networks=networks,
         seeds=seeds,
         validation_images=hits.one_shot_validation.shape[2],
         test_images=hits.one_shot_test.shape[2],
         tau=_correlation(
-            kendall(seen.validation, seen.standalone)[0],
-            kendall_rows(drawn.validation, drawn.standalone),
+            kendall(ranking, truth)[0] if ranked else math.nan, kendall_rows(rankings, truths)
         ),
-        tau_p=kendall(seen.validation, seen.standalone)[1],
+        tau_p=kendall(ranking, truth)[1] if ranked else math.nan,
         spearman=_correlation(
-            float(spearman_rows(seen.validation[None], seen.standalone[None])[0]),
-            spearman_rows(drawn.validation, drawn.standalone),
+            float(spearman_rows(ranking[None], truth[None])[0]) if ranked else math.nan,
+            spearman_rows(rankings, truths),
         ),
         chance_tau=chance_tau(networks),
-        ceiling_tau=_ceiling(seen, drawn) if seeds > 1 else None,
+        ceiling_tau=_ceiling(seen, drawn, ranked) if seeds > 1 else None,
         macs_tau=_correlation(
-            kendall(sizes, seen.standalone)[0], kendall_rows(sizes[None], drawn.standalone)
+            kendall(sizes, truth)[0] if ranked else math.nan, kendall_rows(sizes[None], truths)
         ),
         picked=labels[int(pick(seen.validation, sizes))],
         best=labels[int(pick(seen.standalone, sizes))],
@@ -478,6 +530,11 @@ def judge(
         cost_ratio_range=ratio_range,
         breakeven=breakeven(costs),
         sentences=[],
+        failed={
+            name: [labels[i] for i in np.flatnonzero(failed.any(axis=0)).tolist()]
+            for name, failed in hits.failed.items()
+            if failed.any()
+        },
     )
     return verdict.model_copy(update={"sentences": sentences(verdict)})
 
@@ -487,17 +544,27 @@ def _correlation(value: float, resampled: Floats) -> Estimate:
     return interval(value, np.nan_to_num(resampled, nan=0.0))
 
 
-def _ceiling(seen: Accuracies, drawn: Accuracies) -> Estimate:
+def _scored(accuracies: Floats) -> int:
+    """Return how many of them there are, without those that are NaN."""
+    return int(np.isfinite(accuracies).sum())
+
+
+def _ceiling(seen: Accuracies, drawn: Accuracies, ranked: bool) -> Estimate:
     """Tau between seeds; draws of one and the same seed, which say nothing of it, are left out."""
-    value = ceiling_rows(seen.standalone_seeds[None], seen.drawn[None])
+    value = ceiling_rows(below_all(seen.standalone_seeds)[None], seen.drawn[None])
     pairs = (drawn.drawn > 0).sum(axis=1) > 1
-    resampled = ceiling_rows(drawn.standalone_seeds[pairs], drawn.drawn[pairs])
-    return _correlation(float(value[0]), resampled)
+    resampled = ceiling_rows(below_all(drawn.standalone_seeds[pairs]), drawn.drawn[pairs])
+    return _correlation(float(value[0]) if ranked else math.nan, resampled)
 
 
 def _mean_gap(a: Floats, b: Floats, drawn_a: Floats, drawn_b: Floats) -> Estimate:
-    """Mean over architectures of a - b."""
-    return interval(float((a - b).mean()), (drawn_a - drawn_b).mean(axis=1))
+    """Mean of a - b over the architectures that have both; NaN if none has."""
+    both = np.isfinite(a - b)
+    if not both.any():
+        return Estimate(value=math.nan, low=math.nan, high=math.nan)
+    return interval(
+        float((a - b)[both].mean()), np.compress(both, drawn_a - drawn_b, axis=1).mean(axis=1)
+    )
 
 
 def _each(values: Floats, resampled: Floats) -> list[Estimate]:
@@ -506,7 +573,7 @@ def _each(values: Floats, resampled: Floats) -> list[Estimate]:
 
 
 def sentences(verdict: Verdict) -> list[str]:
-    """Return the verdict in plain sentences: ranking, pick and gap, cost, how sure the truth is.
+    """Return the verdict in plain sentences: ranking, pick, failures, cost, how sure the truth is.
 
     The ranking is called better than chance if the interval of tau lies above 0 and p < 0.05, worse
     if it lies below 0 and p < 0.05; in every other case, NaN included, the sentence is "Can't tell
@@ -517,13 +584,17 @@ def sentences(verdict: Verdict) -> list[str]:
     Args:
         verdict: Its own sentences are not looked at.
     """
-    parts = (_ranking, _loss, _longer, _cost, _wobble, _baseline)
+    parts = (_ranking, _loss, _failures, _longer, _cost, _wobble, _baseline)
     return [text for part in parts if (text := part(verdict)) is not None]
 
 
 def _ranking(v: Verdict) -> str:
     if v.networks == 1:
         return "There is only one network, so there is no ranking to judge."
+    if side := _unrankable(v):
+        return (
+            f"Only one of {_the(v.networks)} has a {side} score, so there is no ranking to judge."
+        )
     unsure = "Can't tell whether the ranking is better than chance: "
     if math.isnan(v.tau.value):
         return f"{unsure}on one side all accuracies are equal, which ranks nothing."
@@ -542,18 +613,54 @@ def _ranking(v: Verdict) -> str:
     return f"{unsure}{tau}, p = {v.tau_p:.2g})."
 
 
-def _loss(v: Verdict) -> str:
+def _unrankable(v: Verdict) -> str | None:
+    """Return the side on which fewer than two architectures have a score, if there is one."""
+    sides: list[tuple[str, str]] = [
+        ("one-shot", "one_shot_validation"),
+        ("standalone", "standalone_test"),
+    ]
+    few = [side for side, name in sides if v.networks - len(v.failed.get(name, [])) < 2]
+    return few[0] if few else None
+
+
+def _loss(v: Verdict) -> str | None:
+    unknown = math.isnan(v.mean_gap.value)
     if v.networks == 1:
+        if unknown:
+            return None
         return f"Its one-shot accuracy is {_height(v.mean_gap)} than its standalone accuracy."
+    gap = "" if unknown else f"; one-shot accuracies are on average {_height(v.mean_gap)}"
     return (
         f"Picking by one-shot costs {_points(v.regret.value)} ({_percent(v.regret.low)} to "
-        f"{_percent(v.regret.high)}) against the best of the {_word(v.networks)}; one-shot "
-        f"accuracies are on average {_height(v.mean_gap)}."
+        f"{_percent(v.regret.high)}) against the best of the {_word(v.networks)}{gap}."
     )
 
 
+def _failures(v: Verdict) -> str | None:
+    """Say which evaluations failed, and what follows from that."""
+    ranked = v.failed.get("one_shot_validation", [])
+    unranked = [label for label in v.failed.get("one_shot_test", []) if label not in ranked]
+    parts = [
+        f"{what} {_listed(labels)} ({follows})"
+        for what, labels, follows in (
+            ("one-shot", ranked, "ranked last, and never picked"),
+            ("one-shot on the test images", unranked, "without a gap"),
+            (
+                "standalone",
+                v.failed.get("standalone_test", []),
+                "ranked last, and counted as nothing right if picked",
+            ),
+            ("with the longer-trained supernet", v.failed.get("longer_test", []), "without a gap"),
+        )
+        if labels
+    ]
+    if not parts:
+        return None
+    return f"Evaluations failed, as outputs were not finite numbers: {'; '.join(parts)}."
+
+
 def _longer(v: Verdict) -> str | None:
-    if v.longer_gap is None:
+    if v.longer_gap is None or math.isnan(v.longer_gap.value):
         return None
     return (
         "With a supernet trained for about as much compute as all standalone training together, "
@@ -577,7 +684,7 @@ def _cost(v: Verdict) -> str:
 
 
 def _wobble(v: Verdict) -> str | None:
-    if v.networks == 1:
+    if _unrankable(v):
         return None
     if v.ceiling_tau is None:
         return (
@@ -602,7 +709,7 @@ def _wobble(v: Verdict) -> str | None:
 
 
 def _baseline(v: Verdict) -> str | None:
-    if v.networks == 1 or math.isnan(v.macs_tau.value):
+    if math.isnan(v.macs_tau.value):
         return None
     return (
         f"Ranking by multiply-adds alone, without any training, gives tau {v.macs_tau.value:z.2f} "
@@ -642,6 +749,12 @@ def _word(n: int) -> str:
 
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _listed(labels: Sequence[str], most: int = 3) -> str:
+    """Return the first few labels, and how many more there are."""
+    more = len(labels) - most
+    return ", ".join(labels[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _the(n: int) -> str:

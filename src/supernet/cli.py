@@ -16,18 +16,20 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
 
 import typer
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from supernet.errors import (
+    CheckpointError,
     DataError,
     DivergedError,
     RunFolderError,
@@ -35,19 +37,20 @@ from supernet.errors import (
     SupernetError,
     WorkerError,
 )
-from supernet.progress import waiting, watching
+from supernet.progress import waiting
 from supernet.settings import PRESETS, Settings, resolve_settings, to_options
 
 if TYPE_CHECKING:
     from supernet.experiment import Plan
-    from supernet.records import Progress, Results
-    from supernet.runfolder import RunFolder
-    from supernet.trials import Trial
+    from supernet.records import Manifest, Results
+    from supernet.running import Run
+    from supernet.status import Status
 
 EXIT_CODES: dict[type[Exception], int] = {
     SettingsError: 2,
     DataError: 3,
     RunFolderError: 4,
+    CheckpointError: 4,
     DivergedError: 5,
     WorkerError: 6,
 }
@@ -71,6 +74,26 @@ app = typer.Typer(
 _Preset = Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")]
 _Config = Annotated[Path | None, typer.Option(help="YAML file of settings, over the preset's.")]
 _Out = Annotated[Path | None, typer.Option(help="Run folder; by default a new one in runs/.")]
+_Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume/--no-resume",
+        help="Go on with a run that the same command began and that was stopped or killed.",
+    ),
+]
+_AllowMismatch = Annotated[
+    bool,
+    typer.Option(
+        "--allow-mismatch",
+        help="Go on even where settings, data or versions are not what they were; recorded.",
+    ),
+]
+_CheckpointEvery = Annotated[
+    float, typer.Option(min=0, help="Seconds between two checkpoints of a training, at least.")
+]
+_RunFolder = Annotated[
+    Path, typer.Argument(help="A run folder, as `compare` and `train` make them.")
+]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 _Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, on standard output.")
@@ -85,11 +108,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app()  # wrong usage, and a reader who has gone, are seen to in there
-    except _Stopped as stop:
-        _fail("; ".join([str(stop), *getattr(stop, "__notes__", [])]), stop.code)
-    except SupernetError as error:
-        codes = (code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
-        _fail(str(error), next(codes, 1))
+    except (_Stopped, SupernetError) as error:
+        _fail(error)
 
 
 class _Stopped(BaseException):
@@ -117,7 +137,13 @@ def _heed_signals() -> None:
             signal.signal(number, stop)
 
 
-def _fail(sentence: str, code: int) -> NoReturn:
+def _fail(error: _Stopped | SupernetError, way_on: str = "") -> NoReturn:
+    if isinstance(error, _Stopped):
+        code = error.code
+    else:
+        codes = (code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+        code = next(codes, 1)
+    sentence = f"{error}; {way_on}" if way_on else str(error)
     Console(stderr=True).out(f"supernet: {sentence}", highlight=False)
     sys.exit(code)
 
@@ -193,11 +219,15 @@ def compare(
     preset: str,
     settings: Settings,
     out: _Out = None,
+    resume: _Resume = True,
+    allow_mismatch: _AllowMismatch = False,
+    checkpoint_every: _CheckpointEvery = 10.0,
     dry_run: _DryRun = False,
     as_json: _Json = False,
 ) -> None:
     """Train a supernet once and its architectures on their own, and judge the one-shot ranking."""
-    _run("compare", preset, settings, out, dry_run, as_json)
+    how = _How(out, resume, allow_mismatch, checkpoint_every, as_json)
+    _run("compare", preset, settings, how, dry_run=dry_run)
 
 
 @app.command()
@@ -207,16 +237,67 @@ def train(
     preset: str,
     settings: Settings,
     out: _Out = None,
+    resume: _Resume = True,
+    allow_mismatch: _AllowMismatch = False,
+    checkpoint_every: _CheckpointEvery = 10.0,
     dry_run: _DryRun = False,
     as_json: _Json = False,
 ) -> None:
     """Train the supernet only, and score all its architectures."""
-    _run("train", preset, settings, out, dry_run, as_json)
+    how = _How(out, resume, allow_mismatch, checkpoint_every, as_json)
+    _run("train", preset, settings, how, dry_run=dry_run)
+
+
+@app.command("resume")
+def go_on(
+    run: _RunFolder,
+    *,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the run's data are now, if they were moved.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes, if others.")] = None,
+    allow_mismatch: _AllowMismatch = False,
+    checkpoint_every: _CheckpointEvery = 10.0,
+    as_json: _Json = False,
+) -> None:
+    """Go on with a run that was stopped or killed; it ends as if it had not been."""
+    from supernet.runfolder import CONFIG, read_manifest
+
+    manifest = read_manifest(run)
+    changes = {"data": None if data is None else str(data), "workers": workers}
+    given = {name: value for name, value in changes.items() if value is not None}
+    settings = resolve_settings(manifest.preset, run / CONFIG, given)
+    how = _How(run, True, allow_mismatch, checkpoint_every, as_json)
+    _run(manifest.command, manifest.preset, settings, how)
+
+
+@app.command()
+def status(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run folder; by default, all there are in runs.")
+    ] = None,
+    *,
+    as_json: _Json = False,
+) -> None:
+    """Say how far a run is, whether it is at work, was stopped, killed, or has finished."""
+    from supernet.runfolder import MANIFEST
+    from supernet.status import read_status
+
+    folders = [run] if run else sorted(path.parent for path in Path("runs").glob(f"*/{MANIFEST}"))
+    found = [read_status(folder) for folder in folders]
+    if as_json:
+        content = [json.loads(each.model_dump_json()) for each in found]
+        _print_json(content[0] if run else content)
+        return
+    if not found:
+        typer.echo("There are no runs in the folder runs.")
+    for each in found:
+        _show_status(each, whole=run is not None)
 
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder, as `compare` and `train` make them.")],
+    run: _RunFolder,
     *,
     as_json: _Json = False,
 ) -> None:
@@ -232,8 +313,24 @@ def report(
     _show_results(results, run)
 
 
+@dataclass(frozen=True)
+class _How:
+    """How a run is carried out, which changes nothing of what comes of it."""
+
+    out: Path | None
+    resume: bool
+    allow_mismatch: bool
+    checkpoint_every: float
+    as_json: bool
+
+
 def _run(
-    command: str, preset: str, settings: Settings, out: Path | None, dry_run: bool, as_json: bool
+    command: Literal["compare", "train"],
+    preset: str,
+    settings: Settings,
+    how: _How,
+    *,
+    dry_run: bool = False,
 ) -> None:
     console = Console(stderr=True)
     with waiting("loading PyTorch and the data", console):
@@ -243,73 +340,86 @@ def _run(
         set_up_process(threads=settings.threads)
         plan = experiment.plan(settings, standalone=command == "compare")
     if dry_run:
-        _show_plan(plan, experiment.measure_speed(plan), as_json)
+        _show_plan(plan, experiment.measure_speed(plan), how.as_json)
         return
-    from supernet.runfolder import RunFolder
+    from supernet.manifest import make_manifest
 
-    folder = RunFolder.create(out or _new_folder(command, preset))
-    console.out(f"run folder: {folder.path}", highlight=False)
-    with _ending_noted(folder):
-        folder.write("config.yaml", _to_yaml(settings).encode())
-        jobs = [job.name for job in plan.jobs]
-        folder.log("started", command=_command(), preset=preset, jobs=jobs)
-        results = _carry_out(plan, folder, console)
-        folder.log("finished")
-    if as_json:
+    manifest = make_manifest(
+        command,
+        arguments=_command(),
+        preset=preset,
+        settings=settings.model_dump(),
+        data_sha256=plan.data_sha256,
+    )
+    with _take(manifest, how, console) as run:
+        folder = run.folder.path
+        with _way_on(folder):
+            results = run.results if run.finished else None
+            if results is not None:
+                console.out("this run had finished; here is what came of it", highlight=False)
+            else:
+                results = run.carry_out(plan, console, every_s=how.checkpoint_every)
+    if how.as_json:
         _print_json(json.loads(results.model_dump_json()))  # which has a word for NaN
     else:
-        _show_results(results, folder.path)
+        _show_results(results, folder)
 
 
-def _carry_out(plan: Plan, folder: RunFolder, console: Console) -> Results:
-    """Train, judge, and write it all into the folder."""
-    from supernet import experiment
-    from supernet.report import write_report
+def _take(manifest: Manifest, how: _How, console: Console) -> Run:
+    """Begin a run, or go on with one that the same command began, and say which."""
+    from supernet import running
 
-    def note_training(name: str, trial: Trial) -> None:
-        phases = [phase.model_dump(mode="json") for phase in trial.phases]
-        folder.log("trained", job=name, test=trial.training.test, phases=phases)
-
-    with watching({job.name: job.macs for job in plan.jobs}, console) as show:
-
-        def watch(name: str, progress: Progress) -> None:
-            if progress.ended:
-                folder.log("epoch", job=name, **progress.ended.model_dump(mode="json"))
-            show(name, progress)
-
-        outcome = experiment.run(plan, watch=watch, trained=note_training)
-    with waiting("judging", console):
-        results = experiment.judge(plan, outcome, command=_command())
-    for name, content in experiment.files_of(outcome, results).items():
-        folder.write(name, content)
-    with waiting("drawing figures and writing the page", console):
-        write_report(results, folder.path)
-    return results
+    known = how.out
+    if known is None and how.resume:
+        known = running.find_unfinished(manifest)
+    if known is not None and how.resume and running.holds_run(known):
+        run = running.take_up(manifest, known, allow_mismatch=how.allow_mismatch)
+        hint = "" if how.out else " (--no-resume begins anew)"
+        console.out(f"going on with the run in {known}{hint}", highlight=False)
+    else:
+        run = running.begin(manifest, known, prefix=f"{manifest.command}-{manifest.preset}")
+        console.out(f"run folder: {run.folder.path}", highlight=False)
+    for mismatch in run.mismatches:
+        console.out(f"not as it was: {mismatch}", highlight=False)
+    return run
 
 
 @contextmanager
-def _ending_noted(folder: RunFolder) -> Iterator[None]:
-    """Leave a last line in the run's events, however the block ends, and say what can be had."""
-    from supernet.runfolder import EVENTS, RESULTS
-
+def _way_on(folder: Path) -> Iterator[None]:
+    """Tell whoever is stopped in the block how to go on."""
     try:
         yield
-    except (_Stopped, SupernetError) as error:
-        with suppress(SupernetError):
-            details = getattr(error, "__notes__", [])
-            folder.log("stopped", reason=str(error), details=details)
-        if (folder.path / RESULTS).exists():
-            error.add_note(f"`{_program()} {shlex.join(['report', str(folder.path)])}` goes on")
-        else:
-            error.add_note(f"{folder.path / EVENTS} keeps what was finished")
-        raise
+    except (_Stopped, DataError, RunFolderError, WorkerError) as error:
+        _fail(error, f"go on with `{_program()} {shlex.join(['resume', str(folder)])}`")
 
 
-def _new_folder(command: str, preset: str) -> Path:
-    stamp = datetime.now(UTC).astimezone().strftime("%Y%m%d-%H%M%S")
-    name = f"{stamp}-{command}-{preset}"
-    names = [name, *(f"{name}-{number}" for number in range(2, 100))]
-    return next(path for n in names if not (path := Path("runs") / n).exists())
+def _show_status(status: Status, *, whole: bool) -> None:
+    console = Console()
+    state = {
+        "running": f"at work ({status.holder})",
+        "stopped": f"stopped: {status.reason}",
+        "killed": "killed",
+        "finished": "finished",
+        "new": "begun",
+    }[status.state]
+    trained = sum(job.state == "trained" for job in status.jobs)
+    console.out(f"{status.folder}: {state}", highlight=False)
+    console.out(
+        f"  {trained} of {len(status.jobs)} trainings ended, {100 * status.done:.0f} % of the "
+        f"steps saved; begun {status.created}, last heard of {status.last_event or 'never'}",
+        highlight=False,
+    )
+    if whole:
+        table = Table(box=None)
+        for column in ("training", "saved", "epochs", "validation"):
+            table.add_column(column, justify="left" if column == "training" else "right")
+        for job in status.jobs:
+            scores = [score for score in job.validation if score == score]
+            mean = f"{100 * sum(scores) / len(scores):.2f} %" if scores else ""
+            table.add_row(escape(job.name), f"{100 * job.done:.0f} %", str(job.epochs), mean)
+        console.print(table)
+    if status.state in ("stopped", "killed", "new"):
+        _next(["resume", status.folder])
 
 
 def _show_results(results: Results, folder: Path) -> None:

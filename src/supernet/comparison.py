@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +14,7 @@ from numpy.typing import NDArray
 from supernet.agreement import Costs, Hits, judge
 from supernet.cost import Shape, count_macs, count_params, count_shared_macs
 from supernet.errors import DataError, SpaceError
+from supernet.machine import cpu_seconds, hardware, versions
 from supernet.outline import outline
 from supernet.records import (
     ArchitectureRecord,
@@ -76,11 +72,8 @@ def compare(
     seeds: Sequence[Seed],
     *,
     settings: Mapping[str, Any] | None = None,
-    command: str = "from Python",
     loading: Phase | None = None,
-    workers: int = 1,
-    threads: int | None = None,
-    wall_s: float | None = None,
+    conditions: Conditions | None = None,
 ) -> Results:
     """Return the records of a whole comparison, verdict included; reports are made from them.
 
@@ -89,14 +82,13 @@ def compare(
         data: What all trials were trained and scored on.
         seeds: The trials. All have the same parts.
         settings: What to note as settings; the supernet's recipe by default.
-        command: How the run was started, for the record.
         loading: What it took to load the data.
-        workers: How many processes trained at a time.
-        threads: How many threads each had; what PyTorch uses here by default.
-        wall_s: How long all of it took, in seconds; the trials' sum by default.
+        conditions: Where, when and with what they were made; by default here, with what there is
+            now, in as much time as the trials took, one after the other.
 
     Raises:
         DataError: If there are no trials.
+        DivergedError: If the evaluations of all architectures failed, in one seed or another.
         SpaceError: If there is not one standalone trial per architecture, or none at all.
     """
     if not seeds:
@@ -113,23 +105,12 @@ def compare(
     ledger += [phase for seed in seeds for phase in _phases(seed, archs)]
     hits = hits_of(seeds)
     first = seeds[0].supernet
-    wall_s = sum(phase.wall_s for phase in ledger) if wall_s is None else wall_s
-    started = datetime.now(UTC) - timedelta(seconds=wall_s)
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return Results(
-        conditions=Conditions(
-            command=command,
-            started=started.isoformat(timespec="seconds"),
-            versions=_versions(),
-            hardware=_hardware(),
-            threads=threads or torch.get_num_threads(),
-            workers=workers,
-            wall_s=wall_s,
-            cpu_s=sum(usage.ru_utime + usage.ru_stime for usage in used),
-        ),
+        conditions=conditions
+        or describe_conditions("from Python", wall_s=sum(phase.wall_s for phase in ledger)),
         settings=dict(asdict(first.recipe) if settings is None else settings),
         data=DataRecord(
-            name=data.name,
+            name=_storable(data.name),
             classes=data.classes,
             train=len(data.train),
             validation=len(data.validation),
@@ -151,6 +132,43 @@ def compare(
         ],
         ledger=ledger,
         verdict=_verdict(seeds, hits, architectures) if "standalone_test" in hits else None,
+    )
+
+
+def describe_conditions(
+    command: str,
+    *,
+    wall_s: float,
+    cpu_s: float | None = None,
+    started: str | None = None,
+    workers: int = 1,
+    threads: int | None = None,
+    mismatches: Sequence[str] = (),
+) -> Conditions:
+    """Return the conditions of a run on this machine.
+
+    Args:
+        command: How it was started.
+        wall_s: How long all of it took, in seconds.
+        cpu_s: CPU seconds of all of it; by default, of this process and its children so far.
+        started: When, in ISO format; by default, so long ago as it took.
+        workers: How many processes trained at a time.
+        threads: How many threads each had; what PyTorch uses here by default.
+        mismatches: What changed between a run that was stopped and its going on, in words.
+    """
+    if started is None:
+        start = datetime.now(UTC) - timedelta(seconds=wall_s)
+        started = start.isoformat(timespec="seconds")
+    return Conditions(
+        command=_storable(command),
+        started=started,
+        versions=versions(),
+        hardware=hardware(),
+        threads=threads or torch.get_num_threads(),
+        workers=workers,
+        wall_s=wall_s,
+        cpu_s=cpu_seconds() if cpu_s is None else cpu_s,
+        mismatches=list(mismatches),
     )
 
 
@@ -186,8 +204,11 @@ def describe_network(supernet: Supernet, shape: Shape) -> NetworkRecord:
 
 
 def hits_of(seeds: Sequence[Seed]) -> dict[str, NDArray[np.bool_]]:
-    """Return what was classified right, by name: boolean, seeds x architectures x images."""
-    hits = {
+    """Return what was classified right, by name: boolean, seeds x architectures x images.
+
+    Where an evaluation failed it is False; `failures_of` says where.
+    """
+    hits: dict[str, NDArray[np.bool_]] = {
         "one_shot_validation": np.stack([seed.supernet.validation for seed in seeds]),
         "one_shot_test": np.stack([seed.supernet.test for seed in seeds]),
     }
@@ -198,6 +219,32 @@ def hits_of(seeds: Sequence[Seed]) -> dict[str, NDArray[np.bool_]]:
     if len(longer) == len(seeds):
         hits["longer_test"] = np.stack(longer)
     return hits
+
+
+def failures_of(seeds: Sequence[Seed]) -> dict[str, NDArray[np.bool_]]:
+    """Return which evaluations failed, by name, as in `hits_of`: boolean, seeds x architectures.
+
+    Those are the ones whose accuracy is NaN.
+    """
+    accuracies: dict[str, list[list[float]]] = {
+        "one_shot_validation": [seed.supernet.training.validation for seed in seeds],
+        "one_shot_test": [seed.supernet.training.test for seed in seeds],
+        "standalone_test": [
+            [accuracy for trial in seed.standalone for accuracy in trial.training.test]
+            for seed in seeds
+        ],
+        "longer_test": [seed.longer.training.test for seed in seeds if seed.longer],
+    }
+    return {name: np.isnan(accuracies[name]) for name in hits_of(seeds)}
+
+
+def _storable(text: str) -> str:
+    r"""Return text that JSON can hold: bytes of a file's name that are no text become escapes.
+
+    >>> print(_storable("caf\udce9"))
+    caf\udce9
+    """
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _phases(seed: Seed, archs: Sequence[Architecture]) -> list[Phase]:
@@ -217,7 +264,7 @@ def _verdict(
     architectures: Sequence[ArchitectureRecord],
 ) -> Verdict:
     return judge(
-        Hits(**hits),
+        Hits(**hits, failed=failures_of(seeds)),
         Costs(
             supernet=np.array([_training_seconds(seed.supernet) for seed in seeds]),
             standalone=np.array(
@@ -243,26 +290,3 @@ def _round_seconds(trial: Trial) -> float:
     }
     bills = [phase for phase in trial.phases if phase.kind in images]
     return sum((phase.cpu_s / phase.images * images[phase.kind] for phase in bills), start=0.0)
-
-
-def _versions() -> dict[str, str]:
-    packages = ("supernet", "torch", "numpy", "scipy")
-    return {name: version(name) for name in packages} | {"python": platform.python_version()}
-
-
-def _hardware() -> dict[str, str]:
-    return {
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "vector instructions": torch.backends.cpu.get_cpu_capability(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown"

@@ -8,12 +8,15 @@
   - DataError            data are missing, damaged, or do not fit
   - SettingsError        a setting is unknown or impossible
   - RunFolderError       a run folder can't be used, written or read
+  - CheckpointError      a saved state is none, or is not of what it is loaded into
   - DivergedError        training produced a loss that is not a number
   - WorkerError          a worker process failed for good
+  - Stopped              work was asked to stop, and did
 
-and one warning:
+and two warnings:
 
 * SharingWarning           part of a network runs without shared execution: right, but slower
+* CheckpointWarning        a saved state is damaged, and the one before it is used
 """
 
 
@@ -49,6 +52,10 @@ class RunFolderError(SupernetError, OSError):
     """A run folder can't be used, written or read."""
 
 
+class CheckpointError(SupernetError, ValueError):
+    """A saved state is none, or is not of what it is loaded into."""
+
+
 class DivergedError(SupernetError, ArithmeticError):
     """Training produced a loss that is not a number."""
 
@@ -57,5 +64,13 @@ class WorkerError(SupernetError, RuntimeError):
     """A worker process failed for good."""
 
 
+class Stopped(SupernetError):
+    """Work was asked to stop, and did; where it saves its state, it can go on from there."""
+
+
 class SharingWarning(UserWarning):
     """Part of a network runs without shared execution: the results are right, at a higher cost."""
+
+
+class CheckpointWarning(UserWarning):
+    """A saved state is damaged, and the one before it is used; or there is none."""

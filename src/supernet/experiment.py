@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import os
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -19,20 +22,30 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from supernet import sharing
-from supernet.comparison import Seed, compare, describe_architectures, describe_network, hits_of
+from supernet.checkpoints import Checkpoints
+from supernet.comparison import (
+    Seed,
+    compare,
+    describe_architectures,
+    describe_conditions,
+    describe_network,
+    hits_of,
+)
 from supernet.cost import empty_batch
 from supernet.datasets import ImageData, load_idx, load_mnist
-from supernet.errors import DataError
-from supernet.launch import Emit, Task, run_tasks
-from supernet.process import set_up_process
+from supernet.errors import CheckpointError, DataError
+from supernet.launch import Desk, Task, run_tasks
+from supernet.losses import mean_loss
+from supernet.machine import cpu_seconds
+from supernet.process import seed_process, set_up_process
+from supernet.recipe import Recipe
 from supernet.records import ArchitectureRecord, NetworkRecord, Phase, Progress, Results
 from supernet.samplers import Draw, Sampler, every, make_sampler, training_macs
 from supernet.settings import Settings
 from supernet.sharing import Planner
 from supernet.subnet import extract
 from supernet.supernet import Supernet
-from supernet.training import Recipe, mean_loss
-from supernet.trials import Trial, train
+from supernet.trials import Saved, Trial, read_saved, train
 from supernet.zoo import build_mnist_net
 
 Subject = Literal["supernet", "standalone", "longer"]
@@ -69,6 +82,7 @@ class Plan:
     """
 
     settings: Settings
+    data_sha256: Mapping[str, str]
     network: NetworkRecord
     architectures: Sequence[ArchitectureRecord]
     sharing: sharing.Plan
@@ -109,6 +123,7 @@ def plan(settings: Settings, *, standalone: bool = True) -> Plan:
     supernet = _build(settings, data, seed=0)
     return Plan(
         settings=settings,
+        data_sha256=data.sha256,
         network=describe_network(supernet, data.shape),
         architectures=describe_architectures(supernet, data.shape),
         sharing=sharing.plan(
@@ -142,49 +157,99 @@ class Outcome:
     Attributes:
         seeds: The trials.
         weights: The supernets' weights, by seed.
-        wall_s: How long it took.
+        wall_s: How long it took, in seconds.
+        cpu_s: The CPU seconds that trainings under way had behind them when they were taken up.
     """
 
     seeds: Sequence[Seed]
     weights: Mapping[int, Weights]
     wall_s: float
+    cpu_s: float
 
 
 def run(
     plan: Plan,
+    checkpoints: Path | None = None,
     *,
+    every_s: float = 10.0,
+    inherit: Sequence[int] = (),
+    anew: bool = False,
     watch: Watch = lambda name, progress: None,
     trained: Callable[[str, Trial], None] = lambda name, trial: None,
+    note: Callable[[str, str], None] = lambda name, sentence: None,
 ) -> Outcome:
-    """Do all trainings, in worker processes.
+    """Do all trainings, in worker processes, or what is left of them.
 
     Args:
         plan: What to do.
+        checkpoints: A folder for the state of every training. What is there already is taken up,
+            and ends in the same numbers as if it had never been left. By default a folder that is
+            removed at the end.
+        every_s: How many seconds lie between two checkpoints of a training, at least.
+        inherit: File descriptors that workers keep open as long as they live.
+        anew: Whether trainings that were saved by another plan begin anew, instead of raising.
         watch: Called with a job's name and its progress, several times a second.
         trained: Called with a job's name and what it left behind, when it has ended.
+        note: Called with a job's name and a sentence: that its worker died, or a checkpoint is
+            damaged.
 
     Raises:
+        CheckpointError: If the checkpoints are of another run.
         DataError: If the data changed meanwhile.
         DivergedError: If a loss or an output is not a finite number.
+        RunFolderError: If a checkpoint can't be written or read.
         WorkerError: If a worker process failed for good.
     """
     start = time.perf_counter()
-    jobs = {job.name: job for job in plan.jobs}
-    tasks = [Task(job.name, _do, (plan.settings, job)) for job in plan.jobs]
     trials: dict[tuple[Subject, int, int | None], Trial] = {}
     weights: dict[int, Weights] = {}
-    with closing(run_tasks(tasks, workers=plan.workers)) as reports:
+    with ExitStack() as stack:
+        if checkpoints is None:
+            checkpoints = Path(stack.enter_context(TemporaryDirectory(prefix="supernet-")))
+        folders = {job.name: checkpoints / _folder_name(job) for job in plan.jobs}
+
+        def take_up(job: Job, note: Callable[[str, str], None]) -> Saved:
+            found = read_saved(Checkpoints(folders[job.name], warn=partial(note, job.name)))
+            if found.trial:
+                trials[job.subject, job.seed, job.arch] = found.trial
+                if job.subject == "supernet":
+                    weights[job.seed] = {name: t.numpy() for name, t in found.net.items()}
+            return found
+
+        before = {job.name: take_up(job, note=lambda *_: None) for job in plan.jobs}
+        # With `anew`, workers see to it whether a trial that has ended is of this plan.
+        left = {job.name: job for job in plan.jobs if anew or not before[job.name].trial}
+        for job in plan.jobs:
+            if done := before[job.name].done:
+                epoch = max(1, math.ceil(done * job.epochs))
+                watch(job.name, Progress(done=done, epoch=epoch, epochs=job.epochs))
+        tasks = [
+            Task(job.name, _do, (plan.settings, job, folders[job.name], every_s, anew))
+            for job in left.values()
+        ]
+        reports = run_tasks(tasks, workers=plan.workers, inherit=inherit)
+        stack.enter_context(closing(reports))
         for report in reports:
-            if not report.done:
+            if report.kind == "done":
+                trial = take_up(left[report.task], note).trial
+                assert trial
+                trained(report.task, trial)
+            elif isinstance(report.content, Progress):
                 watch(report.task, report.content)
-                continue
-            job = jobs[report.task]
-            trial, state = report.content
-            trials[job.subject, job.seed, job.arch] = trial
-            if job.subject == "supernet":
-                weights[job.seed] = state
-            trained(job.name, trial)
-    return Outcome(_by_seed(trials), weights, time.perf_counter() - start)
+            else:
+                note(report.task, report.content)
+    return Outcome(
+        seeds=_by_seed(trials),
+        weights=weights,
+        wall_s=time.perf_counter() - start,
+        cpu_s=sum(found.cpu_s for found in before.values()),
+    )
+
+
+def _folder_name(job: Job) -> str:
+    """Return a name that holds nothing of what users call their choices and networks."""
+    network = "" if job.arch is None else f"-{job.arch + 1}"
+    return f"seed{job.seed}-{job.subject}{network}"
 
 
 def _by_seed(trials: Mapping[tuple[Subject, int, int | None], Trial]) -> list[Seed]:
@@ -200,13 +265,24 @@ def _by_seed(trials: Mapping[tuple[Subject, int, int | None], Trial]) -> list[Se
     ]
 
 
-def judge(plan: Plan, outcome: Outcome, *, command: str) -> Results:
+def judge(
+    plan: Plan,
+    outcome: Outcome,
+    *,
+    command: str,
+    started: str | None = None,
+    wall_s: float = 0.0,
+    mismatches: Sequence[str] = (),
+) -> Results:
     """Return the records of a run, from which reports are made, with the verdict.
 
     Args:
         plan: What was to be done.
         outcome: What came of it.
         command: How the run was asked for, for the record.
+        started: When, in ISO format; by default, so long ago as it took.
+        wall_s: How long it had been worked on before it was taken up again, in seconds.
+        mismatches: What had changed then.
     """
     settings = plan.settings
     data = _load(settings.data, settings.train_images, settings.validation_images)
@@ -216,22 +292,40 @@ def judge(plan: Plan, outcome: Outcome, *, command: str) -> Results:
         outcome.seeds,
         settings=settings.model_dump(),
         loading=plan.loading,
-        command=command,
-        workers=plan.workers,
-        threads=settings.threads,
-        wall_s=plan.loading.wall_s + outcome.wall_s,
+        conditions=describe_conditions(
+            command,
+            wall_s=wall_s + plan.loading.wall_s + outcome.wall_s,
+            cpu_s=outcome.cpu_s + cpu_seconds(),
+            started=started,
+            workers=plan.workers,
+            threads=settings.threads,
+            mismatches=mismatches,
+        ),
     )
 
 
-def _do(settings: Settings, job: Job, emit: Emit) -> tuple[Trial, Weights]:
-    """Do one job, in a worker."""
+def _do(settings: Settings, job: Job, folder: Path, every_s: float, anew: bool, desk: Desk) -> None:
+    """Do one job, in a worker, and leave what comes of it in a folder."""
     _set_up_worker(settings)
+    checkpoints = Checkpoints(folder, every_s=every_s, warn=desk.report)
+    try:
+        _train(settings, job, checkpoints, desk)
+    except CheckpointError as error:
+        if not anew:
+            raise
+        desk.report(f"beginning anew: {error}")
+        checkpoints.clear()
+        _train(settings, job, checkpoints, desk)
+
+
+def _train(settings: Settings, job: Job, checkpoints: Checkpoints, desk: Desk) -> None:
+    seed_process(_initial_seed(job))
     data = _load(settings.data, settings.train_images, settings.validation_images)
     net = _build(settings, data, seed=_initial_seed(job))
     if job.arch is not None:
         net = Supernet(extract(net, list(net.space)[job.arch]))
     standalone = job.subject == "standalone"
-    trial = train(
+    train(
         net,
         data,
         _recipe(settings, job),
@@ -239,10 +333,10 @@ def _do(settings: Settings, job: Job, emit: Emit) -> tuple[Trial, Weights]:
         seed=job.seed,
         calibration_images=settings.calibration_images,
         subject=job.subject,
-        watch=_throttled(emit),
+        watch=_throttled(desk.report),
+        checkpoints=checkpoints,
+        stop=desk.asked_to_stop,
     )
-    state = {name: tensor.contiguous().numpy() for name, tensor in net.net.state_dict().items()}
-    return trial, state if job.subject == "supernet" else {}
 
 
 @functools.cache
@@ -264,16 +358,18 @@ def _set_up_worker(settings: Settings) -> None:
     )
 
 
-def _throttled(emit: Emit, *, seconds: float = 0.2) -> Callable[[Progress], None]:
-    """Pass on what ends an epoch, and otherwise only so often."""
+def _throttled(
+    report: Callable[[Progress], None], *, seconds: float = 0.2
+) -> Callable[[Progress], None]:
+    """Pass on what ends an epoch or was saved, and otherwise only so often."""
     last = 0.0
 
     def pass_on(progress: Progress) -> None:
         nonlocal last
         now = time.monotonic()
-        if progress.ended or now - last >= seconds:
+        if progress.ended or progress.saved or now - last >= seconds:
             last = now
-            emit(progress)
+            report(progress)
 
     return pass_on
 
@@ -298,6 +394,7 @@ def _recipe(settings: Settings, job: Job) -> Recipe:
         precision=settings.precision,
         compile=settings.compile,
         max_bytes=settings.max_bytes,
+        on_nan=settings.on_nan,
     )
 
 

@@ -1,14 +1,17 @@
 """Local worker processes: each takes a task, reports while it works, and is replaced if it dies.
 
 A worker is a fresh Python that imports what its task names and nothing of the script that started
-it, so scripts need no `if __name__ == "__main__":`.
+it, so scripts need no `if __name__ == "__main__":`. Workers that are to end are asked first, so
+that they can save what they have.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,15 +21,29 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
-from typing import Any
+from typing import Any, Literal, Protocol
 
-from supernet.errors import SupernetError, WorkerError
+from supernet.errors import Stopped, SupernetError, WorkerError
 
-#: What a task's function is given to report with, as its last argument.
-Emit = Callable[[Any], None]
+
+class Desk(Protocol):
+    """What a task's function is given as its last argument, to be in touch with who gave it."""
+
+    def report(self, content: Any) -> None:
+        """Say something, as a report of this task."""
+
+    def asked_to_stop(self) -> bool:
+        """Whether the task should save what it has, and raise `Stopped`."""
+
 
 #: A task whose worker dies is done again, so many times at most.
 TRIES = 3
+
+#: So long may workers take to stop when they are asked to, all together, before they are killed.
+PATIENCE_S = 30.0
+
+#: prctl(2): the signal that the kernel sends when the parent ends.
+_PR_SET_PDEATHSIG = 1
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -39,7 +56,7 @@ _BEGIN = (
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something to do in a worker: `function(*args, emit)`.
+    """Something to do in a worker: `function(*args, desk)`; see `Desk`.
 
     All of it must be picklable, and the function must be one that a module outside the main script
     has.
@@ -52,22 +69,30 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a task had to say. `done` marks its result, which is the last report."""
+    """What there is to say of a task.
+
+    Something it `said`; its result, when it is `done`; or how its worker `died`, in words, and then
+    it is done again.
+    """
 
     task: str
     content: Any
-    done: bool = False
+    kind: Literal["said", "done", "died"] = "said"
 
 
-def run_tasks(tasks: Sequence[Task], *, workers: int) -> Generator[Report, None, None]:
+def run_tasks(
+    tasks: Sequence[Task], *, workers: int, inherit: Sequence[int] = ()
+) -> Generator[Report, None, None]:
     """Do all tasks, in the order given as workers become free, and yield their reports.
 
     What a task computes does not depend on the number of workers. Closing the generator, or an
-    exception, ends the workers; so does the end of this process, however it comes.
+    exception, asks the tasks under way to stop, and ends the workers when they have, or after half
+    a minute. The end of this process, however it comes, ends them at once.
 
     Args:
         tasks: What to do.
         workers: How many processes.
+        inherit: File descriptors that they keep open as long as they live.
 
     Raises:
         SupernetError: Whatever a task raised of this package's own.
@@ -84,27 +109,27 @@ def run_tasks(tasks: Sequence[Task], *, workers: int) -> Generator[Report, None,
                     crew.remove(worker)
                     worker.end()
             while waiting and len(crew) < workers:
-                crew.append(_Worker())
+                crew.append(_Worker(inherit))
                 crew[-1].give(*waiting.popleft())
             if not crew:
                 return
             for worker in _with_news(crew):
                 report = worker.listen()
-                if report is not None:
-                    yield report
-                else:
+                if report is None:
                     crew.remove(worker)
                     worker.end()
-                    waiting.appendleft(worker.task_after_death())
+                    task, attempt, obituary = worker.task_after_death()
+                    waiting.appendleft((task, attempt))
+                    report = Report(task.name, obituary, "died")
+                yield report
     finally:
-        for worker in crew:
-            worker.end()
+        _dismiss(crew)
 
 
 class _Worker:
     """The parent's view of one worker process."""
 
-    def __init__(self) -> None:
+    def __init__(self, inherit: Sequence[int] = ()) -> None:
         self.pipe, theirs = Pipe()
         handle = theirs.fileno()
         arguments = [str(handle), str(os.getpid()), *map(str, sys.path)]
@@ -112,7 +137,7 @@ class _Worker:
             try:
                 self.process = subprocess.Popen(
                     [sys.executable, "-c", _BEGIN, *arguments],
-                    pass_fds=[handle],
+                    pass_fds=[handle, *inherit],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,  # ours is for results
                 )
@@ -135,33 +160,68 @@ class _Worker:
             kind, content = self.pipe.recv()
         except (EOFError, OSError):
             return None
+        if kind == "stopped":  # not at our request: it is as good as dead
+            return None
         if kind == "error":
             raise content
-        report = Report(self.task.name, content, done=kind == "done")
-        if report.done:
+        report = Report(self.task.name, content, kind)
+        if kind == "done":
             self.task = None
         return report
 
-    def task_after_death(self) -> tuple[Task, int]:
+    def task_after_death(self) -> tuple[Task, int, str]:
+        """Return the task, the number of its next attempt, and how this worker ended."""
         assert self.task is not None
+        how = f"last exit code {self.process.returncode}"
         if self.attempt >= TRIES:
             raise WorkerError(
-                f"the worker process doing {self.task.name!r} died {TRIES} times (last exit code "
-                f"{self.process.returncode}); if memory ran out, try fewer workers or a smaller "
-                "batch"
+                f"the worker process doing {self.task.name!r} died {TRIES} times ({how}); if "
+                "memory ran out, try fewer workers or a smaller batch"
             )
-        return self.task, self.attempt + 1
+        return self.task, self.attempt + 1, f"the worker process died ({how}); it is done again"
+
+    def ask_to_stop(self) -> None:
+        """Ask, and let it know that no more tasks come, in case it waits for one."""
+        self.process.terminate()
+        with socket.socket(fileno=os.dup(self.pipe.fileno())) as end, contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_WR)
+
+    def hear_out(self) -> bool:
+        """Take in what it still says, so that nothing holds it up; return whether it has ended.
+
+        Not as messages: whoever interrupted this process may have done so in the middle of one.
+        """
+        try:
+            return not os.read(self.pipe.fileno(), 1 << 16)
+        except OSError:
+            return True
 
     def end(self) -> None:
-        """End the process; it holds nothing that would have to be put in order."""
+        """End the process, whatever it does."""
         self.pipe.close()
         self.process.kill()
         self.process.wait()
 
 
-def _with_news(crew: list[_Worker]) -> list[_Worker]:
+def _dismiss(crew: list[_Worker]) -> None:
+    """Let workers that have something to save do that, and end them all."""
+    busy = [worker for worker in crew if worker.task is not None]
+    try:
+        for worker in busy:
+            worker.ask_to_stop()
+        end = time.monotonic() + PATIENCE_S
+        while busy and (left := end - time.monotonic()) > 0:
+            for worker in _with_news(busy, left):
+                if worker.hear_out():
+                    busy.remove(worker)
+    finally:
+        for worker in crew:
+            worker.end()
+
+
+def _with_news(crew: list[_Worker], timeout_s: float | None = None) -> list[_Worker]:
     by_pipe = {worker.pipe: worker for worker in crew}
-    return [by_pipe[pipe] for pipe in wait(by_pipe) if isinstance(pipe, Connection)]
+    return [by_pipe[pipe] for pipe in wait(by_pipe, timeout_s) if isinstance(pipe, Connection)]
 
 
 @contextlib.contextmanager
@@ -181,25 +241,50 @@ def serve(handle: int, parent: int) -> None:
         handle: File descriptor of the pipe.
         parent: Process id of the parent.
     """
+    _end_with_parent(parent)
+    desk = _Desk(Connection(handle))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, desk.stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    pipe = Connection(handle)
-    while True:
+    while not desk.asked_to_stop():
         try:
-            task: Task = pipe.recv()
+            task: Task = desk.pipe.recv()
         except (EOFError, ConnectionError):
             return
         except Exception as error:
-            _send(pipe, ("error", WorkerError(f"a worker can't make out its task: {error}")))
+            desk.send("error", WorkerError(f"a worker can't make out its task: {error}"))
         else:
-            _send(pipe, _attempt(task, lambda content: _send(pipe, ("event", content))))
+            desk.send(*_attempt(task, desk))
 
 
-def _attempt(task: Task, emit: Emit) -> tuple[str, Any]:
+class _Desk:
+    """The worker's end of the pipe; see `Desk`."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+        self._stopping = False
+
+    def report(self, content: Any) -> None:
+        self.send("said", content)
+
+    def asked_to_stop(self) -> bool:
+        return self._stopping
+
+    def stop(self, signum: int, frame: object) -> None:
+        self._stopping = True
+
+    def send(self, kind: str, content: Any) -> None:
+        try:
+            self.pipe.send((kind, content))
+        except OSError:  # the parent is gone: so is the reason to work
+            os._exit(1)
+
+
+def _attempt(task: Task, desk: Desk) -> tuple[str, Any]:
     try:
-        return "done", task.function(*task.args, emit)
+        return "done", task.function(*task.args, desk)
+    except Stopped:
+        return "stopped", None
     except SupernetError as error:
         return "error", type(error)(f"in {task.name!r}: {error}")
     except Exception as error:
@@ -209,15 +294,20 @@ def _attempt(task: Task, emit: Emit) -> tuple[str, Any]:
         return "error", failure
 
 
-def _send(pipe: Connection, message: tuple[str, Any]) -> None:
-    try:
-        pipe.send(message)
-    except OSError:  # the parent is gone: so is the reason to work
-        os._exit(1)
+def _end_with_parent(parent: int) -> None:
+    """From now on, end this process when its parent ends, in whatever way and at once.
+
+    Where the kernel can't see to that, it is looked after twice a second.
+
+    Args:
+        parent: Process id of the parent, which may have ended already.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_without, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
-    """End this process soon after its parent, even in the middle of something."""
+def _end_without(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

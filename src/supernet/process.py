@@ -1,4 +1,4 @@
-"""What only a process may decide for itself: threads, and how memory is kept.
+"""What only a process may decide for itself: threads, seeds, and how memory is kept.
 
 Called by the command line, by worker processes and by benchmarks; never by the library.
 """
@@ -26,3 +26,10 @@ def set_up_process(*, threads: int) -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+def seed_process(seed: int) -> None:
+    """Seed PyTorch's default generators, from which dropout and its like draw."""
+    import torch
+
+    torch.manual_seed(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -55,6 +56,8 @@ def watching(work: Mapping[str, int], console: Console) -> Iterator[Watch]:
         known: dict[str, TaskID] = {}
 
         def watch(name: str, progress: Progress) -> None:
+            if clock.takes_up(name, progress):
+                return
             if name not in known:
                 known[name] = bars.add_task(name, total=1.0, note="")
             clock.note(name, progress.done)
@@ -74,6 +77,7 @@ class _Clock:
     def __init__(self, work: Mapping[str, int]) -> None:
         total = sum(work.values()) or 1
         self.share = {name: part / total for name, part in work.items()}
+        self.before: dict[str, float] = {}  # of runs that were taken up again
         self.fractions: dict[str, float] = {}
         self.began: dict[str, float] = {}
         self.start: float | None = None  # when the first one reported, not when workers start up
@@ -84,19 +88,32 @@ class _Clock:
         self.began.setdefault(name, now)
         self.fractions[name] = done
 
+    def takes_up(self, name: str, progress: Progress) -> bool:
+        """Whether this only says how far a training was when it was left; if so, note that."""
+        if progress.loss is not None or name in self.fractions:
+            return False
+        self.before[name] = self.fractions[name] = progress.done
+        return True
+
     @property
     def done(self) -> float:
-        return sum(self.share[name] * part for name, part in self.fractions.items())
+        return self._sum(self.fractions)
 
     def left(self, name: str | None = None) -> float | None:
         """Return the seconds left, of one training or of all; None while nobody can tell."""
         done = self.done if name is None else self.fractions[name]
+        before = self._sum(self.before) if name is None else self.before.get(name, 0.0)
         start = self.start if name is None else self.began[name]
         passed = 0.0 if start is None else time.monotonic() - start
-        return passed * (1 - done) / done if done > 0 and passed > 1 else None
+        return passed * (1 - done) / (done - before) if done > before and passed > 1 else None
+
+    def _sum(self, fractions: Mapping[str, float]) -> float:
+        return sum(self.share[name] * part for name, part in fractions.items())
 
 
 def _say(name: str, progress: Progress, clock: _Clock, console: Console) -> None:
+    if clock.takes_up(name, progress):
+        return
     clock.note(name, progress.done)
     if progress.ended:
         left = _minutes(clock.left())
@@ -105,12 +122,14 @@ def _say(name: str, progress: Progress, clock: _Clock, console: Console) -> None
 
 def _line(name: str, progress: Progress) -> str:
     assert progress.ended is not None
-    scores = progress.ended.validation
+    start = f"{name}: {_epoch(progress)}, loss {progress.ended.loss:.3f}, validation"
+    scores = [score for score in progress.ended.validation if not math.isnan(score)]
+    if not scores:
+        return f"{start} failed"
     mean = 100 * sum(scores) / len(scores)
     span = f" ({100 * min(scores):.2f} to {100 * max(scores):.2f})" if len(scores) > 1 else ""
-    return (
-        f"{name}: {_epoch(progress)}, loss {progress.ended.loss:.3f}, validation {mean:.2f} %{span}"
-    )
+    failed = len(progress.ended.validation) - len(scores)
+    return f"{start} {mean:.2f} %{span}{f', {failed} failed' if failed else ''}"
 
 
 def _epoch(progress: Progress) -> str:

@@ -6,9 +6,22 @@ Lists over architectures are always in the order of `Results.architectures`.
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from datetime import datetime
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+
+def _check_accuracy(value: float) -> float:
+    if not (0 <= value <= 1 or math.isnan(value)):
+        raise ValueError("an accuracy is a fraction from 0 to 1, or NaN")
+    return value
+
+
+#: A fraction from 0 to 1; NaN (in JSON "NaN") if the evaluation failed, as an output was not a
+#: finite number.
+Accuracy = Annotated[float, AfterValidator(_check_accuracy)]
 
 
 class Record(BaseModel):
@@ -79,28 +92,36 @@ class Epoch(Record):
 
     epoch: int
     loss: float
-    validation: list[float]
+    validation: list[Accuracy]
 
 
 class Progress(Record):
-    """How far a training is. `done` runs from 0 to 1; `ended` is there when an epoch was scored."""
+    """How far a training is. `done` runs from 0 to 1; `loss` is that of the last step, if any.
+
+    `ended` is there when an epoch was scored, `saved` set when a checkpoint was written.
+    """
 
     done: float
     epoch: int
     epochs: int
-    loss: float
+    loss: float | None = None
     ended: Epoch | None = None
+    saved: bool = False
 
 
 class Training(Record):
     """One training, from initialisation to its scores; accuracies as in `Epoch`.
 
     `test` was measured once, after the last epoch; `validation` repeats the last epoch's.
+    `skipped` counts the steps that were left out because their loss or gradient was not finite,
+    `rollbacks` the returns to the beginning of an epoch for the same reason.
     """
 
     epochs: list[Epoch]
-    validation: list[float]
-    test: list[float]
+    validation: list[Accuracy]
+    test: list[Accuracy]
+    skipped: int = 0
+    rollbacks: int = 0
 
 
 class SeedRecord(Record):
@@ -142,8 +163,10 @@ class Verdict(Record):
     one-shot is worse). `chance_tau` is what a random ranking reaches one time in twenty,
     `ceiling_tau` the tau between two seeds of the standalone networks themselves. `cost_ratio`:
     CPU seconds of all standalone trainings over those of the supernet's. `breakeven`: from how many
-    architectures on training, calibrating and scoring a supernet costs less; None if never. How
-    each is computed stands in `supernet.agreement`.
+    architectures on training, calibrating and scoring a supernet costs less; None if never.
+    `failed`: labels of the architectures whose evaluation failed under some seed, so that their
+    numbers are NaN, by the names of the fields of `agreement.Hits`. How each is computed stands in
+    `supernet.agreement`.
     """
 
     networks: int
@@ -168,10 +191,15 @@ class Verdict(Record):
     cost_ratio_range: tuple[float, float]
     breakeven: float | None
     sentences: list[str]
+    failed: dict[str, list[str]] = {}
 
 
 class Conditions(Record):
-    """Where, when and with what a run was made."""
+    """Where, when and with what a run was made.
+
+    Of a run that was killed and went on, the times are those of the work that was kept.
+    `mismatches` says what had changed when it went on, if somebody let it nevertheless.
+    """
 
     command: str
     started: str
@@ -181,6 +209,47 @@ class Conditions(Record):
     workers: int
     wall_s: float
     cpu_s: float
+    mismatches: list[str] = []
+
+
+class Manifest(Record):
+    """What a run was begun with: `manifest.json`. It says what going on with it must find again.
+
+    `settings` are resolved; `arguments` is the command line; `code_sha256` is of the package's own
+    modules, and `commit` the one they were checked out from, if any.
+    """
+
+    schema_version: Literal[1] = 1
+    command: Literal["compare", "train"]
+    arguments: str
+    preset: str
+    settings: dict[str, int | float | str | bool | None]
+    data_sha256: dict[str, str]
+    versions: dict[str, str]
+    code_sha256: str
+    commit: str | None
+    hardware: dict[str, str]
+    host: str
+    created: str
+
+
+class Event(BaseModel):
+    """A line of `events.jsonl`: what happened in a run, and when; more may stand in it.
+
+    `job` is the training it is about, `done` how much of that was done, from 0 to 1.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, ser_json_inf_nan="strings")
+
+    event: str
+    time: datetime
+    job: str | None = None
+    done: float = 0.0
+    epoch: int = 0
+    validation: list[float] = []
+    jobs: list[str] = []
+    reason: str | None = None
+    mismatches: list[str] = []
 
 
 class DataRecord(Record):

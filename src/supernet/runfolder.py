@@ -1,50 +1,112 @@
-"""The folder of a run: claimed before work begins, written so that nothing is ever half there."""
+"""The folder of a run: one process at a time holds it, and nothing in it is ever half there.
+
+manifest.json   what the run was begun with     checkpoints/   the trainings, until it has ended
+config.yaml     its settings                    results.json   and what reports are made from
+events.jsonl    what happened, line by line     lock           who holds it
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Self, TypeVar, final
 
 from pydantic import ValidationError
 
 from supernet import files
 from supernet.errors import RunFolderError
-from supernet.records import Results
+from supernet.lock import LOCK, hold
+from supernet.records import Event, Manifest, Record, Results
 
-RESULTS = "results.json"
+MANIFEST = "manifest.json"
+CONFIG = "config.yaml"
 EVENTS = "events.jsonl"
+CHECKPOINTS = "checkpoints"
+RESULTS = "results.json"
+
+_R = TypeVar("_R", bound=Record)
 
 
 @final
 class RunFolder:
-    """An existing folder that belongs to one run."""
+    """A folder that belongs to one run, held by this process until it is closed.
 
-    def __init__(self, path: Path) -> None:
+    Use it as a context manager. Whatever way the process ends, the folder is free then.
+
+    Attributes:
+        path: Where it is.
+        manifest: What the run was begun with.
+        lock: The file descriptor that holds it. A worker that inherits it holds the folder too, so
+            nobody else can write to it before all workers have ended.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, lock: int) -> None:
         self.path = path
+        self.manifest = manifest
+        self.lock = lock
 
     @classmethod
-    def create(cls, path: Path) -> Self:
-        """Make a new folder, or take an empty one, and begin its `events.jsonl`.
+    def create(cls, path: Path, manifest: Manifest, config: bytes) -> Self:
+        """Make a new folder, or take one that is as good as new, and begin a run in it.
 
         Raises:
-            RunFolderError: If there is something in it already, or it can't be written.
+            RunFolderError: If there is something else in it, or it can't be written.
         """
-        try:
+        with _as_run_folder_error(path):
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise FileExistsError
-            (path / EVENTS).open("xb").close()  # of two runs that want it, one gets it
-        except FileExistsError:
-            raise RunFolderError(
-                f"{path} is a file; name a folder"
-                if path.is_file()
-                else f"the folder {path} is not empty (it may hold another run); name another one"
-            ) from None
-        except OSError as error:
-            raise RunFolderError(files.unwritable(path, error)) from error
-        return cls(path)
+            if not _is_new(path):
+                raise _taken(path)
+        lock = hold(path)
+        try:
+            if not _is_new(path):  # somebody else was faster
+                raise _taken(path)
+            folder = cls(path, manifest, lock)
+            folder.write(CONFIG, config)
+            # Last, because it makes a folder a run's.
+            folder.write(MANIFEST, manifest.model_dump_json(indent=1).encode())
+        except BaseException:
+            os.close(lock)
+            raise
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Take hold of the folder of a run that was begun before.
+
+        Raises:
+            RunFolderError: If it is none, is damaged, or another process holds it.
+        """
+        read_manifest(path)
+        lock = hold(path)
+        try:
+            folder = cls(path, read_manifest(path), lock)
+            with _as_run_folder_error(path):
+                for leftover in files.temporaries(path):
+                    leftover.unlink(missing_ok=True)
+                folder._end_last_line()
+        except BaseException:
+            os.close(lock)
+            raise
+        return folder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it, as the end of the process does too."""
+        os.close(self.lock)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints of its trainings are, until it has ended."""
+        return self.path / CHECKPOINTS
 
     def write(self, name: str, content: bytes) -> Path:
         """Write a file, whole or not at all.
@@ -55,54 +117,126 @@ class RunFolder:
         return files.write(self.path / name, content)
 
     def log(self, event: str, **content: Any) -> None:
-        """Append a line to `events.jsonl`, whole or not at all.
+        """Append a line to `events.jsonl`, with the time, whole or not at all.
 
         Raises:
             RunFolderError: If that fails.
         """
-        line = json.dumps({"event": event, **content}, allow_nan=False) + "\n"
+        said = Event(event=event, time=datetime.now(UTC), **content)
+        line = said.model_dump_json(exclude_unset=True) + "\n"
         path = self.path / EVENTS
-        try:
+        with _as_run_folder_error(path), path.open("ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                if file.write(line.encode()) < len(line):
+                    raise OSError("there was room for a part of a line only")
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    file.truncate(end)
+                raise
+
+    def drop_checkpoints(self) -> None:
+        """Remove all checkpoints: the results are there."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def _end_last_line(self) -> None:
+        """Finish a line that a power failure cut off, so that the next one is whole."""
+        path = self.path / EVENTS
+        if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
             with path.open("ab", buffering=0) as file:
-                end = file.tell()
-                try:
-                    if file.write(line.encode()) < len(line):
-                        raise OSError("there was room for a part of a line only")
-                except BaseException:
-                    with contextlib.suppress(OSError):
-                        file.truncate(end)
-                    raise
-        except OSError as error:
-            raise RunFolderError(files.unwritable(path, error)) from error
+                file.write(b"\n")
 
 
-def read_results(folder: Path) -> Results:
+def _is_new(path: Path) -> bool:
+    """Whether nothing is in a folder but what a run that was killed at once may have left."""
+    return {entry.name for entry in path.iterdir()} - {
+        temporary.name for temporary in files.temporaries(path)
+    } <= {LOCK, CONFIG}
+
+
+def _taken(path: Path) -> RunFolderError:
+    what = "holds another run" if (path / MANIFEST).exists() else "is not empty"
+    return RunFolderError(f"the folder {path} {what}; name another one")
+
+
+@contextlib.contextmanager
+def _as_run_folder_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RunFolderError:
+        raise
+    except FileExistsError:
+        raise RunFolderError(f"{path} is a file; name a folder") from None
+    except ValueError as error:  # a NUL in the name
+        raise RunFolderError(f"{str(path)!r} is no name for a folder: {error}") from None
+    except OSError as error:
+        raise RunFolderError(files.unwritable(path, error)) from error
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read what a run was begun with.
+
+    Raises:
+        RunFolderError: If the folder or its manifest are missing, damaged, or of another version.
+    """
+    return _read(path, MANIFEST, Manifest, "no run was begun in it")
+
+
+def read_events(path: Path) -> list[Event]:
+    """Read what happened in a run; a line that was cut off or damaged is left out.
+
+    Raises:
+        RunFolderError: If the file can't be read.
+    """
+    found = []
+    for line in (_bytes_of(path / EVENTS) or b"").splitlines():
+        with contextlib.suppress(ValidationError):
+            found.append(Event.model_validate_json(line))
+    return found
+
+
+def read_results(path: Path) -> Results:
     """Read the results of a finished run.
 
     Raises:
         RunFolderError: If the folder or its results are missing, damaged, or of another version.
     """
-    path = folder / RESULTS
-    if not folder.is_dir():
+    results = _read(path, RESULTS, Results, "the run in it did not finish, or it is no run folder")
+    if misfit := _misfit(results):
+        raise _damaged(path / RESULTS, misfit)
+    return results
+
+
+def _read(folder: Path, name: str, kind: type[_R], otherwise: str) -> _R:
+    if not _is_folder(folder):
         raise RunFolderError(f"there is no run folder {folder}; `ls runs` shows yours")
+    content = _bytes_of(folder / name)
+    if content is None:
+        raise RunFolderError(f"{folder} has no {name}: {otherwise}; give the folder of a run")
     try:
-        results = Results.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise _damaged(folder / name, f"{where}: {first['msg']}") from None
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
     except FileNotFoundError:
-        raise RunFolderError(
-            f"{folder} has no {RESULTS}: the run in it did not finish, or it is no run folder; "
-            "give the folder of a finished run"
-        ) from None
+        return None
     except OSError as error:
         raise RunFolderError(
             f"can't read {path}: {error.strerror or error}; see to its permissions"
         ) from error
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise _damaged(path, f"{where}: {first['msg']}") from None
-    if misfit := _misfit(results):
-        raise _damaged(path, misfit)
-    return results
 
 
 def _damaged(path: Path, what: str) -> RunFolderError:

@@ -67,6 +67,11 @@ class Settings(BaseModel):
         ge=1,
         description="Most bytes of activations in a training step; above, it is done in parts.",
     )
+    on_nan: Literal["stop", "rollback", "skip"] = Field(
+        "stop",
+        description="What to do when a loss is no finite number: stop; rollback to the beginning "
+        "of the epoch, at half the learning rate; or skip the step.",
+    )
     longer: bool = Field(
         False,
         description="Also train a supernet with the compute of all standalone networks together.",

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, final
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any, Protocol, final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch import Tensor
+from torch.optim import Optimizer
 
-from supernet import sharing
-from supernet.errors import DataError, DivergedError, SettingsError
+from supernet.errors import CheckpointError, DataError, DivergedError
+from supernet.losses import Losses
+from supernet.recipe import Recipe, make_optimizer, make_schedule, scale_rates
 from supernet.samplers import Draw, Sampler, every
-from supernet.sharing import Group
-from supernet.space import Architecture
 from supernet.supernet import Supernet
+
+#: In a row, of the steps that `on_nan="skip"` skips.
+MOST_SKIPPED = 10
+
+#: In a training, of the returns that `on_nan="rollback"` makes.
+MOST_ROLLBACKS = 3
 
 
 class TrainingData(Protocol):
@@ -34,62 +41,12 @@ class TrainingData(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to train. The defaults are the experiment's.
-
-    Attributes:
-        epochs: Passes over the training images.
-        batch_size: Images per step.
-        learning_rate: The peak, with `one-cycle`; the only one, with `constant`.
-        momentum: Of SGD.
-        nesterov: Whether the momentum looks ahead.
-        weight_decay: On weights only: biases and the vectors of norms are spared.
-        schedule: `one-cycle` (linear up, linear down to zero; arXiv:1708.07120) or `constant`.
-        warmup: The share of all steps in which a `one-cycle` rises.
-        precision: Of convolutions and matrix products: `float32`, or `bfloat16` by autocast, on
-            processors that have it.
-        compile: Whether to compile the network, once for all its architectures. Takes a while
-            first, and a sampler that draws the same architectures in every step.
-        max_bytes: If set, the most memory that a step may fill with activations. Where its
-            architectures would take more together, they are trained in parts whose gradients are
-            added up: the same gradient, with less shared.
-
-    Raises:
-        SettingsError: If a value makes no sense.
-    """
-
-    epochs: int = 3
-    batch_size: int = 128
-    learning_rate: float = 0.3
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 5e-4
-    schedule: Literal["one-cycle", "constant"] = "one-cycle"
-    warmup: float = 0.3
-    precision: Literal["float32", "bfloat16"] = "float32"
-    compile: bool = False
-    max_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, fine, rule in (
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("learning_rate", self.learning_rate > 0, "above 0"),
-            ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
-            ("nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0"),
-            ("weight_decay", self.weight_decay >= 0, "at least 0"),
-            ("schedule", self.schedule in ("one-cycle", "constant"), "one-cycle or constant"),
-            ("warmup", 0 < self.warmup < 1, "between 0 and 1"),
-            ("precision", self.precision in ("float32", "bfloat16"), "float32 or bfloat16"),
-            ("max_bytes", self.max_bytes is None or self.max_bytes > 0, "above 0, or None"),
-        ):
-            if not fine:
-                raise SettingsError(f"{name} is {getattr(self, name)!r}; it must be {rule}")
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
-    """What one step of training did. `loss` is the mean over the architectures it trained."""
+    """What one step of training did.
+
+    `step` counts from 1, and goes back where training was rolled back. `loss` is the mean over the
+    architectures it trained, and NaN if the step was `skipped`, which leaves the weights alone.
+    """
 
     epoch: int
     step: int
@@ -97,38 +54,7 @@ class Step:
     ends_epoch: bool
     loss: float
     draw: Draw
-
-
-def make_optimizer(net: nn.Module, recipe: Recipe) -> Optimizer:
-    """Return SGD as the recipe has it, with weight decay on weights (two axes or more) only."""
-    weights = [p for p in net.parameters() if p.ndim >= 2]
-    others = [p for p in net.parameters() if p.ndim < 2]
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return SGD(
-        [group for group in groups if group["params"]],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-    )
-
-
-def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LRScheduler:
-    """Return the recipe's schedule over `steps` steps."""
-    if recipe.schedule == "constant" or steps < 2:
-        return LambdaLR(optimizer, lambda _: 1.0)
-    # OneCycleLR divides by this product less one.
-    warmup = recipe.warmup if recipe.warmup * steps != 1 else 0.999 * recipe.warmup
-    return OneCycleLR(
-        optimizer,
-        recipe.learning_rate,
-        total_steps=steps,
-        pct_start=warmup,
-        anneal_strategy="linear",
-        cycle_momentum=False,
-    )
+    skipped: bool = False
 
 
 def train_steps(
@@ -138,8 +64,8 @@ def train_steps(
     *,
     sampler: Sampler = every,
     seed: int = 0,
-) -> Iterator[Step]:
-    """Train, and yield after every step; the caller may evaluate, log or stop in between.
+) -> Steps:
+    """Train, and yield after every step; the caller may evaluate, log, save or stop in between.
 
     A step draws architectures, runs them in one shared pass, and follows the gradient of their
     *mean* loss, so one learning rate serves any number of them.
@@ -153,136 +79,231 @@ def train_steps(
 
     Raises:
         DataError: If there are fewer images than one batch has.
-        DivergedError: If a loss is not a finite number; names step, architecture, learning rate.
+        DivergedError: If a loss is not a finite number, unless the recipe's `on_nan` gets round it;
+            names step, architecture, learning rate.
         SettingsError: If the recipe asks for what this machine or the sampler can't do.
         SharingError: If one architecture alone needs more than `max_bytes`.
     """
-    per_epoch = len(data) // recipe.batch_size
-    if per_epoch == 0:
-        raise DataError(
-            f"a batch of {recipe.batch_size} is larger than the training data "
-            f"({len(data)} images); choose a smaller batch_size or more images"
-        )
-    steps = per_epoch * recipe.epochs
-    optimizer = make_optimizer(supernet, recipe)
-    schedule = make_schedule(optimizer, recipe, steps)
-    losses = Losses(supernet, recipe)
-    rng = random.Random(seed)
-    step = 0
-    for epoch in range(1, recipe.epochs + 1):
-        for x, y in data.shuffled(recipe.batch_size, seed=seed, epoch=epoch):
-            supernet.train()
-            optimizer.zero_grad(set_to_none=True)
-            draw = sampler(supernet.space, rng)
-            step += 1
-            total = 0.0
-            for loss in losses.of(x, y, draw):
-                if not torch.isfinite(loss):
-                    rate = float(schedule.get_last_lr()[0])
-                    raise _diverged(supernet, x, y, draw.archs, step, rate)
-                loss.backward()
-                total += loss.item()
-            optimizer.step()
-            schedule.step()
-            yield Step(epoch, step, steps, step % per_epoch == 0, total, draw)
+    return Steps(supernet, data, recipe, sampler, seed)
 
 
 @final
-class Losses:
-    """The loss of a draw on a batch, in one part or, to save memory, several.
+class Steps(Iterator[Step]):
+    """A training, step by step, made by `train_steps`.
 
-    Raises:
-        SettingsError: If the recipe asks for bfloat16 and this machine has none.
+    Between two steps, `state` is all of it as data, and `restore` goes on from there: with the same
+    arguments, on the same kind of machine, to the same weights bit for bit.
+
+    Attributes:
+        step: How many steps were done.
+        steps: How many there are in all.
+        per_epoch: How many make an epoch.
+        skipped: How many were skipped, as the recipe's `on_nan` has it.
+        rollbacks: How often training went back to the beginning of an epoch.
     """
 
-    def __init__(self, supernet: Supernet, recipe: Recipe) -> None:
-        self.supernet = supernet
-        self.recipe = recipe
-        self._device = next((p.device for p in supernet.parameters()), torch.device("cpu"))
-        if recipe.precision == "bfloat16" and not _has_bfloat16(self._device):
-            raise SettingsError(
-                f"precision is bfloat16, which {self._device.type} has no instructions for on this "
-                "machine: it would be many times slower; use float32"
+    def __init__(
+        self, supernet: Supernet, data: TrainingData, recipe: Recipe, sampler: Sampler, seed: int
+    ) -> None:
+        self.per_epoch = len(data) // recipe.batch_size
+        if self.per_epoch == 0:
+            raise DataError(
+                f"a batch of {recipe.batch_size} is larger than the training data "
+                f"({len(data)} images); choose a smaller batch_size or more images"
             )
-        self._compiled = sharing.Compiled(supernet) if recipe.compile else None
-        self._planners: dict[object, sharing.Planner] = {}
+        self.steps = self.per_epoch * recipe.epochs
+        self.step = self.skipped = self.rollbacks = 0
+        self._supernet, self._data, self._recipe = supernet, data, recipe
+        self._sampler, self._seed = sampler, seed
+        self._rng = random.Random(seed)
+        self._optimizer = make_optimizer(supernet, recipe)
+        self._schedule = make_schedule(self._optimizer, recipe, self.steps)
+        self._losses = Losses(supernet, recipe)
+        self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
+        self._in_a_row = 0  # steps skipped
+        self._anchor: Mapping[str, Any] | None = None  # what a rollback goes back to
+        self._returns = 0  # and how often it did
 
-    def of(self, x: Tensor, y: Tensor, draw: Draw) -> Iterator[Tensor]:
-        """Yield losses whose sum is the mean cross-entropy of the draw on a batch.
+    def __next__(self) -> Step:
+        while self.step < self.steps:
+            if self.step % self.per_epoch == 0:
+                self._begin_epoch()
+            x, y = next(self._batches)
+            draw = self._sampler(self._supernet.space, self._rng)
+            loss = self._descend(x, y, draw)
+            if loss is None and self._recipe.on_nan == "rollback":
+                self._roll_back(x, y, draw)
+                continue
+            self._in_a_row = 0 if loss is not None else self._in_a_row + 1
+            if self._in_a_row > MOST_SKIPPED:
+                raise self._diverged(x, y, draw, f"after {MOST_SKIPPED} skipped steps in a row")
+            self._schedule.step()
+            self.step += 1
+            self.skipped += loss is None
+            return Step(
+                epoch=1 + (self.step - 1) // self.per_epoch,
+                step=self.step,
+                steps=self.steps,
+                ends_epoch=self.step % self.per_epoch == 0,
+                loss=math.nan if loss is None else loss,
+                draw=draw,
+                skipped=loss is None,
+            )
+        raise StopIteration
 
-        It is the mean over images and architectures; each architecture sees all images, or its own
-        part of them if the draw is divided.
+    def state(self) -> dict[str, Any]:
+        """Return everything that the rest of the training depends on.
+
+        Its tensors are the training's own, which the next step changes: save or copy them first.
+        PyTorch's default generators, from which dropout draws, are part of it.
         """
-        for archs in self._parts(x, draw):
-            with torch.autocast(
-                self._device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"
-            ):
-                loss = self._loss(x, y, archs, divided=draw.divided)
-            yield loss if archs is draw.archs else loss * (len(archs) / len(draw.archs))
+        return {
+            **self._position(),
+            "recipe": asdict(self._recipe),
+            "steps": self.steps,
+            "skipped": self.skipped,
+            "rollbacks": self.rollbacks,
+            "anchor": self._anchor,
+            "returns": self._returns,
+        }
 
-    def _parts(self, x: Tensor, draw: Draw) -> Sequence[tuple[Architecture, ...]]:
-        if self.recipe.max_bytes is None or draw.divided:
-            return [draw.archs]
-        planner = self._planners.get(x.shape)
-        if planner is None:
-            planner = self._planners[x.shape] = sharing.Planner(self.supernet, x)
-        return planner.plan(draw.archs).split(max_bytes=self.recipe.max_bytes)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state, instead of from the beginning.
 
-    def _loss(
-        self, x: Tensor, y: Tensor, archs: Sequence[Architecture], *, divided: bool
-    ) -> Tensor:
-        if self._compiled is None:
-            return mean_loss(self.supernet, x, y, archs, divided=divided)
-        if divided:
-            raise SettingsError(
-                "a divided batch can't be compiled; use the sampler `every`, or don't compile"
-            )
-        return _mean(self._compiled.run(x, archs), y)
+        PyTorch's default generators are set to what they were then.
+
+        Raises:
+            CheckpointError: If the state is not one of this network and this recipe.
+        """
+        try:
+            if (state["recipe"], state["steps"]) != (asdict(self._recipe), self.steps):
+                raise ValueError(f"it is of {state['steps']} steps with {state['recipe']}")
+            self.skipped, self.rollbacks = state["skipped"], state["rollbacks"]
+            self._anchor, self._returns = state["anchor"], state["returns"]
+            self._go_to(state)
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            what = " ".join(str(error).split())
+            raise CheckpointError(
+                f"the saved state is not one of this network and recipe: {what}; use it with what "
+                "it was saved from, or begin anew elsewhere"
+            ) from None
+
+    @property
+    def sound(self) -> bool:
+        """Whether all weights are finite numbers."""
+        return all(bool(torch.isfinite(p).all()) for p in self._supernet.parameters())
+
+    def _begin_epoch(self) -> None:
+        if self._recipe.on_nan == "rollback" and (
+            self._anchor is None or self._anchor["step"] != self.step
+        ):
+            self._anchor, self._returns = copy.deepcopy(self._position()), 0
+        self._batches = self._batches_from(self.step)
+
+    def _batches_from(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        epochs, done = divmod(step, self.per_epoch)
+        order = self._data.shuffled(self._recipe.batch_size, seed=self._seed, epoch=epochs + 1)
+        return islice(order, done, None)
+
+    def _descend(self, x: Tensor, y: Tensor, draw: Draw) -> float | None:
+        """Follow the gradient; return the loss, or None if there is none to follow."""
+        self._supernet.train()
+        self._optimizer.zero_grad(set_to_none=True)
+        forgiving = self._recipe.on_nan != "stop"
+        buffers = [b.clone() for b in self._supernet.buffers()] if forgiving else []
+        total = 0.0
+        for loss in self._losses.of(x, y, draw):
+            if not torch.isfinite(loss):
+                break
+            loss.backward()
+            total += loss.item()
+        else:
+            if not forgiving or self._has_sound_gradient():
+                self._optimizer.step()
+                return total
+        if not forgiving:
+            raise self._diverged(x, y, draw)
+        for buffer, before in zip(self._supernet.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+        # Without gradients this changes nothing; but schedules warn of a first step without it.
+        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.step()
+        return None
+
+    def _has_sound_gradient(self) -> bool:
+        gradients = [p.grad for p in self._supernet.parameters() if p.grad is not None]
+        return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+
+    def _roll_back(self, x: Tensor, y: Tensor, draw: Draw) -> None:
+        if self.rollbacks == MOST_ROLLBACKS:
+            raise self._diverged(x, y, draw, f"after {MOST_ROLLBACKS} rollbacks")
+        self.rollbacks += 1
+        self._returns += 1
+        assert self._anchor is not None
+        self._go_to(self._anchor)
+        scale_rates(self._optimizer, self._schedule, 0.5**self._returns)
+
+    def _position(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "skipped in a row": self._in_a_row,
+            "net": self._supernet.net.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "sampler": self._rng.getstate(),
+            "generators": _generators(self._device),
+        }
+
+    def _go_to(self, position: Mapping[str, Any]) -> None:
+        self._supernet.net.load_state_dict(position["net"])
+        self._optimizer.load_state_dict(position["optimizer"])
+        _lay_out_alike(self._optimizer)
+        self._schedule.load_state_dict(position["schedule"])
+        self._rng.setstate(position["sampler"])
+        _set_generators(self._device, position["generators"])
+        self.step, self._in_a_row = position["step"], position["skipped in a row"]
+        self._batches = self._batches_from(self.step)
+
+    @property
+    def _device(self) -> torch.device:
+        return next((p.device for p in self._supernet.parameters()), torch.device("cpu"))
+
+    @torch.no_grad()
+    def _diverged(self, x: Tensor, y: Tensor, draw: Draw, after: str = "") -> DivergedError:
+        losses = {arch: F.cross_entropy(self._supernet(x, arch), y) for arch in draw.archs}
+        culprit = next((a for a, loss in losses.items() if not torch.isfinite(loss)), None)
+        arch = culprit or draw.archs[0]
+        who = f"architecture {arch.label}" if arch else "the network"
+        what = f"loss of {who} is {losses[arch].item()}"
+        if culprit is None:  # a gradient overflowed, or gradients were skipped for one that did
+            what = f"gradient of the loss of {who} is not finite"
+        rate = float(self._optimizer.param_groups[0]["lr"])
+        return DivergedError(
+            f"the {what} at step {self.step + 1}{', ' if after else ''}{after}, "
+            f"with a learning rate of {rate:.4g}; lower the learning rate or lengthen the warmup"
+        )
 
 
-def mean_loss(
-    supernet: Supernet,
-    x: Tensor,
-    y: Tensor,
-    archs: Sequence[Architecture],
-    *,
-    divided: bool = False,
-) -> Tensor:
-    """Return the cross-entropy of `archs` on one batch, averaged over images and architectures.
-
-    With `divided`, each architecture gets a part of the batch only; see `sharing.divide`.
-    """
-    if len(archs) == 1:
-        return F.cross_entropy(supernet(x, archs[0]), y)
-    if divided:
-        parts = sharing.divide(supernet, x, archs)
-        losses = [F.cross_entropy(part.value, y[part.rows], reduction="sum") for part in parts]
-        return torch.stack(losses).sum() / len(y)
-    return _mean(sharing.run(supernet, x, archs), y)
-
-
-def _mean(groups: Sequence[Group], y: Tensor) -> Tensor:
-    count = sum(len(group.archs) for group in groups)
-    losses = [F.cross_entropy(group.value, y) * (len(group.archs) / count) for group in groups]
-    return torch.stack(losses).sum()
-
-
-def _has_bfloat16(device: torch.device) -> bool:
+def _generators(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of the generators that a forward on a device may draw from."""
+    states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return True  # autocast itself knows about others
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
-@torch.no_grad()
-def _diverged(
-    supernet: Supernet, x: Tensor, y: Tensor, archs: Sequence[Architecture], step: int, rate: float
-) -> DivergedError:
-    losses = {arch: F.cross_entropy(supernet(x, arch), y) for arch in archs}
-    culprit = next((arch for arch, loss in losses.items() if not torch.isfinite(loss)), archs[0])
-    who = f"architecture {culprit.label}" if culprit else "the network"
-    return DivergedError(
-        f"the loss of {who} is {losses[culprit].item()} at step {step}, "
-        f"with a learning rate of {rate:.4g}; lower the learning rate or lengthen the warmup"
-    )
+def _set_generators(device: torch.device, states: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _lay_out_alike(optimizer: Optimizer) -> None:
+    """Give what an optimiser keeps for a parameter the parameter's memory layout.
+
+    The same numbers in another layout may be rounded otherwise: other instructions handle them.
+    """
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

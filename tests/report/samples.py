@@ -21,6 +21,31 @@ from supernet.records import (
     Verdict,
 )
 
+#: What names of folders, choices, options and networks may try.
+ATTACKS = {
+    "script": "<script>alert(1)</script>",
+    "image": '"><img src=x onerror=alert(1)>',
+    "template": "{{ 7 * 7 }}{% raw %}",
+    "formula": '=HYPERLINK("http://evil.example","x")',
+    "plus": "+1",
+    "minus": "-1",
+    "at": "@SUM(1)",
+    "tab and lines": "\ta\r\n=1+1\x0b\x85\u2028b",
+    "zero": "a\0b",
+    "escape codes": "\x1b]0;owned\x07\x1b[2J",
+    "300 characters": "W" * 300,
+    "300 words": "ab " * 100,
+    "way out": "../../../out",
+    "absolute": "/etc/passwd",
+    "right to left": "a\u202egnp.exe\u2066",
+    "other letters": "\u6f22\u5b57 \u05d0\u05d1 \U0001f600",
+    "no letters": "\ufffe\U0010ffff",
+    "math": "$x^{2}_\\frac$ $\\oops{",
+    "comment": "--><script>-->]]>&#60;",
+    "rich": "[red]a[/]",
+    "nothing": "",
+}
+
 PIXELS = (28 * 28, 14 * 14)
 
 
@@ -87,6 +112,118 @@ def sample_results(
         seeds=trained,
         ledger=ledger,
         verdict=_verdict(records, trained, ledger, longer) if verdict and standalone else None,
+    )
+
+
+def attacked(attack: str) -> Results:
+    """Return results in which an attack stands wherever a name may stand."""
+    record = sample_results(epochs=2, depths=(2, 2)).model_dump()
+    record["architectures"] = [
+        arch | {"label": f"{attack}{i}" if i else attack}
+        for i, arch in enumerate(record["architectures"])
+    ]
+    names = {f"block{i}.depth": f"{attack}{i or ''}" for i in (1, 2)}
+    for choice in record["network"]["choices"]:
+        choice["name"] = names[choice["name"]]
+    for arch in record["architectures"]:
+        arch["options"] = {names[name]: option for name, option in arch["options"].items()}
+    for stage in record["network"]["stages"]:
+        stage["name"] = names.get(stage["name"], attack)
+        stage["blocks"] = [attack for _ in stage["blocks"]]
+    record["network"]["name"] = record["data"]["name"] = attack
+    record["data"]["sha256"] = {attack: attack}
+    record["settings"] |= {attack: attack, "learning_rate": attack}
+    record["conditions"] |= {"command": attack, "hardware": {attack: attack}}
+    record["verdict"]["picked"] = record["verdict"]["best"] = attack
+    record["verdict"]["sentences"] = [attack]
+    record["verdict"]["failed"] = {"standalone_test": [attack]}
+    for phase in record["ledger"]:
+        phase["name"] = attack
+    return Results.model_validate(record)
+
+
+def with_failures(
+    results: Results,
+    *,
+    one_shot: Sequence[int] = (),
+    test: Sequence[int] = (),
+    alone: Sequence[int] = (),
+) -> Results:
+    """Return the results as they would be had some evaluations failed under the last seed.
+
+    Of the networks numbered in `one_shot` all within the supernet, in `test` those on the test
+    images, in `alone` those of the standalone networks.
+    """
+    last = results.seeds[-1]
+    changed = last.model_copy(
+        update={
+            "supernet": _failing(last.supernet, one_shot, [*one_shot, *test]),
+            "longer": last.longer and _failing(last.longer, one_shot, [*one_shot, *test]),
+            "standalone": [
+                _failing(training, [0], [0]) if i in alone else training
+                for i, training in enumerate(last.standalone)
+            ],
+        }
+    )
+    return results.model_copy(
+        update={
+            "seeds": [*results.seeds[:-1], changed],
+            "verdict": results.verdict
+            and _failed_verdict(results, results.verdict, one_shot, test, alone),
+        }
+    )
+
+
+def _failing(training: Training, validation: Sequence[int], test: Sequence[int]) -> Training:
+    def bad(scores: list[float], which: Sequence[int]) -> list[float]:
+        return [math.nan if i in which else score for i, score in enumerate(scores)]
+
+    last = training.epochs[-1]
+    ended = last.model_copy(update={"validation": bad(last.validation, validation)})
+    return training.model_copy(
+        update={
+            "epochs": [*training.epochs[:-1], ended],
+            "validation": ended.validation,
+            "test": bad(training.test, test),
+        }
+    )
+
+
+def _failed_verdict(
+    results: Results,
+    verdict: Verdict,
+    one_shot: Sequence[int],
+    test: Sequence[int],
+    alone: Sequence[int],
+) -> Verdict:
+    nothing = Estimate(value=math.nan, low=math.nan, high=math.nan)
+    labels = [arch.label for arch in results.architectures]
+
+    def without(estimates: list[Estimate], which: Sequence[int]) -> list[Estimate]:
+        return [nothing if i in which else estimate for i, estimate in enumerate(estimates)]
+
+    failed = {
+        name: [labels[i] for i in which]
+        for name, which in (
+            ("one_shot_validation", one_shot),
+            ("one_shot_test", [*one_shot, *test]),
+            ("standalone_test", alone),
+        )
+        if which
+    }
+    left = {"picked": [*one_shot], "best": [*alone]}
+    return verdict.model_copy(
+        update={
+            "one_shot": without(verdict.one_shot, [*one_shot, *test]),
+            "standalone": without(verdict.standalone, alone),
+            "gaps": without(verdict.gaps, [*one_shot, *test, *alone]),
+            "failed": failed,
+            "sentences": [*verdict.sentences, f"Evaluations failed: {failed}."],
+        }
+        | {
+            name: next(label for i, label in enumerate(labels) if i not in which)
+            for name, which in left.items()
+        }
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from supernet.report.csvfile import harmless, to_csv
 from supernet.report.summary import rows
-from tests.report.samples import sample_results
+from tests.report.samples import sample_results, with_failures
 
 
 def read(text: str) -> list[dict[str, str]]:
@@ -33,12 +33,37 @@ def test_what_was_not_measured_is_empty() -> None:
         assert {line[name] for name in empty} == {""}
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", " =", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
+)
 def test_no_text_is_a_formula(start: str) -> None:
     results = sample_results(label=start + "1+{}")
     for line in read(to_csv(results)):
         assert line["label"].startswith("'" + start)
     assert harmless("plain") == "plain"
+    assert harmless("") == ""
+
+
+@pytest.mark.parametrize("start", ["\t", "\r", "\n", "\0", "\u202e", "\ufeff"])
+def test_what_hides_a_formula_is_shown(start: str) -> None:
+    text = to_csv(sample_results(label=start + "=1+{}"))
+    assert start not in text.replace("\n", "" if start == "\n" else "\n")
+    assert len(text.splitlines()) == 10
+    for line in read(text):
+        assert line["label"].startswith("\\")
+
+
+def test_what_failed_is_empty_and_named() -> None:
+    results = with_failures(sample_results(seeds=2, longer=True), one_shot=[0], test=[4], alone=[8])
+    lines = read(to_csv(results))
+    one_shot = "one_shot_validation one_shot_test longer_test"
+    failed = {0: one_shot, 4: "one_shot_test longer_test", 8: "standalone_test"}
+    assert [line["failed"] for line in lines] == [failed.get(i, "") for i in range(9)]
+    for line in lines:
+        for name in line["failed"].split():
+            assert line[name] == ""
+            assert line["gap"] == line["gap_low"] == ""
+    assert lines[0]["one_shot_rank"] == lines[8]["standalone_rank"] == ""
 
 
 def test_negative_numbers_stay_numbers() -> None:

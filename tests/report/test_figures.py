@@ -10,11 +10,12 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from supernet.records import Results, Stage
-from supernet.report.canvas import render, styled, text_width
+from supernet.report.canvas import drawable, render, styled, text_width, wrapped
+from supernet.report.cleaning import cleaned
 from supernet.report.curves import looks
 from supernet.report.drawing import exits, runs
 from supernet.report.figures import FIGURES, available
-from tests.report.samples import sample_results
+from tests.report.samples import ATTACKS, attacked, sample_results, with_failures
 
 LONG = "a-net-with-a-very-long-name-{}-and-more"
 CASES = {
@@ -27,6 +28,20 @@ CASES = {
     "27": sample_results(depths=(3, 3, 3)),
     "100": sample_results(depths=(10, 10), epochs=1),
     "long names": sample_results(depths=(4, 4), spread=0.1, label=LONG),
+    "failures": with_failures(
+        sample_results(seeds=2, epochs=5, longer=True), one_shot=[8], test=[1], alone=[4]
+    ),
+    "all but one failed": with_failures(
+        sample_results(epochs=1), one_shot=range(1, 9), alone=range(1, 9)
+    ),
+    "nothing to compare": with_failures(sample_results(epochs=6), test=range(9)),
+    "no verdict, failed": with_failures(
+        sample_results(epochs=6, standalone=False), one_shot=range(3, 9)
+    ),
+    **{
+        name: cleaned(attacked(ATTACKS[name]), drawable)
+        for name in ("300 characters", "300 words", "other letters", "tab and lines", "math")
+    },
     "math and markup": sample_results(epochs=1, label="$x_{{[{}]}}$ <b>&amp;"),
 }
 
@@ -83,6 +98,36 @@ def test_numbers_that_are_none_are_survived() -> None:
     with styled():
         for name in available(results):
             FIGURES[name](results).canvas.draw()
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if "failed" in name or name == "failures"])
+def test_what_failed_is_said_and_no_figure_says_nan(case: str) -> None:
+    with styled():
+        for name in available(CASES[case]):
+            with drawn_texts(FIGURES[name](CASES[case])) as texts:
+                words = " ".join(text for text, _ in texts).lower()
+            assert "nan" not in words.split()
+            if name in ("comparison_table", "one_shot_progress"):
+                assert "failed: an output was not a finite number" in " ".join(words.split())
+                assert words.split().count("failed") >= 1
+            if name == "agreement":
+                assert "(none, or failed)" in " ".join(words.split())
+
+
+def test_a_ring_that_is_not_drawn_is_not_explained() -> None:
+    results = with_failures(sample_results(), test=[0])
+    assert results.verdict
+    assert results.verdict.picked == results.architectures[0].label
+    with styled(), drawn_texts(FIGURES["agreement"](results)) as texts:
+        assert "picked by one-shot" not in {text for text, _ in texts}
+
+
+@pytest.mark.parametrize("word", ["W" * 300, "a " + "i" * 299, "one two " * 40, "\u4e00" * 300])
+def test_a_word_that_is_too_long_for_a_line_is_broken(word: str) -> None:
+    with styled():
+        text = wrapped(drawable(word), 5.0, 7.5)
+        assert all(text_width(line, 7.5) <= 5.0 for line in text.split("\n"))
+        assert text.replace("\n", "").replace(" ", "") == drawable(word).replace(" ", "")
 
 
 def test_ids_of_two_figures_differ() -> None:

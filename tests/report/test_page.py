@@ -7,7 +7,7 @@ from supernet.records import Results
 from supernet.report.page import to_html
 from supernet.report.summary import rows
 from supernet.report.wording import percent
-from tests.report.samples import sample_results
+from tests.report.samples import sample_results, with_failures
 
 VOID = {"meta", "img", "br"}
 
@@ -105,6 +105,21 @@ def test_a_partial_run_has_a_page() -> None:
     check(page)
     assert "Key numbers" not in page
     assert "None" not in page
+
+
+def test_what_failed_reads_as_failed() -> None:
+    results = with_failures(sample_results(seeds=2, longer=True), one_shot=[0], alone=[4])
+    page = to_html(results, {})
+    text = " ".join(check(page).text)
+    assert "nan" not in text.lower().split()
+    assert page.count("<td>failed</td>") == 3
+    assert "Failed: an output was not a finite number; it counts as ranked last." in text
+    assert "Failed" not in to_html(sample_results(), {})
+
+
+def test_a_long_name_may_be_broken_and_a_short_one_not() -> None:
+    assert "class=long" not in to_html(sample_results(), {})
+    assert to_html(sample_results(label="W" * 300 + "{}"), {}).count("<td class=long>") >= 9
 
 
 def test_what_is_not_a_number_reads_as_unknown() -> None:

@@ -7,6 +7,7 @@ from supernet.records import Results
 from supernet.report.summary import (
     Curve,
     account,
+    any_failed,
     compared,
     one_shot_curves,
     ranks,
@@ -14,7 +15,7 @@ from supernet.report.summary import (
     standalone_curves,
     total,
 )
-from tests.report.samples import sample_results
+from tests.report.samples import sample_results, with_failures
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,32 @@ def test_a_curve_lies_between_its_lowest_and_highest_seed(
         assert curve.epochs == [1, 2, 3, 4]
         for low, mean, high in zip(curve.low, curve.mean, curve.high, strict=True):
             assert low <= mean <= high
+
+
+def test_an_epoch_that_failed_under_one_seed_has_no_accuracy_and_the_others_keep_theirs() -> None:
+    plain = sample_results(seeds=3, epochs=4)
+    failed = with_failures(plain, one_shot=[2])
+    for curve, was in zip(one_shot_curves(failed), one_shot_curves(plain), strict=True):
+        assert (curve.mean[:-1], curve.low[:-1]) == (was.mean[:-1], was.low[:-1])
+        last = [curve.mean[-1], curve.low[-1], curve.high[-1]]
+        assert [math.isnan(value) for value in last] == [curve.index == 2] * 3
+    first = with_failures(plain.model_copy(update={"seeds": plain.seeds[::-1]}), one_shot=[2])
+    again = first.model_copy(update={"seeds": first.seeds[::-1]})
+    assert all(
+        math.isnan(v) for v in (one_shot_curves(again)[2].low[-1], again.seeds[0].supernet.test[2])
+    )
+
+
+def test_what_failed_has_no_rank_and_is_named() -> None:
+    results = with_failures(sample_results(seeds=2), one_shot=[0], test=[1], alone=[2])
+    table = rows(results)
+    assert [row.failed for row in table[:4]] == [
+        ["one_shot_validation", "one_shot_test"], ["one_shot_test"], ["standalone_test"], [],
+    ]  # fmt: skip
+    assert [row.one_shot_rank is None for row in table] == [i == 0 for i in range(9)]
+    assert [row.standalone_rank is None for row in table] == [i == 2 for i in range(9)]
+    assert any_failed(table)
+    assert not any_failed(rows(sample_results(standalone=False)))
 
 
 def test_the_account_loses_nothing(results: Results) -> None:

@@ -8,6 +8,7 @@ from supernet.report.wording import (
     percent_spread,
     points,
     points_interval,
+    score,
     seconds,
     shorten,
 )
@@ -18,8 +19,14 @@ NAN = Estimate(value=math.nan, low=math.nan, high=math.nan)
 def test_what_is_not_a_number_is_a_dash_or_unknown() -> None:
     for text in (percent(math.nan), points(math.inf), count(math.nan), seconds(math.nan)):
         assert text == "-"
-    assert percent_spread(NAN) == points_interval(NAN) == "-"
+    assert points_interval(NAN) == "-"
     assert interval(NAN) == "can't tell"
+
+
+def test_an_accuracy_that_is_not_a_number_is_a_failure_and_one_that_is_not_there_a_dash() -> None:
+    assert percent_spread(NAN) == score(math.nan) == "failed"
+    assert percent_spread(None) == "-"
+    assert score(0.0) == "0.00"
 
 
 def test_a_gap_of_nothing_has_no_sign() -> None:

@@ -16,7 +16,7 @@ from supernet.report.canvas import INK, SOFT, above, annotate, new_figure, text_
 from supernet.report.curves import Look, looks
 from supernet.report.labels import Box, place
 from supernet.report.summary import rows
-from supernet.report.wording import UNKNOWN, number, shorten
+from supernet.report.wording import UNKNOWN, number, several, shorten
 
 _SIZE = 8.0
 _MOST = 30
@@ -56,8 +56,8 @@ def agreement(results: Results) -> Figure:
     axes.set_ylabel("standalone test accuracy (%)")
     shows_line = _frame(axes, points)
     _rings(axes, results, points)
-    _handles(axes, results, shows_line)
-    annotate(figure, _title(results), _note(results, shows_line))
+    _handles(axes, results, points, shows_line)
+    annotate(figure, _title(results), _note(results, points, shows_line))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     _labels(axes, [point for point in points if _labelled(point, results)], points)
@@ -143,15 +143,14 @@ def _marked(results: Results) -> list[tuple[str, str, float]]:
     return [(verdict.picked, "", 11.0), (verdict.best, "", 15.0)] if verdict else []
 
 
-def _handles(axes: Axes, results: Results, shows_line: bool) -> None:
+def _handles(axes: Axes, results: Results, points: Sequence[Point], shows_line: bool) -> None:
     handles = (
         [Line2D([], [], color=SOFT, lw=0.9, ls="--", label="equal accuracy")] if shows_line else []
     )
-    if results.verdict:
-        for size, text in (
-            (8.0, "picked by one-shot"),
-            (11.0, "best standalone"),
-        ):
+    rings = (8.0, "picked by one-shot"), (11.0, "best standalone")
+    shown = {point.label for point in points}
+    for (label, _, _), (size, text) in zip(_marked(results), rings, strict=False):
+        if label in shown:
             ring = Line2D([], [], color=INK, marker="o", ms=size, mfc="none", ls="", label=text)
             handles.append(ring)
     if handles:
@@ -217,9 +216,12 @@ def _title(results: Results) -> str:
     return f"Agreement of the rankings: Kendall tau {number(tau.value)} ({bounds})"
 
 
-def _note(results: Results, shows_line: bool) -> str:
+def _note(results: Results, points: Sequence[Point], shows_line: bool) -> str:
     note = conditions.everything(results, "test", results.data.test)
-    if not shows_line:
+    if missing := len(results.architectures) - len(points):
+        n = several(missing, "network")
+        note += f" Not shown: {n} without an accuracy of either kind (none, or failed)."
+    if points and not shows_line:
         note += " The line of equal accuracy lies outside the figure."
     if len(results.architectures) > _MOST:
         note += " Only the picked and the best network are named."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -10,9 +11,11 @@ from typing import Any, Literal
 from matplotlib import rc_context, style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import text_to_path
+
+from supernet.report.cleaning import escape, visible
 
 INK = "#222222"
 SOFT = "#666666"
@@ -108,6 +111,20 @@ def render(figure: Figure, name: str) -> dict[str, bytes]:
     return {suffix: image.getvalue() for suffix, image in images.items()}
 
 
+def drawable(text: str) -> str:
+    r"""Return text in which what can't be seen, or the font has no sign for, is an escape.
+
+    >>> print(drawable("caf\xe9 \u6f22"))
+    café \u6f22
+    """
+    return escape(visible(text), _has_sign)
+
+
+def _has_sign(character: str) -> bool:
+    fonts = (FontProperties(family="DejaVu Sans", weight=w) for w in ("normal", "bold"))
+    return all(get_font(findfont(font)).get_char_index(ord(character)) for font in fonts)
+
+
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Return the width of a line of text, in inches, with room for what hinting may add."""
     font = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
@@ -119,19 +136,38 @@ def fit(text: str, width: float, size: float) -> str:
     """Return text cut at its end to a width in inches."""
     if text_width(text, size) <= width:
         return text
-    end = len(text)
-    while end > 1 and text_width(text[:end] + "\u2026", size) > width:
-        end -= 1
-    return text[:end].rstrip(" ,") + "\u2026"
+    return text[: _most(text, width, size, end="\u2026")].rstrip(" ,") + "\u2026"
 
 
 def wrapped(text: str, width: float, size: float, *, bold: bool = False) -> str:
-    """Return text broken into lines of at most a width in inches."""
+    """Return text broken into lines of at most a width in inches, if need be within words."""
     lines: list[str] = []
-    for word in text.split():
+    for word in _pieces(text, width, size, bold=bold):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and text_width(longer, size, bold=bold) <= width:
             lines[-1] = longer
         else:
             lines.append(word)
     return "\n".join(lines)
+
+
+def _pieces(text: str, width: float, size: float, *, bold: bool) -> Iterator[str]:
+    """Yield the words of a text, and those that are too long for a line in parts."""
+    for word in text.split():
+        rest = word
+        while rest:
+            most = _most(rest, width, size, bold=bold)
+            yield rest[:most]
+            rest = rest[most:]
+
+
+def _most(text: str, width: float, size: float, *, bold: bool = False, end: str = "") -> int:
+    """Return how many characters, but at least one, go into a width, with an end to follow them."""
+    return max(
+        1,
+        bisect_right(
+            range(1, len(text) + 1),
+            width,
+            key=lambda count: text_width(text[:count] + end, size, bold=bold),
+        ),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supernet.records import Results
-from supernet.report.wording import several
+from supernet.report.wording import brief, several
 
 _SETTINGS = {
     "epochs": "epochs",
@@ -23,7 +23,7 @@ def seeds(results: Results) -> str:
 def training(results: Results) -> str:
     """Say how the networks were trained, as far as the settings tell."""
     found = [
-        f"{name} {results.settings[key]}"
+        f"{name} {brief(str(results.settings[key]))}"
         for key, name in _SETTINGS.items()
         if key in results.settings
     ]
@@ -32,5 +32,9 @@ def training(results: Results) -> str:
 
 def everything(results: Results, images: str, n: int) -> str:
     """Say what a figure was measured on: data, images, seeds and training."""
-    parts = [f"{results.data.name}: {n:,} {images} images", seeds(results), training(results)]
+    parts = [
+        f"{brief(results.data.name)}: {n:,} {images} images",
+        seeds(results),
+        training(results),
+    ]
     return "; ".join(parts) + "."

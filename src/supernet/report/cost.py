@@ -13,7 +13,7 @@ from supernet.records import Results
 from supernet.report import conditions
 from supernet.report.canvas import BLUE, GREEN, INK, ORANGE, SKY, above, annotate, new_figure
 from supernet.report.summary import compared, cpu_per_seed
-from supernet.report.wording import DASH, DIVIDED, number, seconds, several, shorten
+from supernet.report.wording import DASH, DIVIDED, brief, number, seconds, several, shorten
 
 _COLORS = {"training": BLUE, "recalibration": ORANGE, "scoring": GREEN, "data": SKY}
 _MOST = 25
@@ -110,7 +110,7 @@ def _title(results: Results) -> str:
 
 def _note(results: Results) -> str:
     c = results.conditions
-    hardware = ", ".join(f"{part}: {what}" for part, what in c.hardware.items())
+    hardware = ", ".join(f"{brief(part)}: {brief(what)}" for part, what in c.hardware.items())
     note = f"{conditions.training(results)}; {several(c.threads, 'thread')} a process; {hardware}."
     if len(results.seeds) > 1:
         note = f"Mean of {several(len(results.seeds), 'seed')}. {note}"

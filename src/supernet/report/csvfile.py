@@ -5,15 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import math
+import unicodedata
 
 from supernet.records import Estimate, Results
+from supernet.report.cleaning import cleaned
 from supernet.report.summary import Row, rows
 
 Cell = str | int | float | None
 
 
 def to_csv(results: Results) -> str:
-    """Return the table as CSV text. What was not measured, or is not a number, is an empty cell."""
+    """Return the table as CSV text.
+
+    What was not measured is an empty cell, and so is what failed: `failed` names the columns.
+    """
+    results = cleaned(results)
     names = [choice.name for choice in results.network.choices]
     records = [_record(row, names) for row in rows(results)]
     text = io.StringIO()
@@ -24,12 +30,13 @@ def to_csv(results: Results) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula.
+    """Return text that no spreadsheet takes for a formula, also if it trims or knows wide signs.
 
     >>> harmless("=1+1"), harmless("(1, 1)")
     ("'=1+1", '(1, 1)')
     """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    start = unicodedata.normalize("NFKC", text).strip()[:1]
+    return f"'{text}" if start and start in "=+-@" else text
 
 
 def _record_names(choices: list[str]) -> list[str]:
@@ -46,6 +53,7 @@ def _record_names(choices: list[str]) -> list[str]:
         "one_shot_rank",
         "standalone_rank",
         "standalone_cpu_s",
+        "failed",
     ]
 
 
@@ -67,6 +75,7 @@ def _record(row: Row, choices: list[str]) -> list[Cell]:
         row.one_shot_rank,
         row.standalone_rank,
         row.standalone_cpu_s,
+        " ".join(row.failed),
     ]
 
 

@@ -16,7 +16,7 @@ from supernet.records import Results
 from supernet.report import conditions
 from supernet.report.canvas import LINES, MARKERS, PALETTE, annotate, new_figure
 from supernet.report.summary import Curve, one_shot_curves, standalone_curves
-from supernet.report.wording import percent, several, shorten
+from supernet.report.wording import FAILED, score, several, shorten
 
 Line: TypeAlias = Literal["-", "--", ":", "-.", ""]
 
@@ -78,7 +78,7 @@ def _progress(results: Results, curves: list[Curve], title: str) -> Figure:
         _show_end(rest[0], *zoom)
         whole.set_title("All epochs")
     _legend(rest[-1] if rest else whole, results, shown)
-    annotate(figure, title, _note(results, len(ordered) - len(shown)))
+    annotate(figure, title, _note(results, shown, len(ordered) - len(shown)))
     return figure
 
 
@@ -162,7 +162,7 @@ def _legend(axes: Axes, results: Results, curves: Sequence[Curve]) -> None:
     ]
     axes.legend(
         handles,
-        [f"{labels[curve.index]}  {percent(curve.final)}" for curve in curves],
+        [f"{labels[curve.index]}  {score(curve.final)}" for curve in curves],
         loc="upper left",
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0.0,
@@ -184,10 +184,14 @@ def _names(results: Results) -> str:
     return f"({text})" if len(text) <= 30 else "Architecture"
 
 
-def _note(results: Results, left_out: int) -> str:
+def _note(results: Results, curves: Sequence[Curve], left_out: int) -> str:
     note = conditions.everything(results, "validation", results.data.validation)
     if len(results.seeds) > 1:
         note += " Bands or bars: from the lowest seed to the highest."
+    if any(math.isnan(value) for curve in curves for value in curve.mean):
+        note += (
+            f" {FAILED.capitalize()}: an output was not a finite number; such epochs are left out."
+        )
     if left_out:
         note += f" The best {_MOST} are drawn, {left_out} more are not."
     return note

@@ -20,7 +20,7 @@ from supernet.report.canvas import (
     text_width,
     wrapped,
 )
-from supernet.report.wording import count, several, shorten
+from supernet.report.wording import brief, count, several, shorten
 
 _ROW = 0.46
 _BOX = 0.28
@@ -280,7 +280,7 @@ def _title(results: Results, sketch: Sketch) -> str:
 def _note(results: Results) -> str:
     network = results.network
     return (
-        f"{network.name}: {count(network.params)} parameters. Yellow: blocks of variable length, "
+        f"{brief(network.name)}: {count(network.params)} parameters. Yellow: blocks of variable length, "
         f"left after the depth in blue. One image takes {count(network.macs_apart)} multiply-adds "
         f"through all architectures one by one, {count(network.macs_shared)} with common work done "
         f"once, {count(network.macs_largest)} through the largest alone."

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from supernet.records import Results
 from supernet.report.agreement import agreement
-from supernet.report.canvas import render, styled
+from supernet.report.canvas import drawable, render, styled
+from supernet.report.cleaning import cleaned
 from supernet.report.cost import cost
 from supernet.report.curves import one_shot_progress, standalone_progress
 from supernet.report.drawing import supernet
@@ -39,5 +40,6 @@ def available(results: Results) -> list[str]:
 
 def render_all(results: Results) -> dict[str, dict[str, bytes]]:
     """Return each available figure as SVG and PNG."""
+    results = cleaned(results, drawable)
     with styled():
         return {name: render(FIGURES[name](results), name) for name in available(results)}

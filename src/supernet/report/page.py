@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from supernet.records import Estimate, Results, Verdict
 from supernet.report import conditions, table
+from supernet.report.cleaning import cleaned
 from supernet.report.summary import account, compared, total
 from supernet.report.wording import (
     DASH,
@@ -61,6 +62,7 @@ def to_html(results: Results, figures: Mapping[str, bytes]) -> str:
         results: The run.
         figures: SVG by name. The table's is not shown: the page has the table itself.
     """
+    results = cleaned(results)
     environment = Environment(
         loader=PackageLoader("supernet.report", "."),
         autoescape=True,

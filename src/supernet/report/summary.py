@@ -20,8 +20,9 @@ class Row:
     """One architecture, with means over the seeds.
 
     `one_shot`, `standalone` and `gap` have the intervals of the verdict; without a verdict their
-    bounds are NaN. `None` means that the run did not measure it. Ranks start at 1, ties share one:
-    `one_shot_rank` is by validation accuracy, `standalone_rank` by test accuracy.
+    bounds are NaN. `None` means that the run did not measure it, an accuracy that is NaN that its
+    evaluation failed. Ranks start at 1, ties share one, and what failed has none: `one_shot_rank`
+    is by validation accuracy, `standalone_rank` by test accuracy.
     """
 
     label: str
@@ -37,10 +38,24 @@ class Row:
     standalone_rank: int | None
     standalone_cpu_s: float | None
 
+    @property
+    def failed(self) -> list[str]:
+        """The names of the evaluations that failed."""
+        evaluations = {
+            "one_shot_validation": self.one_shot_validation,
+            "one_shot_test": self.one_shot.value,
+            "standalone_test": self.standalone.value if self.standalone else None,
+            "longer_test": self.longer,
+        }
+        return [name for name, value in evaluations.items() if value is not None and value != value]
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Validation accuracy of one architecture over the epochs: mean, lowest and highest seed."""
+    """Validation accuracy of one architecture over the epochs: mean, lowest and highest seed.
+
+    All three are NaN in an epoch in which the evaluation failed under any seed.
+    """
 
     index: int
     label: str
@@ -117,6 +132,11 @@ def ranks(scores: Sequence[float]) -> list[int | None]:
 def bare(value: float) -> Estimate:
     """Return an estimate without an interval."""
     return Estimate(value=value, low=math.nan, high=math.nan)
+
+
+def any_failed(table: Sequence[Row]) -> bool:
+    """Say whether any evaluation failed."""
+    return any(row.failed for row in table)
 
 
 def compared(results: Results) -> bool:
@@ -204,9 +224,14 @@ def _curve(index: int, label: str, trainings: Sequence[Training], column: int) -
         label=label,
         epochs=epochs,
         mean=[_mean(points[epoch]) for epoch in epochs],
-        low=[min(points[epoch]) for epoch in epochs],
-        high=[max(points[epoch]) for epoch in epochs],
+        low=[_extreme(min, points[epoch]) for epoch in epochs],
+        high=[_extreme(max, points[epoch]) for epoch in epochs],
     )
+
+
+def _extreme(of: Callable[[list[float]], float], values: list[float]) -> float:
+    """Return the lowest or highest; NaN, which has no place in any order, if there is one."""
+    return math.nan if any(map(math.isnan, values)) else of(values)
 
 
 def _mean(values: Iterable[float]) -> float:

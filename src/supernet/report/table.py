@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from supernet.records import Results
-from supernet.report.summary import Row, compared, rows
+from supernet.report.summary import Row, any_failed, compared, rows
 from supernet.report.wording import (
+    FAILED,
+    NOTHING,
     count,
-    percent,
     percent_spread,
     points_interval,
     rank,
+    score,
     seconds,
 )
 
@@ -46,7 +48,7 @@ def columns(results: Results) -> list[Column]:
 
 def _ranking(table: list[Row]) -> list[Column]:
     return [
-        Column("Validation", "one-shot %", [percent(row.one_shot_validation) for row in table]),
+        Column("Validation", "one-shot %", [score(row.one_shot_validation) for row in table]),
         Column("Rank", "one-shot", [rank(row.one_shot_rank) for row in table]),
     ]
 
@@ -66,7 +68,7 @@ def _comparison(table: list[Row]) -> list[Column]:
         Column("Training", "CPU s, alone", [seconds(row.standalone_cpu_s) for row in table]),
     ]
     if any(value is not None for value in longer):
-        cells = ["-" if value is None else percent(value) for value in longer]
+        cells = [NOTHING if value is None else score(value) for value in longer]
         found.insert(2, Column("Longer", "test %", cells))
     return found
 
@@ -84,4 +86,8 @@ def note(results: Results) -> str:
     if results.verdict:
         n = results.verdict.test_images
         parts.append(f"\u00b1 and brackets are 95 % intervals over {n:,} test images")
+    if any_failed(rows(results)):
+        parts.append(
+            f"{FAILED.capitalize()}: an output was not a finite number; it counts as ranked last"
+        )
     return ". ".join(parts) + "."

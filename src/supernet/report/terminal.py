@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from supernet.records import Results
-from supernet.report.summary import compared, rows
+from supernet.report.cleaning import cleaned
+from supernet.report.summary import any_failed, compared, rows
 from supernet.report.wording import (
     DASH,
     ELLIPSIS,
@@ -16,10 +17,10 @@ from supernet.report.wording import (
     PLUS_MINUS,
     TIMES,
     count,
-    percent,
     percent_spread,
     points_spread,
     rank,
+    score,
     seconds,
     shorten,
 )
@@ -30,6 +31,7 @@ _ASCII = str.maketrans({MINUS: "-", DASH: "-", PLUS_MINUS: "+-", TIMES: "x", ELL
 
 def show(results: Results, console: Console) -> None:
     """Print the table and the verdict. Labels are shown as they are: no markup, no highlighting."""
+    results = cleaned(results)
     titles, cells = _columns(results)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for i, title in enumerate(titles):
@@ -53,7 +55,7 @@ def _columns(results: Results) -> tuple[list[str], list[list[str]]]:
         [percent_spread(row.one_shot) for row in table],
     ]
     if not compared(results):
-        validation = [percent(row.one_shot_validation) for row in table]
+        validation = [score(row.one_shot_validation) for row in table]
         return [*titles, "valid. %", "rank"], [
             *cells,
             validation,
@@ -70,10 +72,14 @@ def _columns(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def _note(results: Results) -> str:
+    failed = ""
+    if any_failed(rows(results)):
+        failed = " Failed: an output was not a finite number; it counts as ranked last."
     if not compared(results):
-        return "Rank by validation accuracy."
+        return f"Rank by validation accuracy.{failed}"
     bounds = f"{PLUS_MINUS}: 95 % intervals. " if results.verdict else ""
-    return f"{bounds}Ranks: one-shot by validation / alone by test. Gap: one-shot minus alone."
+    ranks = "Ranks: one-shot by validation / alone by test. Gap: one-shot minus alone."
+    return f"{bounds}{ranks}{failed}"
 
 
 def _text(text: str, console: Console) -> Text:

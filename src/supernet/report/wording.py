@@ -14,6 +14,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 DIVIDED = "\N{DIVISION SIGN}"
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 NOTHING = "-"
+FAILED = "failed"
 UNKNOWN = "can't tell"
 
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -40,6 +41,15 @@ def percent(value: float) -> str:
     return number(100 * value)
 
 
+def score(value: float) -> str:
+    """Return an accuracy in percent, or that its evaluation failed.
+
+    >>> score(0.98414), score(math.nan)
+    ('98.41', 'failed')
+    """
+    return percent(value) if math.isfinite(value) else FAILED
+
+
 def points(value: float) -> str:
     """Return a difference of fractions in percentage points, with its sign.
 
@@ -63,12 +73,12 @@ def spread(estimate: Estimate) -> str:
 
 
 def percent_spread(estimate: Estimate | None) -> str:
-    """Return an accuracy with half the width of its interval.
+    """Return an accuracy with half the width of its interval, or that its evaluation failed.
 
     >>> print(percent_spread(Estimate(value=0.98, low=0.975, high=0.985)))
     98.00 ± 0.50
     """
-    return NOTHING if estimate is None else percent(estimate.value) + spread(estimate)
+    return NOTHING if estimate is None else score(estimate.value) + spread(estimate)
 
 
 def points_spread(estimate: Estimate | None) -> str:
@@ -152,6 +162,11 @@ def shorten(labels: Sequence[str], longest: int) -> list[str]:
         else cut
         for i, (label, cut) in enumerate(zip(labels, short, strict=True), start=1)
     ]
+
+
+def brief(text: str) -> str:
+    """Cut the middle out of a text that would fill lines."""
+    return shorten([text], 60)[0]
 
 
 def _cut(label: str, longest: int) -> str:
