@@ -94,7 +94,6 @@ _HOME = {
     "Recipe": "recipe",
     "Residual": "elastic",
     "Resolution": "elastic",
-    "Seed": "comparison",
     "SearchSpace": "space",
     "Seed": "comparison",
     "SharingWarning": "errors",
