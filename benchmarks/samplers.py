@@ -32,7 +32,7 @@ from supernet.datasets import ImageData, load_mnist
 from supernet.evaluation import evaluate
 from supernet.process import set_up_process
 from supernet.recipe import Recipe
-from supernet.samplers import Draw, Sampler, Split, every, make_subtree, uniform
+from supernet.samplers import AnySampler, Draw, Sampler, Split, every, make_subtree, uniform
 from supernet.space import Architecture, SearchSpace
 from supernet.subnet import extract
 from supernet.supernet import Supernet
@@ -142,16 +142,8 @@ def train_supernet(
     """Train a supernet for so many CPU seconds, and score the sample."""
     probe = SPACES[args.space](seed)
     sampler = SAMPLERS[name](probe, data.train.images[:2].float())
-    steps = max(10, round(args.seconds / seconds_per_step(probe, data, sampler)))
-    # Whole epochs of a part of the training images, as many steps as fit.
-    epochs = -(-steps * BATCH // len(data.train))
-    images = data.train.first(steps // epochs * BATCH)
     supernet = SPACES[args.space](seed)
-    recipe = Recipe(epochs=epochs, batch_size=BATCH, learning_rate=RATE)
-    start, trained = time.process_time(), 0
-    for step in train_steps(supernet, images, recipe, sampler=sampler, seed=seed):
-        trained += len(step.draw.archs)
-    cpu = time.process_time() - start
+    draws, cpu = train_for(args.seconds, supernet, probe, data, sampler, seed)
     archs = sample_of(supernet)
     scores, test = (
         evaluate(
@@ -167,23 +159,55 @@ def train_supernet(
         "seed": seed,
         "seconds": args.seconds,
         "cpu_s": cpu,
-        "steps": steps // epochs * epochs,
-        "architectures_per_step": trained / (steps // epochs * epochs),
+        "steps": len(draws),
+        "architectures_per_step": sum(len(draw.archs) for draw in draws) / len(draws),
         "validation": {arch.label: scores[arch] for arch in archs},
         "test": {arch.label: test[arch] for arch in archs},
     }
 
 
-def seconds_per_step(supernet: Supernet, data: ImageData, sampler: Sampler) -> float:
-    """Return the CPU seconds of a step, measured on 40 after 10 to warm up."""
-    recipe = Recipe(epochs=1, batch_size=BATCH, learning_rate=1e-3)
-    steps = train_steps(supernet, data.train.first(50 * BATCH), recipe, sampler=sampler)
-    for _ in range(10):
-        next(steps)
+def train_for(
+    seconds: float,
+    supernet: Supernet,
+    probe: Supernet,
+    data: ImageData,
+    sampler: AnySampler,
+    seed: int,
+    **changes: Any,
+) -> tuple[list[Draw], float]:
+    """Train for about so many CPU seconds; return what was drawn, and the seconds it took.
+
+    Args:
+        seconds: How many.
+        supernet: What to train.
+        probe: A network like it, to measure the time of a step on; it is spoilt.
+        data: To train on.
+        sampler: Which architectures a step trains.
+        seed: Of the data order and the sampler.
+        **changes: Fields of the recipe.
+    """
+    steps = max(10, round(seconds / seconds_per_step(probe, data, sampler, **changes)))
+    # Whole epochs of a part of the training images, as many steps as fit.
+    epochs = -(-steps * BATCH // len(data.train))
+    images = data.train.first(steps // epochs * BATCH)
+    recipe = Recipe(epochs=epochs, batch_size=BATCH, learning_rate=RATE, **changes)
     start = time.process_time()
-    for _ in steps:
-        pass
-    return (time.process_time() - start) / 40
+    training = train_steps(supernet, images, recipe, sampler=sampler, seed=seed)
+    draws = [step.draw for step in training]
+    training.settle()
+    return draws, time.process_time() - start
+
+
+def seconds_per_step(
+    supernet: Supernet, data: ImageData, sampler: AnySampler, **changes: Any
+) -> float:
+    """Return the CPU seconds of a step: the mean of a training of 40, after one to warm up."""
+    recipe = Recipe(epochs=1, batch_size=BATCH, learning_rate=1e-3, **changes)
+    for count in (10, 40):
+        start = time.process_time()
+        for _ in train_steps(supernet, data.train.first(count * BATCH), recipe, sampler=sampler):
+            pass
+    return (time.process_time() - start) / count
 
 
 def train_alone(net: Supernet, data: ImageData, arch: Architecture, seed: int) -> dict[str, Any]:

@@ -367,7 +367,7 @@ def test_the_command_after_a_report_asks_for_what_is_missing(call: Call, sample:
         (["--standalone-rate", "inf"], "standalone_rate is inf"),
         (["--supernet-rate", "-1"], "supernet_rate is -1.0"),
         (["--schedule", "cosine"], "schedule is 'cosine'"),
-        (["--sampler", "fair"], "sampler is 'fair'"),
+        (["--sampler", "greedy"], "sampler is 'greedy'"),
         (["--longest", "9"], "longest is 9"),
         (["--wide", "999999"], "wide is 999999"),
         (["--config", "no.yaml"], "no.yaml can't be read"),
@@ -446,7 +446,7 @@ def spoil(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("empty", "holds no file train-images"),
+        ("empty", "holds no data of a known kind"),
         ("truncated", "header promises"),
         ("magic", "begins with the number 2057"),
         ("label", "is 10, but with 3 classes the largest is 2"),
@@ -478,7 +478,7 @@ def test_a_label_that_training_data_have_too_makes_more_classes(call: Call, tmp_
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"data": "nowhere"}, "does not exist"),
+        ({"data": "nowhere"}, "is not there"),
         ({"train_images": 4676}, "4676 images were asked for; there are 1 to 4675"),
         ({"calibration_images": 97}, "calibration_images is 97"),
     ],

@@ -12,12 +12,15 @@ import torch
 
 from supernet import experiment
 from supernet.cost import count_macs, count_params
-from supernet.errors import DataError, DivergedError
+from supernet.datasets.augmentations import Augmentation
+from supernet.errors import DataError, DivergedError, SettingsError
 from supernet.experiment import Outcome, files_of, judge, measure_speed, plan, run
+from supernet.recipe import Recipe
 from supernet.records import Progress, Results
+from supernet.samplers import Fair, Sandwich, Shrinking, WithLargest, warm_up
 from supernet.subnet import extract
 from supernet.supernet import Supernet
-from supernet.trials import Trial
+from supernet.trials import Trial, train
 from supernet.zoo import build_mnist_net
 from tests.processes import workers
 from tests.tinyruns import small, stay_here, write_data
@@ -197,3 +200,70 @@ def test_a_diverged_training_is_named(
     planned = plan(small(data, longest=1, **{f"{subject}_rate": 1e30}))
     with pytest.raises(DivergedError, match=rf"{who} is nan at step 2.*rate of \d"):
         run(planned)
+
+
+# -- data and rules that are asked for ----------------------------------------------------------
+
+
+def test_only_training_images_are_changed(data: Path) -> None:
+    as_it_is = experiment._load(small(data))
+    changed = experiment._load(small(data, crop=2, flip=True, cutout=3))
+    for name in ("train", "validation", "test"):
+        ours, theirs = getattr(changed, name), getattr(as_it_is, name)
+        assert torch.equal(ours.images, theirs.images)
+        assert theirs.augmentation is None
+        assert (ours.augmentation is None) == (name != "train")
+    assert changed.train.augmentation == Augmentation(crop=2, flip=True, cutout=3)
+    with pytest.raises(SettingsError, match="crop is 8; for images of 8 x 8 pixels"):
+        plan(small(data, crop=8))
+
+
+def test_data_may_be_of_another_kind(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{part}_{what}": array
+        for part, count in (("train", 240), ("test", 60))
+        for what, array in (
+            ("images", rng.integers(0, 256, (count, 8, 8, 3), np.uint8)),
+            ("labels", np.arange(count) % 3),
+        )
+    }
+    np.savez(tmp_path / "colours.npz", allow_pickle=False, **arrays)
+    settings = small(tmp_path / "colours.npz", validation_images=20)
+    assert experiment._load(settings).shape == (3, 8, 8)
+    assert len(plan(settings).architectures) == 9
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"sampler": "fair", "largest_first": 0.3},
+        {"sampler": "sandwich", "distill": True, "paths": 3},
+        {"sampler": "shrinking", "distill": True, "order": "block2*, *"},
+    ],
+)
+def test_rules_reach_the_training(
+    rule: dict[str, Any], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stay_here(monkeypatch)
+    asked: list[dict[str, Any]] = []
+
+    def note(net: Supernet, data: Any, recipe: Recipe, **rest: Any) -> Trial:
+        asked.append({"recipe": recipe, **rest})
+        return train(net, data, recipe, **rest)
+
+    settings = small(data, epochs=1, longest=2, clip_norm=1.0, ema=0.9, label_smoothing=0.1, **rule)
+    planned = plan(settings, standalone=False)
+    experiment._set_up_worker(settings)
+    monkeypatch.setattr(experiment, "train", note)
+    run(planned)
+    (found,) = asked
+    recipe = found["recipe"]
+    assert (recipe.clip_norm, recipe.ema, recipe.label_smoothing) == (1.0, 0.9, 0.1)
+    assert recipe.distill == rule.get("distill", False)
+    sampler = {
+        "fair": warm_up(Fair(), 0.3),
+        "sandwich": WithLargest(Sandwich(3)),
+        "shrinking": WithLargest(Shrinking(("block2*", "*"), 4)),
+    }[rule["sampler"]]
+    assert found["sampler"] == sampler

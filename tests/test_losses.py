@@ -9,7 +9,7 @@ from supernet.choices import Depth
 from supernet.errors import SettingsError, SharingError
 from supernet.losses import Losses, mean_loss
 from supernet.recipe import Recipe
-from supernet.samplers import Draw, Split, every
+from supernet.samplers import Draw, Split, every, uniform
 from supernet.sharing import plan
 from supernet.supernet import Supernet
 from tests.conftest import nine, noise, plain_net
@@ -115,3 +115,86 @@ def test_the_loss_of_one_architecture_is_its_cross_entropy() -> None:
     net = plain_net()
     (loss,) = Losses(Supernet(net), Recipe()).of(x, y, Draw(tuple(Supernet(net).space)))
     assert torch.equal(loss, F.cross_entropy(net(x), y))
+
+
+# -- distillation, weights, smoothing -----------------------------------------------------------
+
+
+def test_all_but_the_largest_learn_from_it_and_it_from_the_labels() -> None:
+    """The targets get no gradient: the largest is trained as if it were alone."""
+    supernet = nine().double()
+    x, y = noise(6, 1, 8, 8).double(), torch.arange(6) % 3
+    draw = every(supernet.space, random.Random(0))
+    teacher = supernet.space.largest
+    targets = supernet(x, teacher).detach().softmax(dim=1)
+    apart = [
+        F.cross_entropy(supernet(x, arch), y if arch == teacher else targets) for arch in draw.archs
+    ]
+    parameters = list(supernet.parameters())
+    by_hand = torch.autograd.grad(torch.stack(apart).mean(), parameters)
+    whole = plan(supernet, draw.archs, x).training_bytes
+    for max_bytes in (None, 3 * whole // 4):
+        supernet.zero_grad()
+        losses = list(Losses(supernet, Recipe(distill=True, max_bytes=max_bytes)).of(x, y, draw))
+        assert (len(losses) > 1) == (max_bytes is not None)
+        torch.testing.assert_close(sum(losses), torch.stack(apart).mean(), rtol=1e-12, atol=0)
+        for loss in losses:
+            loss.backward()
+        for parameter, theirs in zip(parameters, by_hand, strict=True):
+            torch.testing.assert_close(parameter.grad, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_what_comes_to_the_same_as_the_largest_has_labels_too() -> None:
+    inner = Depth("inner", [nn.Linear(3, 3), nn.Identity()])
+    supernet = Supernet(nn.Sequential(Depth("outer", [nn.Linear(3, 3), inner])))
+    x, y = noise(6, 3), torch.arange(6) % 3
+    draw = Draw((supernet.space.largest,))
+    (alone,) = Losses(supernet, Recipe(distill=True)).of(x, y, draw)
+    assert torch.equal(alone, F.cross_entropy(supernet(x, supernet.space.largest), y))
+
+
+def test_distilling_takes_the_largest_and_the_whole_batch() -> None:
+    supernet, x, y = nine(), noise(6, 1, 8, 8), torch.arange(6) % 3
+    losses = Losses(supernet, Recipe(distill=True))
+    smallest = Draw((supernet.space.smallest,))
+    with pytest.raises(SettingsError, match=r"distill takes the largest .*WithLargest\(sampler\)"):
+        next(losses.of(x, y, smallest))
+    with pytest.raises(SettingsError, match="with a divided batch nothing can be distilled"):
+        next(losses.of(x, y, Draw(tuple(supernet.space), divided=True)))
+
+
+def test_soft_targets_are_not_rounded_to_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    supernet, x, y = nine(), noise(6, 1, 8, 8), torch.arange(6) % 3
+    losses = Losses(supernet, Recipe(distill=True, precision="bfloat16"))
+    (loss,) = losses.of(x, y, every(supernet.space, random.Random(0)))
+    assert loss.dtype == torch.float32
+    (exact,) = Losses(supernet, Recipe(distill=True)).of(x, y, Draw(tuple(supernet.space)))
+    torch.testing.assert_close(loss, exact, rtol=0.02, atol=0)
+
+
+def test_weights_are_relative() -> None:
+    supernet, x, y = nine().double(), noise(6, 1, 8, 8).double(), torch.arange(6) % 3
+    archs = tuple(supernet.space)
+    weights = tuple(float(n) for n in range(1, 10))
+    apart = torch.stack([F.cross_entropy(supernet(x, arch), y) for arch in archs])
+    expected = (apart * torch.tensor(weights)).sum() / 45
+    whole = plan(supernet, archs, x).training_bytes
+    for factor in (1.0, 7.0):
+        draw = Draw(archs, weights=tuple(factor * weight for weight in weights))
+        for max_bytes in (None, 3 * whole // 4):
+            found = sum(Losses(supernet, Recipe(max_bytes=max_bytes)).of(x, y, draw))
+            torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
+def test_labels_are_smoothed_whole_and_divided() -> None:
+    supernet, x, y = nine(), noise(6, 1, 8, 8), torch.arange(6) % 3
+    losses = Losses(supernet, Recipe(label_smoothing=0.2))
+    draw = uniform(supernet.space, random.Random(0))
+    (loss,) = losses.of(x, y, draw)
+    logits = supernet(x, draw.archs[0])
+    soft = 0.8 * F.one_hot(y, 3) + 0.2 / 3
+    torch.testing.assert_close(loss, -(soft * logits.log_softmax(dim=1)).sum(dim=1).mean())
+    two = Draw((supernet.space.smallest, supernet.space.largest), divided=True)
+    (smooth,) = losses.of(x, y, two)
+    assert not torch.equal(smooth, mean_loss(supernet, x, y, two.archs, divided=True))

@@ -27,6 +27,12 @@ from tests.conftest import plain_net
         ("precision", "float16"),
         ("max_bytes", 0),
         ("on_nan", "hope"),
+        ("label_smoothing", 1.0),
+        ("label_smoothing", -0.1),
+        ("clip_norm", 0.0),
+        ("clip_norm", math.nan),
+        ("ema", 1.0),
+        ("ema", -0.5),
     ],
 )
 def test_impossible_recipes_are_refused(setting: str, value: Any) -> None:

@@ -59,7 +59,13 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("weight_decay", float("nan"), "finite number"),
         ("nesterov", "yes", "boolean"),
         ("schedule", "cosine", "'one-cycle' or 'constant'"),
-        ("sampler", "fair", "'every', 'uniform', 'subtree' or 'split'"),
+        ("sampler", "greedy", "'every', 'uniform', 'fair', 'sandwich', 'shrinking', 'subtree' or"),
+        ("order", "", "at least 1 character"),
+        ("largest_first", 1.0, "less than 1"),
+        ("clip_norm", 0.0, "greater than 0"),
+        ("label_smoothing", 1.0, "less than 1"),
+        ("ema", 1.0, "less than 1"),
+        ("crop", -1, "greater than or equal to 0"),
         ("longest", 9, "less than or equal to 8"),
         ("wide", 10**6, "less than or equal to 1024"),
         ("seed", -1, "greater than or equal to 0"),
@@ -101,6 +107,9 @@ def test_an_unknown_preset_is_named_with_those_there_are() -> None:
     [
         ({"batch_size": 64, "train_images": 32}, "a batch of 64 is larger than the training data"),
         ({"momentum": 0.0}, "nesterov needs a momentum"),
+        ({"sampler": "fair", "compile": True}, "the sampler fair it can't be had: use every"),
+        ({"sampler": "split", "distill": True}, "with the sampler split nothing can be distilled"),
+        ({"sampler": "sandwich", "paths": 1}, "sandwich needs at least 2 paths"),
     ],
 )
 def test_settings_that_contradict_each_other_are_an_error(
@@ -161,6 +170,9 @@ def test_settings_can_be_a_key_and_never_change() -> None:
         {},
         {"train_images": None},
         {"longer": True, "nesterov": False, "seeds": 3},
+        {"sampler": "shrinking", "order": "block2*,*", "largest_first": 0.1, "distill": True},
+        {"clip_norm": 2.5, "ema": 0.99, "label_smoothing": 0.1},
+        {"crop": 2, "flip": True, "cutout": 8},
         {"data": "-it's a folder", "supernet_rate": 1e-5, "sampler": "uniform", "workers": 2},
     ],
 )

@@ -23,6 +23,7 @@ from supernet.evaluation import accuracy, score, score_network
 from supernet.recipe import Recipe
 from supernet.records import Progress
 from supernet.samplers import Split as CutInParts, uniform
+from supernet.sharing import Planner
 from supernet.space import Architecture
 from supernet.subnet import extract
 from supernet.supernet import Supernet
@@ -638,3 +639,56 @@ def test_many_trainings_leave_nothing_behind(tmp_path: Path) -> None:
     later, still = used()
     assert still == opened
     assert later - memory < 8e6
+
+
+# -- averaged weights, and work done in parts ---------------------------------------------------
+
+AVERAGED = replace(SHORT, ema=0.8)
+
+
+def test_with_ema_it_scores_and_leaves_averaged_weights(tmp_path: Path) -> None:
+    by_hand, data, scored = small(), tiny_data(), []
+    steps = train_steps(by_hand, data.train, AVERAGED)
+    for step in steps:
+        if step.ends_epoch:
+            with steps.averaged():
+                statistics = calibrate(by_hand, [*by_hand.space], data.train.first(10).inputs(10))
+                hits = score(statistics, data.validation.batches(12)).values()
+            scored.append([accuracy(right) for right in hits])
+    raw = copy.deepcopy(by_hand)
+    steps.settle()
+    assert not same_weights(raw, by_hand)
+    supernet, trial = take_up(tmp_path, recipe=AVERAGED)
+    assert [epoch.validation for epoch in trial.training.epochs] == scored
+    assert same_weights(supernet, by_hand)
+    again, taken = take_up(tmp_path, 9, recipe=AVERAGED)  # it has ended: nothing is left to do
+    assert equal(taken, trial)
+    assert same_weights(again, by_hand)
+
+
+@pytest.mark.usefixtures("in_small_batches")
+def test_with_ema_it_may_be_stopped_at_any_time(tmp_path: Path) -> None:
+    """In the middle of scoring too, while the network has other weights than it trains with."""
+    questions = Asked()
+    supernet, undisturbed = take_up(tmp_path / "whole", recipe=AVERAGED, stop=questions)
+    for allowed in range(questions.times):
+        folder = tmp_path / str(allowed)
+        with pytest.raises(Stopped):
+            take_up(folder, recipe=AVERAGED, stop=Asked(allowed))
+        other, trial = take_up(folder, 9, recipe=AVERAGED)
+        assert equal(trial, undisturbed)
+        assert same_weights(other, supernet)
+
+
+def test_what_parts_do_twice_is_billed_twice() -> None:
+    bills = []
+    for max_bytes in (None, 95_000):
+        recipe = replace(RECIPE, max_bytes=max_bytes)
+        trial = train(nine(), tiny_data(), recipe, calibration_images=10)
+        bills.append({phase.kind: phase.macs for phase in trial.phases})
+    planner = Planner(nine(), torch.empty(8, 1, 8, 8, device="meta"))
+    parts = planner.plan(nine().space).split(max_bytes=95_000)
+    assert len(parts) > 1
+    assert bills[1]["training"] == 15 * sum(planner.plan(part).training_macs for part in parts)
+    assert bills[1]["training"] > bills[0]["training"]
+    assert bills[1]["scoring"] == bills[0]["scoring"]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from supernet.checkpoints import Checkpoints as Checkpoints
     from supernet.choices import ChoiceModule as ChoiceModule, Depth as Depth, OneOf as OneOf
     from supernet.comparison import Seed as Seed, compare as compare
+    from supernet.conversion import make_elastic as make_elastic
     from supernet.cost import (
         count_macs as count_macs,
         count_params as count_params,
@@ -122,6 +123,7 @@ _HOME = {
     "load_folder": "datasets",
     "load_idx": "datasets",
     "load_mnist": "datasets",
+    "make_elastic": "conversion",
     "make_sampler": "samplers",
     "plan": "sharing",
     "print_results": "report",

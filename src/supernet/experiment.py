@@ -32,7 +32,7 @@ from supernet.comparison import (
     hits_of,
 )
 from supernet.cost import empty_batch
-from supernet.datasets import ImageData, load_idx, load_mnist
+from supernet.datasets import ImageData, load_folder, load_mnist
 from supernet.errors import CheckpointError, DataError
 from supernet.launch import Desk, Task, run_tasks
 from supernet.losses import mean_loss
@@ -40,7 +40,14 @@ from supernet.machine import cpu_seconds
 from supernet.process import seed_process, set_up_process
 from supernet.recipe import Recipe
 from supernet.records import ArchitectureRecord, NetworkRecord, Phase, Progress, Results
-from supernet.samplers import Draw, Sampler, every, make_sampler, training_macs
+from supernet.samplers import (
+    AnySampler,
+    Draw,
+    every,
+    make_sampler,
+    sampler_at,
+    training_macs,
+)
 from supernet.settings import Settings
 from supernet.sharing import Planner
 from supernet.subnet import extract
@@ -106,7 +113,7 @@ def plan(settings: Settings, *, standalone: bool = True) -> Plan:
         DataError: If the data are missing or damaged, or too few for the settings.
     """
     wall, cpu = time.perf_counter(), time.process_time()
-    data = _load(settings.data, settings.train_images, settings.validation_images)
+    data = _load(settings)
     images = len(data.train) + len(data.validation) + len(data.test)
     loading = Phase(
         name="data",
@@ -137,7 +144,7 @@ def plan(settings: Settings, *, standalone: bool = True) -> Plan:
 def measure_speed(plan: Plan, *, seconds: float = 1.0) -> float:
     """Return the multiply-adds per second that one worker does in a training step, measured now."""
     settings = plan.settings
-    data = _load(settings.data, settings.train_images, settings.validation_images)
+    data = _load(settings)
     supernet = _build(settings, data, seed=0).train()
     archs = list(supernet.space)
     x, y = next(data.train.batches(min(settings.batch_size, _LARGEST_PROBE)))
@@ -285,7 +292,7 @@ def judge(
         mismatches: What had changed then.
     """
     settings = plan.settings
-    data = _load(settings.data, settings.train_images, settings.validation_images)
+    data = _load(settings)
     return compare(
         _build(settings, data, seed=0),
         data,
@@ -320,7 +327,7 @@ def _do(settings: Settings, job: Job, folder: Path, every_s: float, anew: bool, 
 
 def _train(settings: Settings, job: Job, checkpoints: Checkpoints, desk: Desk) -> None:
     seed_process(_initial_seed(job))
-    data = _load(settings.data, settings.train_images, settings.validation_images)
+    data = _load(settings)
     net = _build(settings, data, seed=_initial_seed(job))
     if job.arch is not None:
         net = Supernet(extract(net, list(net.space)[job.arch]))
@@ -347,7 +354,7 @@ def _set_up_worker(settings: Settings) -> None:
     whatever is trained first.
     """
     set_up_process(threads=settings.threads)
-    data = _load(settings.data, settings.train_images, settings.validation_images)
+    data = _load(settings)
     few = data.limit(train=settings.batch_size, validation=1)
     recipe = Recipe(epochs=1, batch_size=settings.batch_size)
     train(
@@ -395,13 +402,23 @@ def _recipe(settings: Settings, job: Job) -> Recipe:
         compile=settings.compile,
         max_bytes=settings.max_bytes,
         on_nan=settings.on_nan,
+        distill=settings.distill,
+        label_smoothing=settings.label_smoothing,
+        clip_norm=settings.clip_norm,
+        ema=settings.ema,
     )
 
 
 @functools.lru_cache(maxsize=1)
-def _load(folder: str | None, train: int | None, validation: int) -> ImageData:
-    data = load_mnist() if folder is None else load_idx(Path(folder))
-    return data.limit(train=train, validation=min(validation, len(data.validation)))
+def _load(settings: Settings) -> ImageData:
+    data = load_mnist() if settings.data is None else load_folder(settings.data)
+    data = data.limit(
+        train=settings.train_images,
+        validation=min(settings.validation_images, len(data.validation)),
+    )
+    if not (settings.crop or settings.flip or settings.cutout):
+        return data
+    return data.augmented(crop=settings.crop, flip=settings.flip, cutout=settings.cutout)
 
 
 def _build(settings: Settings, data: ImageData, *, seed: int) -> Supernet:
@@ -433,12 +450,17 @@ def _jobs(
 ) -> list[Job]:
     """List the trainings, the longest of a seed first, so that no worker ends alone with one."""
     archs = list(supernet.space)
-    planner = Planner(supernet, empty_batch(data.shape))
+    # As large as a step's: what has to be done in parts depends on it.
+    planner = Planner(supernet, empty_batch(data.shape, settings.batch_size))
     images = len(data.train) // settings.batch_size * settings.batch_size
     apart = [images * training_macs(Draw((arch,)), planner) for arch in archs]
     sampler, rng = _sampler(settings, supernet, data), random.Random(0)
-    draws = Counter(sampler(supernet.space, rng) for _ in range(_PROBES))
-    macs = sum(times * training_macs(draw, planner) for draw, times in draws.items())
+    draws = Counter(
+        sampler_at(sampler, probe / _PROBES)(supernet.space, rng) for probe in range(_PROBES)
+    )
+    macs = sum(
+        times * training_macs(draw, planner, settings.max_bytes) for draw, times in draws.items()
+    )
     per_epoch = images * macs // _PROBES
 
     def job(
@@ -466,13 +488,16 @@ def _jobs(
     return jobs
 
 
-def _sampler(settings: Settings, supernet: Supernet, data: ImageData) -> Sampler:
+def _sampler(settings: Settings, supernet: Supernet, data: ImageData) -> AnySampler:
     return make_sampler(
         settings.sampler,
         supernet,
         empty_batch(data.shape),
         budget=settings.budget,
         paths=settings.paths,
+        order=tuple(name.strip() for name in settings.order.split(",")),
+        largest_first=settings.largest_first,
+        with_largest=settings.distill,
     )
 
 

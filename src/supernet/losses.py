@@ -12,7 +12,7 @@ from torch import Tensor
 from supernet import sharing
 from supernet.errors import SettingsError
 from supernet.recipe import Recipe
-from supernet.samplers import Draw
+from supernet.samplers import Draw, parts_of
 from supernet.sharing import Group
 from supernet.space import Architecture
 from supernet.supernet import Supernet
@@ -36,39 +36,94 @@ class Losses:
                 "machine: it would be many times slower; use float32"
             )
         self._compiled = sharing.Compiled(supernet) if recipe.compile else None
+        self._teacher = supernet.space.largest if recipe.distill else None
         self._planners: dict[object, sharing.Planner] = {}
 
     def of(self, x: Tensor, y: Tensor, draw: Draw) -> Iterator[Tensor]:
         """Yield losses whose sum is the mean cross-entropy of the draw on a batch.
 
-        It is the mean over images and architectures; each architecture sees all images, or its own
-        part of them if the draw is divided.
+        It is the mean over images and architectures, weighted as the draw has it; each architecture
+        sees all images, or its own part of them if the draw is divided. With the recipe's
+        `distill`, targets are what the largest puts out, but for the largest itself, and for what
+        comes to the same. No gradient flows through targets.
+
+        Raises:
+            SettingsError: If the recipe asks for what this draw can't do.
+            SharingError: If one architecture alone needs more than `max_bytes`.
         """
+        self._check(draw)
+        soft: Tensor | None = None
         for archs in self._parts(x, draw):
             with torch.autocast(
                 self._device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"
             ):
-                loss = self._loss(x, y, archs, divided=draw.divided)
-            yield loss if archs is draw.archs else loss * (len(archs) / len(draw.archs))
+                if draw.divided and len(archs) > 1:
+                    loss = self._divided(x, y, archs)
+                else:
+                    groups = self._run(x, archs)
+                    if self._teacher in archs:
+                        soft = _soft_targets(groups, self._teacher)
+                    loss = self._mean(groups, y, draw, soft)
+            whole = archs is draw.archs
+            yield loss if whole else loss * (draw.weight(archs) / draw.weight(draw.archs))
 
-    def _parts(self, x: Tensor, draw: Draw) -> Sequence[tuple[Architecture, ...]]:
-        if self.recipe.max_bytes is None or draw.divided:
-            return [draw.archs]
-        planner = self._planners.get(x.shape)
-        if planner is None:
-            planner = self._planners[x.shape] = sharing.Planner(self.supernet, x)
-        return planner.plan(draw.archs).split(max_bytes=self.recipe.max_bytes)
-
-    def _loss(
-        self, x: Tensor, y: Tensor, archs: Sequence[Architecture], *, divided: bool
-    ) -> Tensor:
-        if self._compiled is None:
-            return mean_loss(self.supernet, x, y, archs, divided=divided)
-        if divided:
+    def _check(self, draw: Draw) -> None:
+        if draw.divided and self._compiled is not None:
             raise SettingsError(
                 "a divided batch can't be compiled; use the sampler `every`, or don't compile"
             )
-        return _mean(self._compiled.run(x, archs), y)
+        if self._teacher is None:
+            return
+        if draw.divided and len(draw.archs) > 1:
+            raise SettingsError(
+                "with a divided batch nothing can be distilled: the largest architecture sees its "
+                "own part of the images only; use another sampler, or don't distill"
+            )
+        if self._teacher not in draw.archs:
+            raise SettingsError(
+                "distill takes the largest architecture in every step, and it was not drawn; use "
+                "the sampler `sandwich` or `every`, or add it: WithLargest(sampler)"
+            )
+
+    def _parts(self, x: Tensor, draw: Draw) -> Sequence[tuple[Architecture, ...]]:
+        def planner() -> sharing.Planner:
+            if x.shape not in self._planners:
+                self._planners[x.shape] = sharing.Planner(self.supernet, x)
+            return self._planners[x.shape]
+
+        parts = parts_of(draw, self.recipe.max_bytes, planner)
+        if self._teacher is not None:  # it goes first: the others learn from it
+            parts = sorted(parts, key=lambda archs: self._teacher not in archs)
+        return parts
+
+    def _run(self, x: Tensor, archs: Sequence[Architecture]) -> list[Group]:
+        if self._compiled is not None:
+            return self._compiled.run(x, archs)
+        if len(archs) == 1:
+            return [Group(self.supernet(x, archs[0]), tuple(archs))]
+        return sharing.run(self.supernet, x, archs)
+
+    def _mean(self, groups: Sequence[Group], y: Tensor, draw: Draw, soft: Tensor | None) -> Tensor:
+        weights = [draw.weight(group.archs) for group in groups]
+        total = sum(weights)
+        losses = [
+            self._loss(group, y, soft) * (weight / total)
+            for group, weight in zip(groups, weights, strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+    def _loss(self, group: Group, y: Tensor, soft: Tensor | None) -> Tensor:
+        if soft is None or self._teacher in group.archs:
+            return F.cross_entropy(group.value, y, label_smoothing=self.recipe.label_smoothing)
+        return F.cross_entropy(_precise(group.value), soft)
+
+    def _divided(self, x: Tensor, y: Tensor, archs: Sequence[Architecture]) -> Tensor:
+        smoothing = self.recipe.label_smoothing
+        losses = [
+            F.cross_entropy(part.value, y[part.rows], reduction="sum", label_smoothing=smoothing)
+            for part in sharing.divide(self.supernet, x, archs)
+        ]
+        return torch.stack(losses).sum() / len(y)
 
 
 def mean_loss(
@@ -83,19 +138,18 @@ def mean_loss(
 
     With `divided`, each architecture gets a part of the batch only; see `sharing.divide`.
     """
-    if len(archs) == 1:
-        return F.cross_entropy(supernet(x, archs[0]), y)
-    if divided:
-        parts = sharing.divide(supernet, x, archs)
-        losses = [F.cross_entropy(part.value, y[part.rows], reduction="sum") for part in parts]
-        return torch.stack(losses).sum() / len(y)
-    return _mean(sharing.run(supernet, x, archs), y)
+    (loss,) = Losses(supernet, Recipe()).of(x, y, Draw(tuple(archs), divided))
+    return loss
 
 
-def _mean(groups: Sequence[Group], y: Tensor) -> Tensor:
-    count = sum(len(group.archs) for group in groups)
-    losses = [F.cross_entropy(group.value, y) * (len(group.archs) / count) for group in groups]
-    return torch.stack(losses).sum()
+def _soft_targets(groups: Sequence[Group], teacher: Architecture) -> Tensor:
+    (value,) = [group.value for group in groups if teacher in group.archs]
+    return F.softmax(_precise(value.detach()), dim=1)
+
+
+def _precise(value: Tensor) -> Tensor:
+    """Return logits in at least float32, in which probabilities can be told apart."""
+    return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -35,6 +35,14 @@ class Recipe:
         on_nan: What to do about a loss or a gradient that is not a finite number: `stop`; `skip`
             the step, ten in a row at most; or `rollback` to the beginning of the epoch and go on
             from there at half the learning rate, three times at most.
+        distill: Whether all architectures but the largest learn from what the largest puts out for
+            the batch, instead of from the labels (in-place distillation with soft targets, as in
+            BigNAS, arXiv:2003.11142). Takes a sampler that draws the largest in every step.
+        label_smoothing: The share of a label that is spread over all classes (arXiv:1512.00567).
+        clip_norm: If set, what the norm of all gradients together is cut down to where it is above
+            (arXiv:1211.5063).
+        ema: The decay, per step, of an exponential moving average of the weights, which is then
+            what is scored and kept (as the teacher's in arXiv:1703.01780); 0 keeps none.
 
     Raises:
         SettingsError: If a value makes no sense.
@@ -52,6 +60,10 @@ class Recipe:
     compile: bool = False
     max_bytes: int | None = None
     on_nan: Literal["stop", "rollback", "skip"] = "stop"
+    distill: bool = False
+    label_smoothing: float = 0.0
+    clip_norm: float | None = None
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         for name, fine, rule in (
@@ -66,6 +78,9 @@ class Recipe:
             ("precision", self.precision in ("float32", "bfloat16"), "float32 or bfloat16"),
             ("max_bytes", self.max_bytes is None or self.max_bytes > 0, "above 0, or None"),
             ("on_nan", self.on_nan in ("stop", "rollback", "skip"), "stop, rollback or skip"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1"),
+            ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0, or None"),
+            ("ema", 0 <= self.ema < 1, "from 0 to below 1"),
         ):
             if not fine:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; it must be {rule}")

@@ -20,7 +20,9 @@ class Settings(BaseModel):
 
     data: str | None = Field(
         None,
-        description="Folder with four IDX files named as MNIST's; by default the packaged MNIST.",
+        description="A folder with four IDX files named as MNIST's, the binary CIFAR-10 or "
+        "CIFAR-100, or pictures in a subfolder per class; or a .npz file. By default the packaged "
+        "MNIST.",
     )
     train_images: int | None = Field(
         None,
@@ -36,6 +38,13 @@ class Settings(BaseModel):
     calibration_images: int = Field(
         1000, ge=1, description="Training images from which batch-norm statistics are taken."
     )
+    crop: int = Field(
+        0, ge=0, description="Shift training images at random by up to so many pixels."
+    )
+    flip: bool = Field(False, description="Whether to mirror half of the training images.")
+    cutout: int = Field(
+        0, ge=0, description="Blank a square of so many pixels' width in training images."
+    )
     epochs: int = Field(ge=1, le=10_000, description="Epochs of every training.")
     batch_size: int = Field(ge=1, description="Images per step.")
     supernet_rate: float = Field(gt=0, description="Peak learning rate of the supernet.")
@@ -47,16 +56,49 @@ class Settings(BaseModel):
         "one-cycle", description="Learning-rate schedule: one-cycle or constant."
     )
     warmup: float = Field(0.3, gt=0, lt=1, description="Share of steps in which one-cycle rises.")
-    sampler: Literal["every", "uniform", "subtree", "split"] = Field(
-        "every",
-        description="Architectures a supernet step trains: every one; one, drawn uniformly; a "
-        "subtree of several that begin alike; or several among which the batch is split.",
+    sampler: Literal["every", "uniform", "fair", "sandwich", "shrinking", "subtree", "split"] = (
+        Field(
+            "every",
+            description="Architectures a supernet step trains: every one; one, drawn uniformly; "
+            "several that use each option equally often (fair); the largest, the smallest and random "
+            "ones (sandwich); ever smaller ones (shrinking); a subtree of several that begin alike; or "
+            "several among which the batch is split.",
+        )
     )
     budget: float = Field(
         2.0, ge=1, description="Work of a step with subtree, in largest architectures."
     )
     paths: int = Field(
-        4, ge=1, le=4096, description="Architectures among which split divides a batch."
+        4, ge=1, le=4096, description="Architectures of a step with sandwich, shrinking or split."
+    )
+    order: str = Field(
+        "*",
+        min_length=1,
+        description="Choices in the order in which shrinking opens them: names or patterns, with "
+        "commas between them.",
+    )
+    largest_first: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the training in which the largest architecture trains alone first.",
+    )
+    distill: bool = Field(
+        False,
+        description="Whether the others learn from what the largest puts out, which is then added "
+        "to every step.",
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of a label that is spread over all classes."
+    )
+    clip_norm: float | None = Field(
+        None, gt=0, description="Cut the norm of the gradients down to this where it is above."
+    )
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Score an average of the weights, with this decay per step; 0 for none.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Of convolutions and matrix products, in training."
@@ -97,6 +139,13 @@ class Settings(BaseModel):
                 f"compile needs the same architectures in every step; with the sampler "
                 f"{self.sampler} it can't be had: use every"
             )
+        if self.sampler == "split" and self.distill:
+            raise ValueError(
+                "with the sampler split nothing can be distilled: the largest architecture sees "
+                "its own part of the batch only; use sandwich, or don't distill"
+            )
+        if self.sampler == "sandwich" and self.paths < 2:
+            raise ValueError("the sampler sandwich needs at least 2 paths, largest and smallest")
         if self.sampler == "split" and self.paths > self.batch_size:
             raise ValueError(
                 f"a batch of {self.batch_size} can't be split among {self.paths} architectures; "

@@ -6,6 +6,7 @@ import copy
 import math
 import random
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Protocol, final
@@ -13,12 +14,14 @@ from typing import Any, Protocol, final
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
+from supernet.averaging import Average
 from supernet.errors import CheckpointError, DataError, DivergedError
 from supernet.losses import Losses
 from supernet.recipe import Recipe, make_optimizer, make_schedule, scale_rates
-from supernet.samplers import Draw, Sampler, every
+from supernet.samplers import AnySampler, Draw, every, sampler_at
 from supernet.supernet import Supernet
 
 #: In a row, of the steps that `on_nan="skip"` skips.
@@ -62,7 +65,7 @@ def train_steps(
     data: TrainingData,
     recipe: Recipe,
     *,
-    sampler: Sampler = every,
+    sampler: AnySampler = every,
     seed: int = 0,
 ) -> Steps:
     """Train, and yield after every step; the caller may evaluate, log, save or stop in between.
@@ -74,7 +77,7 @@ def train_steps(
         supernet: What to train, in place; `Supernet(net)` for a plain network.
         data: Training images and labels.
         recipe: How to train.
-        sampler: Which architectures a step draws.
+        sampler: Which architectures a step draws; one that changes is asked for every step.
         seed: Of the data order and of the sampler. The initial weights are the caller's.
 
     Raises:
@@ -103,7 +106,12 @@ class Steps(Iterator[Step]):
     """
 
     def __init__(
-        self, supernet: Supernet, data: TrainingData, recipe: Recipe, sampler: Sampler, seed: int
+        self,
+        supernet: Supernet,
+        data: TrainingData,
+        recipe: Recipe,
+        sampler: AnySampler,
+        seed: int,
     ) -> None:
         self.per_epoch = len(data) // recipe.batch_size
         if self.per_epoch == 0:
@@ -119,6 +127,7 @@ class Steps(Iterator[Step]):
         self._optimizer = make_optimizer(supernet, recipe)
         self._schedule = make_schedule(self._optimizer, recipe, self.steps)
         self._losses = Losses(supernet, recipe)
+        self._average = Average(supernet.net, recipe.ema)
         self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
         self._in_a_row = 0  # steps skipped
         self._anchor: Mapping[str, Any] | None = None  # what a rollback goes back to
@@ -129,7 +138,8 @@ class Steps(Iterator[Step]):
             if self.step % self.per_epoch == 0:
                 self._begin_epoch()
             x, y = next(self._batches)
-            draw = self._sampler(self._supernet.space, self._rng)
+            sampler = sampler_at(self._sampler, self.step / self.steps)
+            draw = sampler(self._supernet.space, self._rng)
             loss = self._descend(x, y, draw)
             if loss is None and self._recipe.on_nan == "rollback":
                 self._roll_back(x, y, draw)
@@ -188,6 +198,17 @@ class Steps(Iterator[Step]):
                 "it was saved from, or begin anew elsewhere"
             ) from None
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """Let the network have, inside a `with` block, the weights to score or to keep.
+
+        With the recipe's `ema` these are their averages, otherwise the weights as they are.
+        """
+        return self._average.in_place()
+
+    def settle(self) -> None:
+        """Give the network those weights for good, once the training has ended."""
+        self._average.settle()
+
     @property
     def sound(self) -> bool:
         """Whether all weights are finite numbers."""
@@ -219,7 +240,10 @@ class Steps(Iterator[Step]):
             total += loss.item()
         else:
             if not forgiving or self._has_sound_gradient():
+                if self._recipe.clip_norm is not None:
+                    clip_grad_norm_(self._supernet.parameters(), self._recipe.clip_norm)
                 self._optimizer.step()
+                self._average.update(self.step)
                 return total
         if not forgiving:
             raise self._diverged(x, y, draw)
@@ -248,6 +272,7 @@ class Steps(Iterator[Step]):
             "step": self.step,
             "skipped in a row": self._in_a_row,
             "net": self._supernet.net.state_dict(),
+            "average": self._average.state(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
             "sampler": self._rng.getstate(),
@@ -256,6 +281,7 @@ class Steps(Iterator[Step]):
 
     def _go_to(self, position: Mapping[str, Any]) -> None:
         self._supernet.net.load_state_dict(position["net"])
+        self._average.restore(position["average"])
         self._optimizer.load_state_dict(position["optimizer"])
         _lay_out_alike(self._optimizer)
         self._schedule.load_state_dict(position["schedule"])

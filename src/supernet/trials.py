@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -22,7 +22,7 @@ from supernet.errors import CheckpointError, DivergedError, Stopped
 from supernet.evaluation import Batches, accuracy, score, stack
 from supernet.recipe import Recipe
 from supernet.records import Epoch, Phase, Progress, Training
-from supernet.samplers import Draw, Sampler, every, training_macs
+from supernet.samplers import AnySampler, Draw, every, name_of, training_macs
 from supernet.sharing import Planner
 from supernet.space import Architecture
 from supernet.supernet import Supernet
@@ -98,7 +98,7 @@ def train(
     data: Data,
     recipe: Recipe,
     *,
-    sampler: Sampler = every,
+    sampler: AnySampler = every,
     seed: int = 0,
     calibration_images: int | None = None,
     subject: Subject | None = None,
@@ -109,7 +109,8 @@ def train(
     """Train a supernet, or a plain network as `Supernet(net)`, and score all its architectures.
 
     They are scored on validation data after every epoch, and after the last one on test data too,
-    always with batch-norm statistics of their own, in one shared pass.
+    always with batch-norm statistics of their own, in one shared pass. With the recipe's `ema`, it
+    is averaged weights that are scored, and left in the network at the end.
 
     Args:
         supernet: What to train, in place.
@@ -198,7 +199,7 @@ class _Session:
         supernet: Supernet,
         data: Data,
         recipe: Recipe,
-        sampler: Sampler,
+        sampler: AnySampler,
         seed: int,
         calibration_images: int,
         subject: Subject,
@@ -211,12 +212,12 @@ class _Session:
             "recipe": asdict(recipe),
             "seed": seed,
             "subject": subject,
-            "sampler": _name_of(sampler),
+            "sampler": name_of(sampler),
             "choices": [(choice.name, choice.options) for choice in supernet.space.choices],
             "images": [len(data.train), len(data.validation), len(data.test), calibration_images],
         }
         self.steps = train_steps(supernet, data.train, recipe, sampler=sampler, seed=seed)
-        self.bill = _Bill(supernet, data.shape, subject, seed)
+        self.bill = _Bill(supernet, data.shape, recipe, subject, seed)
         self.epochs: list[Epoch] = []
         self.losses: list[float] = []  # of the epoch under way
 
@@ -255,6 +256,7 @@ class _Session:
             if self.steps.step == (len(self.epochs) + 1) * self.steps.per_epoch:
                 trial = self._score_epoch(stop)
                 if trial is not None:
+                    self.steps.settle()
                     return trial
             step = self.bill.next_step(self.steps, self.recipe.batch_size)
             # Where training was rolled back, those after it are no more.
@@ -267,7 +269,7 @@ class _Session:
         If it is stopped meanwhile, it is as if it had not begun.
         """
         last = self.steps.step == self.steps.steps
-        with self.bill.all_or_nothing():
+        with self.bill.all_or_nothing(), self.steps.averaged():
             with self.bill.entry("recalibration", self.archs, len(self.calibration)):
                 inputs = _heeding(self.calibration.inputs(SCORING_BATCH), stop)
                 statistics = calibrate(self.supernet, self.archs, inputs)
@@ -357,13 +359,6 @@ class _Session:
         self.bill.restore(state["bill"])
 
 
-def _name_of(sampler: Sampler) -> str:
-    """Return a name that is the same in every process, as `repr` need not be."""
-    if is_dataclass(sampler):
-        return repr(sampler)
-    return str(getattr(sampler, "__qualname__", type(sampler).__qualname__))
-
-
 def _heeding(batches: Iterable[_T], stop: Callable[[], bool]) -> Iterator[_T]:
     for batch in batches:
         if stop():
@@ -411,8 +406,12 @@ class _Entry:
 class _Bill:
     """Adds up time, images and multiply-adds by kind of work."""
 
-    def __init__(self, supernet: Supernet, shape: Shape, subject: Subject, seed: int) -> None:
-        self.planner = Planner(supernet, empty_batch(shape))
+    def __init__(
+        self, supernet: Supernet, shape: Shape, recipe: Recipe, subject: Subject, seed: int
+    ) -> None:
+        # As large as a step's: what has to be done in parts depends on it.
+        self.planner = Planner(supernet, empty_batch(shape, recipe.batch_size))
+        self.max_bytes = recipe.max_bytes
         self.subject, self.seed = subject, seed
         self.entries: dict[Kind, _Entry] = {}
         self.known: dict[Draw, int] = {}
@@ -471,5 +470,5 @@ class _Bill:
 
     def _macs_of(self, draw: Draw) -> int:
         if draw not in self.known:
-            self.known[draw] = training_macs(draw, self.planner)
+            self.known[draw] = training_macs(draw, self.planner, self.max_bytes)
         return self.known[draw]

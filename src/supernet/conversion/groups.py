@@ -60,7 +60,7 @@ class Groups:
         self._groups[number] = _Group(count, [] if writer is None else [writer])
         label = (Segment(number, count),)
         if writer is None:
-            self.fix(label, "it is concatenated with channels that no layer makes")
+            self.fix(label, "some of its channels are made by no layer")
         return label
 
     def top(self, number: int) -> int:

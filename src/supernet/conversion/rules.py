@@ -1,7 +1,7 @@
 """How widths pass through operations: which axes of a result have the width of which layer.
 
-A rule is about one kind of operation. What has no rule fixes the widths it is given: better a choice
-less than a network whose parts don't fit.
+A rule is about one kind of operation. What has no rule fixes the widths it is given: better a
+choice less than a network whose parts don't fit.
 """
 
 from __future__ import annotations
@@ -274,7 +274,7 @@ def _reduce(own: Labelling, node: fx.Node) -> Labels | None:
 def _permute(own: Labelling, node: fx.Node) -> Labels | None:
     labels, order = own.of(_source(node)), _argument(node, 1, "dims")
     order = list(node.args[1:]) if isinstance(order, int) else order
-    if not order or not all(isinstance(dim, int) for dim in order):
+    if not isinstance(order, tuple | list) or not all(isinstance(dim, int) for dim in order):
         return None
     return tuple(labels[dim] for dim in order)
 
@@ -296,20 +296,6 @@ def _unsqueeze(own: Labelling, node: fx.Node) -> Labels | None:
     return tuple(labels)
 
 
-def _flatten(own: Labelling, node: fx.Node) -> Labels | None:
-    if node.op == "call_module":
-        module = own.modules[str(node.target)]
-        assert isinstance(module, nn.Flatten)
-        start, end = module.start_dim, module.end_dim
-    else:
-        start, end = _argument(node, 1, "start_dim", 0), _argument(node, 2, "end_dim", -1)
-    rank = len(own.of(_source(node)))
-    if not isinstance(start, int) or not isinstance(end, int) or not rank:
-        return None
-    asked: list[Any] = [None] * _value(node).ndim
-    return _reshaped(own, node, asked)
-
-
 def _reshape(own: Labelling, node: fx.Node) -> Labels | None:
     asked: Any = list(node.args[1:]) or node.kwargs.get("shape")
     if isinstance(asked, list) and len(asked) == 1 and isinstance(asked[0], tuple | list):
@@ -319,7 +305,7 @@ def _reshape(own: Labelling, node: fx.Node) -> Labels | None:
     return _reshaped(own, node, asked)
 
 
-def _squeeze(own: Labelling, node: fx.Node) -> Labels | None:
+def _flatten(own: Labelling, node: fx.Node) -> Labels | None:
     return _reshaped(own, node, [None] * _value(node).ndim)
 
 
@@ -452,8 +438,7 @@ _FUNCTIONS: dict[str, _Rule] = {
     "permute": _permute,
     **dict.fromkeys(("transpose", "swapaxes", "swapdims"), _transpose),
     "unsqueeze": _unsqueeze,
-    "squeeze": _squeeze,
-    "flatten": _flatten,
+    **dict.fromkeys(("flatten", "squeeze"), _flatten),
     **dict.fromkeys(("reshape", "view"), _reshape),
     "expand": _expand,
     "getitem": _index,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from supernet.conversion.tracing import Call, Observed
+from supernet.conversion.tracing import LAYERS, Call, Observed
 from supernet.sharing.tracing import plainly_runs
 
 
@@ -61,14 +61,17 @@ def find_stacks(
             paths = [join(name, block) for block, _ in run]
             why = [_why_not(observed, path) for path in paths]
             reasons |= {path: reason for path, reason in zip(paths, why, strict=True) if reason}
-            for begin, end in _kept(why):
+            # Among PyTorch's own, such as `Sequential`, one that changes the shape is no kin.
+            kin = not type(run[0][1]).__module__.startswith("torch.nn.")
+            for begin, end in _kept(why, kin):
                 if not once and (reason := _why_no_chain(observed, paths[begin:end])):
                     reasons |= dict.fromkeys(paths[begin:end], reason)
                     continue
                 blocks = tuple(block for block, _ in run[begin:end])
-                shortest = max(0, least - (begin > 0))
+                first = kin and begin > 0
+                shortest = max(0, least - first)
                 if shortest >= len(blocks):
-                    reason = f"at least {least} blocks of {len(blocks) + (begin > 0)} have to run"
+                    reason = f"at least {least} blocks of {len(blocks) + first} have to run"
                     reasons |= dict.fromkeys(paths[begin:end], reason)
                 else:
                     stacks.append(Stack(name, blocks, shortest, once))
@@ -84,18 +87,32 @@ def _alike(container: nn.Module) -> Iterator[list[tuple[str, nn.Module]]]:
 
 
 def _kind(module: nn.Module | None) -> object:
-    if isinstance(module, nn.Sequential | nn.ModuleList):
-        return type(module), *(type(child) for child in module)
-    return type(module)
+    """Return something equal for modules of one class that hold layers of the same kinds."""
+    if module is None:
+        return None
+    listed = type(module) in (nn.Sequential, nn.ModuleList)
+    chain = tuple(map(type, module._modules.values())) if listed else ()
+    # A depthwise convolution repeats no ordinary one, though both may come in one class.
+    layers = {
+        (type(m), isinstance(m, nn.Conv2d) and m.groups > 1)
+        for m in module.modules()
+        if isinstance(m, LAYERS)
+    }
+    return type(module), chain, frozenset(layers)
 
 
-def _kept(why: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield where neighbours without a reason against them begin and end."""
+def _kept(why: Sequence[str], kin: bool) -> Iterator[tuple[int, int]]:
+    """Yield where neighbours without a reason against them begin and end.
+
+    Args:
+        why: The reasons.
+        kin: Whether a neighbour with a reason is a block of the same stage.
+    """
     place = 0
     for fits, run in itertools.groupby(why, lambda reason: not reason):
         length = len(list(run))
         # A single one repeats something only if one of its kind comes before it.
-        if fits and (length > 1 or place > 0):
+        if fits and (length > 1 or (kin and place > 0)):
             yield place, place + length
         place += length
 

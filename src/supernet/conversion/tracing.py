@@ -1,4 +1,4 @@
-"""What a given model does: one run on an example, and a graph of all its operations if it has one."""
+"""What a given model does: one run on an example, and a graph of its operations if it has one."""
 
 from __future__ import annotations
 

@@ -7,19 +7,11 @@ from collections.abc import Sequence
 from torch import nn
 
 from supernet.choices import Depth
-from supernet.elastic import (
-    ElasticAttention,
-    ElasticConv2d,
-    ElasticLayerNorm,
-    ElasticLinear,
-    Residual,
-    Size,
-)
+from supernet.elastic import ElasticConv2d, ElasticLayerNorm, ElasticLinear, Size
 from supernet.elastic.parts import as_graph
 from supernet.errors import SettingsError
-from supernet.space import Choice
 from supernet.zoo.parts import channels_last, choice_of, require, seeded
-from supernet.zoo.tokens import ElasticTokens, First
+from supernet.zoo.transformer import ElasticTokens, First, transformer_layer
 
 
 def build_autoformer_net(
@@ -79,7 +71,7 @@ def build_autoformer_net(
     width = choice_of("width", widths)
     with seeded(seed):
         layers = [
-            _layer(
+            transformer_layer(
                 width,
                 choice_of(f"layer{number}.heads", heads),
                 head_width,
@@ -97,12 +89,3 @@ def build_autoformer_net(
             ElasticLinear(width, classes),
         )
     return channels_last(net)
-
-
-def _layer(width: Choice, heads: Choice, head_width: int, inside: Size) -> nn.Module:
-    attention = ElasticAttention(width, heads, head_width=head_width)
-    mlp = (ElasticLinear(width, inside), nn.GELU(), ElasticLinear(inside, width))
-    return nn.Sequential(
-        Residual(nn.Sequential(ElasticLayerNorm(width, eps=1e-6), attention)),
-        Residual(nn.Sequential(ElasticLayerNorm(width, eps=1e-6), *mlp)),
-    )

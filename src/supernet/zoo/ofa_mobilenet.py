@@ -38,8 +38,9 @@ def build_ofa_mobilenet(
 
     With the defaults 2.18e19 architectures (the paper says 2e19): choices of blocks that don't run
     are not counted. They have 3.4 to 7.7 million parameters and 121 to 566 million multiply-adds
-    per 224x224 image; the supernet itself has 7.7 million, as the paper says. It has dropout before the last layer, for training; here is none. MobileNetV3-Large itself is not in the space,
-    as it has expansions such as 2.5.
+    per 224x224 image; the supernet itself has 7.7 million parameters, as the paper says. The paper
+    has dropout before the last layer, for training; here is none. MobileNetV3-Large itself is not
+    in the space, as it has expansions such as 2.5.
 
     Args:
         seed: Of the initial weights (PyTorch's defaults). No generator outside is touched.
@@ -57,7 +58,7 @@ def build_ofa_mobilenet(
     Raises:
         SettingsError: If a size is below one, there are fewer than two classes, or the most blocks
             are fewer than two or than the least.
-        SpaceError: If there are no kernels or expansions, a kernel is even, or an option is twice.
+        SpaceError: If there are no kernels or expansions, a kernel is even, or a number below one.
 
     References:
         Cai et al., "Once-for-All: Train One Network and Specialize it for Efficient Deployment",

@@ -85,8 +85,8 @@ def sum_of(*branches: nn.Module) -> fx.GraphModule:
 def bottleneck(inp: Width, inside: Width, out: Width, *, stride: int = 1) -> nn.Sequential:
     """Return the bottleneck of ResNet-D: what three convolutions make of the input, added to it.
 
-    The 3x3 convolution has the stride. If the output has another width, which is another Choice or
-    number, the shortcut is average pooling and a 1x1 convolution.
+    The 3x3 convolution has the stride. Where stride or width (another Choice or number) change the
+    shape, the shortcut is average pooling and a 1x1 convolution.
     """
     body = nn.Sequential(
         elastic_conv_bn(inp, inside, kernel=1),
@@ -94,7 +94,7 @@ def bottleneck(inp: Width, inside: Width, out: Width, *, stride: int = 1) -> nn.
         elastic_conv_bn(inside, out, kernel=1, activation=nn.Identity),
     )
     shortcut: nn.Module = nn.Identity()
-    if inp != out:
+    if inp != out or stride > 1:
         pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
         conv = elastic_conv_bn(inp, out, kernel=1, activation=nn.Identity)
         shortcut = nn.Sequential(pool, conv)
@@ -122,8 +122,10 @@ def classifier(
         high, wide = (high + 1) // 2, (wide + 1) // 2
     # Unlike that of nn.AdaptiveAvgPool2d(1), the gradient of this keeps the channels_last layout,
     # which makes the step over all nine networks of `build_mnist_net` 4 % cheaper on a CPU.
-    linear = nn.Linear if isinstance(width, int) else ElasticLinear
-    return nn.AvgPool2d((high, wide)), nn.Flatten(), linear(width, classes)
+    pool = nn.AvgPool2d((high, wide))
+    if isinstance(width, int):
+        return pool, nn.Flatten(), nn.Linear(width, classes)
+    return pool, nn.Flatten(), ElasticLinear(width, classes)
 
 
 def channels_last(net: nn.Sequential) -> nn.Sequential:

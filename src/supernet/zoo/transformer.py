@@ -1,4 +1,4 @@
-"""What a vision transformer has besides its layers: a class token, and positions."""
+"""What a vision transformer is made of: a class token, positions, and layers."""
 
 # Not `from __future__ import annotations`: it makes strings of them, and a graph traced from a
 # method that has such can't be pickled, as of torch 2.13.
@@ -9,9 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from supernet.choices import ChoiceModule
-from supernet.elastic import Size
+from supernet.elastic import ElasticAttention, ElasticLayerNorm, ElasticLinear, Residual, Size
 from supernet.elastic.parts import as_graph, filled
 from supernet.space import Architecture, Choice
+
+
+def transformer_layer(width: Choice, heads: Choice, head_width: int, inside: Size) -> nn.Module:
+    """Return self-attention and a perceptron, each normed before and added to its input.
+
+    Args:
+        width: Features of a token.
+        heads: How many heads there are.
+        head_width: Features of one.
+        inside: Features in the middle of the perceptron.
+    """
+    attention = ElasticAttention(width, heads, head_width=head_width)
+    mlp = (ElasticLinear(width, inside), nn.GELU(), ElasticLinear(inside, width))
+    return nn.Sequential(
+        Residual(nn.Sequential(ElasticLayerNorm(width, eps=1e-6), attention)),
+        Residual(nn.Sequential(ElasticLayerNorm(width, eps=1e-6), *mlp)),
+    )
 
 
 def _tokens(x: Tensor, first: Tensor, positions: Tensor) -> Tensor:

@@ -12,15 +12,20 @@ from supernet.errors import SettingsError, SpaceError
 from supernet.samplers import (
     MOST_AT_ONCE,
     Draw,
+    Fair,
     Sampler,
+    Sandwich,
+    Shrinking,
     Split,
     Subtree,
+    WithLargest,
     every,
     make_sampler,
     make_subtree,
     training_macs,
     uniform,
     uniform_options,
+    warm_up,
 )
 from supernet.sharing import Planner, plan
 from supernet.space import Architecture, Choice, Condition, SearchSpace
@@ -62,6 +67,8 @@ SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "uniform": lambda: uniform,
     "uniform options": lambda: uniform_options,
     "split": lambda: Split(5),
+    "fair": Fair,
+    "sandwich": lambda: Sandwich(4),
     "subtree": lambda: make_subtree(six(), vectors(), budget=2),
 }
 
@@ -133,7 +140,15 @@ def test_draws_are_canonical_and_nothing_is_drawn_twice(
     places = len(space.choices)
     names = [choice.name for choice in space.choices]
     subtree = Subtree((count + 1,) * places, (1.0,) * places)
-    for sampler in (every, uniform, uniform_options, Split(count), subtree):
+    for sampler in (
+        every,
+        uniform,
+        uniform_options,
+        Split(count),
+        subtree,
+        Fair(),
+        Sandwich(count + 1),
+    ):
         archs = sampler(space, rng).archs
         assert archs == tuple(dict.fromkeys(map(space.canonical, archs)))
         assert 1 <= len(archs) <= space.size
@@ -183,7 +198,7 @@ def test_a_subtree_of_a_nested_network() -> None:
 def test_no_sampler_goes_through_a_deep_space() -> None:
     space, rng = blocks(20), random.Random(0)
     subtree = Subtree((4,) * 41, (1.0,) * 41)
-    for sampler in (uniform, uniform_options, Split(8), subtree):
+    for sampler in (uniform, uniform_options, Split(8), subtree, Fair(420), Sandwich(8)):
         for _ in range(20):
             assert all(space.canonical(arch) == arch for arch in sampler(space, rng).archs)
 
@@ -281,10 +296,16 @@ def test_samplers_go_by_their_names() -> None:
     assert make_sampler("uniform options", supernet, EMPTY) is uniform_options
     assert make_sampler("split", supernet, EMPTY, paths=3) == Split(3)
     assert isinstance(make_sampler("subtree", supernet, EMPTY), Subtree)
+    assert make_sampler("fair", supernet, EMPTY) == Fair()
+    assert make_sampler("sandwich", supernet, EMPTY, paths=3) == Sandwich(3)
+    shrinking = make_sampler("shrinking", supernet, EMPTY, paths=2, order=("block2*", "*"))
+    assert shrinking == Shrinking(("block2*", "*"), 2)
+    first = make_sampler("uniform", supernet, EMPTY, largest_first=0.2, with_largest=True)
+    assert first == WithLargest(warm_up(uniform, 0.2))
     with pytest.raises(
-        SettingsError, match=r"no sampler 'fair'; choose every, uniform, .* or subtree"
+        SettingsError, match=r"no sampler 'greedy'; choose every, uniform, .* or subtree"
     ):
-        make_sampler("fair", supernet, EMPTY)
+        make_sampler("greedy", supernet, EMPTY)
 
 
 def test_the_work_of_a_draw_is_that_of_its_shared_pass_or_of_the_average_path() -> None:
