@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +18,7 @@ import yaml
 
 import supernet
 from supernet import cli, experiment, report, running
-from supernet.launch import Report, Task, run_tasks
+from supernet.launch import Report, run_tasks
 from supernet.records import Results
 from supernet.runfolder import read_results
 from supernet.settings import PRESETS, Settings, resolve_settings

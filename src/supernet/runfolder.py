@@ -123,12 +123,12 @@ class RunFolder:
             RunFolderError: If that fails.
         """
         said = Event(event=event, time=datetime.now(UTC), **content)
-        line = said.model_dump_json(exclude_unset=True) + "\n"
+        line = (said.model_dump_json(exclude_unset=True) + "\n").encode()
         path = self.path / EVENTS
         with _as_run_folder_error(path), path.open("ab", buffering=0) as file:
             end = file.tell()
             try:
-                if file.write(line.encode()) < len(line):
+                if file.write(line) < len(line):
                     raise OSError("there was room for a part of a line only")
             except BaseException:
                 with contextlib.suppress(OSError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -83,7 +83,8 @@ class Run:
             )
             results = self.results
             if results is None:
-                outcome = self._train(plan, console, every_s)
+                noted = {event.job for event in earlier if event.event == "trained"}
+                outcome = self._train(plan, console, every_s, noted)
                 with waiting("judging", console):
                     found = [m for event in earlier for m in event.mismatches]
                     results = experiment.judge(
@@ -102,10 +103,14 @@ class Run:
         self.folder.drop_checkpoints()
         return results
 
-    def _train(self, plan: Plan, console: Console, every_s: float) -> experiment.Outcome:
+    def _train(
+        self, plan: Plan, console: Console, every_s: float, noted: Collection[str | None]
+    ) -> experiment.Outcome:
         folder = self.folder
 
         def note_training(name: str, trial: Trial) -> None:
+            if name in noted:
+                return
             phases = [phase.model_dump(mode="json") for phase in trial.phases]
             folder.log("trained", job=name, test=trial.training.test, phases=phases)
 
