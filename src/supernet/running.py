@@ -99,8 +99,8 @@ class Run:
                     self.folder.write(name, content)
             with waiting("drawing figures and writing the page", console):
                 write_report(results, self.folder.path)
+            self.folder.drop_checkpoints()  # before the last line, after which nobody would
             self.folder.log("finished")
-        self.folder.drop_checkpoints()
         return results
 
     def _train(
@@ -190,7 +190,10 @@ def take_up(manifest: Manifest, path: Path, *, allow_mismatch: bool) -> Run:
 
 def holds_run(path: Path) -> bool:
     """Whether a run was begun in a folder."""
-    return (path / MANIFEST).exists()
+    try:
+        return (path / MANIFEST).exists()
+    except OSError:  # nobody can have a folder there: whoever begins a run in it will see why
+        return False
 
 
 def find_unfinished(manifest: Manifest) -> Path | None:

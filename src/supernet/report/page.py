@@ -76,6 +76,7 @@ def to_html(results: Results, figures: Mapping[str, bytes]) -> str:
         results=results,
         title=_title(results),
         summary=_summary(results),
+        caveats=conditions.caveats(results),
         key_numbers=_key_numbers(results.verdict) if results.verdict else [],
         columns=table.columns(results),
         picked=_picked(results),
