@@ -194,7 +194,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise SettingsError(
-            f"the settings file {path} can't be read: {reason}; it must hold lines of the form `name: value`"
+            f"the settings file {path} can't be read: {reason}; it must hold lines of the form "
+            "`name: value`"
         ) from None
     if content is None:
         return {}
