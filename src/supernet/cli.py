@@ -270,7 +270,10 @@ def go_on(
     given = {name: value for name, value in changes.items() if value is not None}
     settings = resolve_settings(manifest.preset, run / CONFIG, given)
     how = _How(run, True, allow_mismatch, checkpoint_every, as_json)
-    _run(manifest.command, manifest.preset, settings, how)
+    try:
+        _run(manifest.command, manifest.preset, settings, how)
+    except DataError as error:
+        _fail(error, "if the data were moved, say where they are with --data")
 
 
 @app.command()

@@ -182,8 +182,8 @@ def take_up(manifest: Manifest, path: Path, *, allow_mismatch: bool) -> Run:
     if found and not allow_mismatch:
         folder.close()
         raise RunFolderError(
-            f"the run in {path} was begun with something else ({'; '.join(found)}); name another "
-            "folder to begin anew, or go on all the same with --allow-mismatch, which is recorded"
+            f"the run in {path} was begun with something else ({'; '.join(found)}); begin anew in "
+            "another folder, or go on all the same with --allow-mismatch, which is recorded"
         )
     return Run(folder, taken_up=True, mismatches=tuple(found))
 

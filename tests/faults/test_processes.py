@@ -145,6 +145,7 @@ def test_a_second_ctrl_c_ends_at_once_even_if_a_worker_is_stuck(
 
 def test_kill_9_leaves_no_orphans_and_nothing_is_lost(data: Path, long: dict[str, bytes]) -> None:
     with Going(data, until="saved", every_s=0.1) as run:
+        os.kill(run.workers[0], signal.SIGSTOP)  # it won't notice by itself
         run.process.kill()
         assert run.end()[0] == -signal.SIGKILL
         wait_until(lambda: all(is_gone(pid) for pid in run.workers), seconds=5)

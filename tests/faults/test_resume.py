@@ -87,7 +87,7 @@ def test_what_could_change_a_result_is_shown_and_refused(
     assert said.startswith("the run in run was begun with something else (")
     assert words in said
     assert said.endswith(
-        "); name another folder to begin anew, or go on all the same with --allow-mismatch, "
+        "); begin anew in another folder, or go on all the same with --allow-mismatch, "
         "which is recorded"
     )
     assert events(Path("run")) == before
