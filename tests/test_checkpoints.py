@@ -27,6 +27,13 @@ from supernet.checkpoints import Checkpoints, State, pack, unpack
 from supernet.errors import CheckpointError, CheckpointWarning, RunFolderError
 from tests.conftest import noise
 
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Syncing takes long where others write, and shows only in a power failure; see test_files."""
+    monkeypatch.setattr(os, "fsync", os.fstat)
+
+
 # -- what is packed and unpacked ----------------------------------------------------------------
 
 DTYPES = [

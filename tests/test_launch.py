@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -110,10 +111,12 @@ def test_workers_are_asked_to_stop_first_and_can_save(how: str, tmp_path: Path) 
     path = tmp_path / "saved"
     tasks = [Task(name, workertasks.save_when_asked, (path, None)) for name in "ab"]
     if how == "closing":
-        reports = run_tasks(tasks, workers=3)
+        said: list[Report] = []
+        reports = run_tasks(tasks, workers=3, last_words=said.append)
         pids = {next(reports).content, next(reports).content}
         reports.close()
         assert all(is_gone(pid) for pid in pids)
+        assert Counter(report.task for report in said) == {"a": 1000, "b": 1000}
     else:
         after = Task("wrong", workertasks.miss_data_after, (path.with_name("begun"), 2))
         begun = [Task(t.name, t.function, (path, path.with_name("begun"))) for t in tasks]

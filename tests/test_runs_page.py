@@ -21,14 +21,15 @@ def test_the_code_shown_goes_on_where_it_was(
     for folder, code in zip(("checkpoints", "my loop"), BLOCKS, strict=True):
         ends = []
         for _ in range(2):  # as it is given, and given again
+            supernet = nine()
             names = {
                 "sn": sn,
                 "Path": Path,
-                "supernet": nine(),
+                "supernet": supernet,
                 "data": tiny_data(),
                 "recipe": sn.Recipe(epochs=2, batch_size=8),
             }
             exec(compile(code.replace(".due", ".every_s"), "runs.md", "exec"), names)
-            ends.append(names["supernet"].state_dict())
+            ends.append(supernet.state_dict())
             assert len(list(Path(folder).glob("*.sha256"))) in (1, 2)
         assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from supernet import checkpoints, trials
 from supernet.batchnorm import calibrate, recalibrate
 from supernet.checkpoints import Checkpoints, State
+from supernet.choices import Depth
 from supernet.cost import count_shared_macs
 from supernet.datasets import ImageData, Split
 from supernet.errors import CheckpointError, DataError, DivergedError, Stopped
@@ -28,8 +29,8 @@ from supernet.space import Architecture
 from supernet.subnet import extract
 from supernet.supernet import Supernet
 from supernet.training import train_steps
-from supernet.trials import Images, Trial, read_saved, train
-from tests.conftest import nine, plain_net, tiny_data
+from supernet.trials import Data, Images, Trial, read_saved, train
+from tests.conftest import block, nine, plain_net, stir, tiny_data
 
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.1)
 STEM, WIDE, DOWN, NARROW, HEAD = 9 * 4 * 64, 9 * 16 * 64, 9 * 12 * 16, 9 * 9 * 16, 9
@@ -231,8 +232,11 @@ def test_global_random_state_is_left_alone() -> None:
 SHORT = Recipe(epochs=2, batch_size=20, learning_rate=0.1)
 
 
-def small(seed: int = 0) -> Supernet:
-    return nine(widths=(2, 2), seed=seed)
+def small(seed: int = 0, width: int = 4) -> Supernet:
+    """Three architectures, with batch norms."""
+    choice = Depth("d", [block(width), block(width)], shortest=0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, width), choice, nn.Linear(width, 3))
+    return Supernet(stir(net, seed))
 
 
 def plain(seed: int = 0) -> Supernet:
@@ -241,7 +245,7 @@ def plain(seed: int = 0) -> Supernet:
 
 def with_dropout(seed: int = 0) -> Supernet:
     net = plain_net(seed)
-    return Supernet(nn.Sequential(*net[:5], nn.Dropout(0.5), *net[5:]))
+    return Supernet(nn.Sequential(*list(net)[:5], nn.Dropout(0.5), *list(net)[5:]))
 
 
 def take_up(
@@ -250,7 +254,7 @@ def take_up(
     *,
     build: Callable[[int], Supernet] = small,
     recipe: Recipe = SHORT,
-    data: Any = None,
+    data: Data | None = None,
     **settings: Any,
 ) -> tuple[Supernet, Trial]:
     """Begin or go on with a short training that saves whenever it can."""
@@ -292,6 +296,12 @@ class Asked:
     def __call__(self) -> bool:
         self.times += 1
         return self.times > self.allowed
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Syncing takes long where others write, and shows only in a power failure; see test_files."""
+    monkeypatch.setattr(os, "fsync", os.fstat)
 
 
 @pytest.fixture(autouse=True)
@@ -419,7 +429,7 @@ def test_saving_changes_nothing(tmp_path: Path) -> None:
     assert same_weights(supernet, other)
     assert same_weights(supernet, bare)
     saved = [progress for progress in heard if progress.saved]
-    assert [progress.done for progress in saved] == [0, 0.25, 0.5, 0.5, 0.75, 1]
+    assert [progress.done for progress in saved] == [0, 0.25, 0.5, 0.75, 1]
     assert [path.name for path in sorted((tmp_path / "never").iterdir())] == [
         "000001.safetensors",
         "000001.sha256",
@@ -439,7 +449,7 @@ def test_saving_changes_nothing(tmp_path: Path) -> None:
             r"images \[40, 12, .* there, \[41, 12, .* here",
         ),
         ({"build": plain}, "subject supernet there, standalone here; choices .* there, .* here"),
-        ({"build": lambda seed: nine(widths=(3, 2), seed=seed)}, "size mismatch"),
+        ({"build": lambda seed: small(seed, width=5)}, "size mismatch"),
     ],
 )
 @pytest.mark.parametrize("finished", [True, False])
@@ -486,7 +496,7 @@ class LateNaN(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
-        return y * math.nan if self.weight.abs().max() > 0.4 and self.training else y
+        return y * math.nan if self.weight.abs().max() > 0.5 and self.training else y
 
 
 def late(seed: int = 0) -> Supernet:
@@ -586,7 +596,7 @@ def with_a_plain_surface() -> ImageData:
 
 @pytest.mark.parametrize(
     ("build", "on_nan", "skipped", "rollbacks"),
-    [(allergic, "skip", 2, 0), (late, "rollback", 0, 2)],
+    [(allergic, "skip", 2, 0), (late, "rollback", 0, 3)],
 )
 def test_what_was_got_round_is_counted_however_often_it_was_stopped(
     build: Callable[[int], Supernet], on_nan: Any, skipped: int, rollbacks: int, tmp_path: Path
@@ -595,7 +605,7 @@ def test_what_was_got_round_is_counted_however_often_it_was_stopped(
         "build": build,
         "data": with_a_plain_surface(),
         "recipe": Recipe(
-            epochs=2, batch_size=10, learning_rate=0.15, schedule="constant", on_nan=on_nan
+            epochs=2, batch_size=10, learning_rate=0.3, schedule="constant", on_nan=on_nan
         ),
     }
     with torch.random.fork_rng(devices=()):

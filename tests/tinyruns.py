@@ -54,9 +54,7 @@ class Notepad:
         return False
 
 
-def here(
-    tasks: Sequence[Task], *, workers: int, inherit: Sequence[int] = ()
-) -> Generator[Report, None, None]:
+def here(tasks: Sequence[Task], *, workers: int, **_: Any) -> Generator[Report, None, None]:
     """Do what workers do, but in this process and one task after the other."""
     for task in tasks:
         desk = Notepad()

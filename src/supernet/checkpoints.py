@@ -139,12 +139,20 @@ class Checkpoints:
             if manifest == _manifest_of(self._payload(number).name, content):
                 if self._damaged:
                     self.warn(f"going on from the checkpoint before, {self._payload(number)}")
-                return unpack(content)
+                return self._unpacked(number, content)
             self._damaged.add(number)
             self.warn(f"the checkpoint {self._payload(number)} is damaged, and is not used")
         if self._damaged:
             self.warn(f"no checkpoint in {self.folder} is whole; beginning anew")
         return None
+
+    def _unpacked(self, number: int, content: bytes) -> State:
+        try:
+            return unpack(content)
+        except CheckpointError as error:  # it is as it was written, by something else
+            raise CheckpointError(
+                f"in {self._payload(number)}: {error}; remove it to go on without it"
+            ) from None
 
     def clear(self) -> None:
         """Remove all checkpoints."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -103,6 +104,7 @@ _Json = Annotated[
 def main() -> None:
     """Run the command line; what goes wrong becomes a sentence and an exit code."""
     _heed_signals()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where its caches are is no news
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -268,7 +270,10 @@ def go_on(
     given = {name: value for name, value in changes.items() if value is not None}
     settings = resolve_settings(manifest.preset, run / CONFIG, given)
     how = _How(run, True, allow_mismatch, checkpoint_every, as_json)
-    _run(manifest.command, manifest.preset, settings, how)
+    try:
+        _run(manifest.command, manifest.preset, settings, how)
+    except DataError as error:
+        _fail(error, "if the data were moved, say where they are with --data")
 
 
 @app.command()
@@ -390,7 +395,7 @@ def _way_on(folder: Path) -> Iterator[None]:
     try:
         yield
     except (_Stopped, DataError, RunFolderError, WorkerError) as error:
-        _fail(error, f"go on with `{_program()} {shlex.join(['resume', str(folder)])}`")
+        _fail(error, f"go on with `{_program()} {shlex.join(['resume', _as_argument(folder)])}`")
 
 
 def _show_status(status: Status, *, whole: bool) -> None:
@@ -419,7 +424,7 @@ def _show_status(status: Status, *, whole: bool) -> None:
             table.add_row(escape(job.name), f"{100 * job.done:.0f} %", str(job.epochs), mean)
         console.print(table)
     if status.state in ("stopped", "killed", "new"):
-        _next(["resume", status.folder])
+        _next(["resume", _as_argument(Path(status.folder))])
 
 
 def _show_results(results: Results, folder: Path) -> None:
@@ -503,7 +508,13 @@ def _print_json(content: Any) -> None:
 
 
 def _command() -> str:
-    return shlex.join(["supernet", *sys.argv[1:]])
+    command = shlex.join(["supernet", *sys.argv[1:]])
+    return command.encode(errors="backslashreplace").decode()  # records are UTF-8
+
+
+def _as_argument(path: Path) -> str:
+    """Return a path that is not taken for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def _next(arguments: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ from supernet.comparison import (
 from supernet.cost import empty_batch
 from supernet.datasets import ImageData, load_folder, load_mnist
 from supernet.errors import CheckpointError, DataError
-from supernet.launch import Desk, Task, run_tasks
+from supernet.launch import Desk, Report, Task, run_tasks
 from supernet.losses import mean_loss
 from supernet.machine import cpu_seconds
 from supernet.process import seed_process, set_up_process
@@ -196,7 +196,8 @@ def run(
         inherit: File descriptors that workers keep open as long as they live.
         anew: Whether trainings that were saved by another plan begin anew, instead of raising.
         watch: Called with a job's name and its progress, several times a second.
-        trained: Called with a job's name and what it left behind, when it has ended.
+        trained: Called with a job's name and what it left behind, when it has ended, or at once if
+            it had ended before.
         note: Called with a job's name and a sentence: that its worker died, or a checkpoint is
             damaged.
 
@@ -224,6 +225,9 @@ def run(
             return found
 
         before = {job.name: take_up(job, note=lambda *_: None) for job in plan.jobs}
+        for job in plan.jobs:
+            if (trial := before[job.name].trial) and not anew:
+                trained(job.name, trial)
         # With `anew`, workers see to it whether a trial that has ended is of this plan.
         left = {job.name: job for job in plan.jobs if anew or not before[job.name].trial}
         for job in plan.jobs:
@@ -234,17 +238,22 @@ def run(
             Task(job.name, _do, (plan.settings, job, folders[job.name], every_s, anew))
             for job in left.values()
         ]
-        reports = run_tasks(tasks, workers=plan.workers, inherit=inherit)
+
+        def hear(report: Report) -> None:
+            if isinstance(report.content, Progress):
+                watch(report.task, report.content)
+            else:
+                note(report.task, report.content)
+
+        reports = run_tasks(tasks, workers=plan.workers, inherit=inherit, last_words=hear)
         stack.enter_context(closing(reports))
         for report in reports:
             if report.kind == "done":
                 trial = take_up(left[report.task], note).trial
                 assert trial
                 trained(report.task, trial)
-            elif isinstance(report.content, Progress):
-                watch(report.task, report.content)
             else:
-                note(report.task, report.content)
+                hear(report)
     return Outcome(
         seeds=_by_seed(trials),
         weights=weights,

@@ -81,7 +81,11 @@ class Report:
 
 
 def run_tasks(
-    tasks: Sequence[Task], *, workers: int, inherit: Sequence[int] = ()
+    tasks: Sequence[Task],
+    *,
+    workers: int,
+    inherit: Sequence[int] = (),
+    last_words: Callable[[Report], None] = lambda report: None,
 ) -> Generator[Report, None, None]:
     """Do all tasks, in the order given as workers become free, and yield their reports.
 
@@ -93,6 +97,7 @@ def run_tasks(
         tasks: What to do.
         workers: How many processes.
         inherit: File descriptors that they keep open as long as they live.
+        last_words: Called with what tasks still say after they were asked to stop.
 
     Raises:
         SupernetError: Whatever a task raised of this package's own.
@@ -123,7 +128,7 @@ def run_tasks(
                     report = Report(task.name, obituary, "died")
                 yield report
     finally:
-        _dismiss(crew)
+        _dismiss(crew, last_words)
 
 
 class _Worker:
@@ -133,6 +138,7 @@ class _Worker:
         self.pipe, theirs = Pipe()
         handle = theirs.fileno()
         arguments = [str(handle), str(os.getpid()), *map(str, sys.path)]
+        # Held, or they could hit the process before it has said what it does with them.
         with theirs, _signals_held():
             try:
                 self.process = subprocess.Popen(
@@ -157,7 +163,8 @@ class _Worker:
         """Return what the worker says, or None if it is gone."""
         assert self.task is not None
         try:
-            kind, content = self.pipe.recv()
+            with _signals_held():  # so that nobody is stopped in the middle of a message
+                kind, content = self.pipe.recv()
         except (EOFError, OSError):
             return None
         if kind == "stopped":  # not at our request: it is as good as dead
@@ -186,15 +193,15 @@ class _Worker:
         with socket.socket(fileno=os.dup(self.pipe.fileno())) as end, contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_WR)
 
-    def hear_out(self) -> bool:
-        """Take in what it still says, so that nothing holds it up; return whether it has ended.
-
-        Not as messages: whoever interrupted this process may have done so in the middle of one.
-        """
+    def hear_out(self) -> Report | None:
+        """Return what it still says, so that nothing holds it up, or None if it is done."""
+        assert self.task is not None
         try:
-            return not os.read(self.pipe.fileno(), 1 << 16)
-        except OSError:
-            return True
+            with _signals_held():
+                kind, content = self.pipe.recv()
+        except (EOFError, OSError):
+            return None
+        return Report(self.task.name, content) if kind == "said" else None
 
     def end(self) -> None:
         """End the process, whatever it does."""
@@ -203,7 +210,7 @@ class _Worker:
         self.process.wait()
 
 
-def _dismiss(crew: list[_Worker]) -> None:
+def _dismiss(crew: list[_Worker], last_words: Callable[[Report], None]) -> None:
     """Let workers that have something to save do that, and end them all."""
     busy = [worker for worker in crew if worker.task is not None]
     try:
@@ -212,8 +219,10 @@ def _dismiss(crew: list[_Worker]) -> None:
         end = time.monotonic() + PATIENCE_S
         while busy and (left := end - time.monotonic()) > 0:
             for worker in _with_news(busy, left):
-                if worker.hear_out():
+                if (report := worker.hear_out()) is None:
                     busy.remove(worker)
+                else:
+                    last_words(report)
     finally:
         for worker in crew:
             worker.end()
@@ -226,7 +235,7 @@ def _with_news(crew: list[_Worker], timeout_s: float | None = None) -> list[_Wor
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Start a process that Ctrl-C can't hit before it has said what it does with it."""
+    """Hold back Ctrl-C and the like inside the block."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

@@ -7,10 +7,9 @@ Lists over architectures are always in the order of `Results.architectures`.
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 
 def _check_accuracy(value: float) -> float:
@@ -242,7 +241,7 @@ class Event(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, ser_json_inf_nan="strings")
 
     event: str
-    time: datetime
+    time: AwareDatetime
     job: str | None = None
     done: float = 0.0
     epoch: int = 0

@@ -123,12 +123,12 @@ class RunFolder:
             RunFolderError: If that fails.
         """
         said = Event(event=event, time=datetime.now(UTC), **content)
-        line = said.model_dump_json(exclude_unset=True) + "\n"
+        line = (said.model_dump_json(exclude_unset=True) + "\n").encode()
         path = self.path / EVENTS
         with _as_run_folder_error(path), path.open("ab", buffering=0) as file:
             end = file.tell()
             try:
-                if file.write(line.encode()) < len(line):
+                if file.write(line) < len(line):
                     raise OSError("there was room for a part of a line only")
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -162,13 +162,16 @@ def _taken(path: Path) -> RunFolderError:
 @contextlib.contextmanager
 def _as_run_folder_error(path: Path) -> Iterator[None]:
     try:
+        str(path).encode()  # records of the run name it, and are UTF-8
         yield
     except RunFolderError:
         raise
     except FileExistsError:
         raise RunFolderError(f"{path} is a file; name a folder") from None
-    except ValueError as error:  # a NUL in the name
-        raise RunFolderError(f"{str(path)!r} is no name for a folder: {error}") from None
+    except ValueError as error:  # there is a NUL in it, or what is no UTF-8
+        raise RunFolderError(
+            f"{str(path)!r} is no name for a folder: {error}; name another one"
+        ) from None
     except OSError as error:
         raise RunFolderError(files.unwritable(path, error)) from error
 
@@ -179,7 +182,8 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         RunFolderError: If the folder or its manifest are missing, damaged, or of another version.
     """
-    return _read(path, MANIFEST, Manifest, "no run was begun in it")
+    otherwise = "no run was begun in it, or with a version before there were manifests"
+    return _read(path, MANIFEST, Manifest, otherwise)
 
 
 def read_events(path: Path) -> list[Event]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -83,7 +83,8 @@ class Run:
             )
             results = self.results
             if results is None:
-                outcome = self._train(plan, console, every_s)
+                noted = {event.job for event in earlier if event.event == "trained"}
+                outcome = self._train(plan, console, every_s, noted)
                 with waiting("judging", console):
                     found = [m for event in earlier for m in event.mismatches]
                     results = experiment.judge(
@@ -98,14 +99,18 @@ class Run:
                     self.folder.write(name, content)
             with waiting("drawing figures and writing the page", console):
                 write_report(results, self.folder.path)
+            self.folder.drop_checkpoints()  # before the last line, after which nobody would
             self.folder.log("finished")
-        self.folder.drop_checkpoints()
         return results
 
-    def _train(self, plan: Plan, console: Console, every_s: float) -> experiment.Outcome:
+    def _train(
+        self, plan: Plan, console: Console, every_s: float, noted: Collection[str | None]
+    ) -> experiment.Outcome:
         folder = self.folder
 
         def note_training(name: str, trial: Trial) -> None:
+            if name in noted:
+                return
             phases = [phase.model_dump(mode="json") for phase in trial.phases]
             folder.log("trained", job=name, test=trial.training.test, phases=phases)
 
@@ -177,15 +182,18 @@ def take_up(manifest: Manifest, path: Path, *, allow_mismatch: bool) -> Run:
     if found and not allow_mismatch:
         folder.close()
         raise RunFolderError(
-            f"the run in {path} was begun with something else ({'; '.join(found)}); name another "
-            "folder to begin anew, or go on all the same with --allow-mismatch, which is recorded"
+            f"the run in {path} was begun with something else ({'; '.join(found)}); begin anew in "
+            "another folder, or go on all the same with --allow-mismatch, which is recorded"
         )
     return Run(folder, taken_up=True, mismatches=tuple(found))
 
 
 def holds_run(path: Path) -> bool:
     """Whether a run was begun in a folder."""
-    return (path / MANIFEST).exists()
+    try:
+        return (path / MANIFEST).exists()
+    except OSError:  # nobody can have a folder there: whoever begins a run in it will see why
+        return False
 
 
 def find_unfinished(manifest: Manifest) -> Path | None:

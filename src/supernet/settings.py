@@ -132,6 +132,11 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
+        if self.data is not None and not _is_text(self.data):
+            raise ValueError(
+                f"data is {_shown(self.data)}, which is not UTF-8, so no record can name it; "
+                "rename the folder, or lead to it by a symbolic link"
+            )
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0; set nesterov to false")
         if self.compile and self.sampler != "every":
@@ -237,12 +242,20 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise SettingsError(f"the settings file {path} can't be read: {reason}") from None
+        raise SettingsError(
+            f"the settings file {path} can't be read: {reason}; it must hold lines of the form "
+            "`name: value`"
+        ) from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise SettingsError(f"the settings file {path} must hold lines of the form `name: value`")
     return content
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name from a command line has nothing in it but characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Literal
 
 from matplotlib import rc_context, style
@@ -112,7 +114,10 @@ def render(figure: Figure, name: str) -> dict[str, bytes]:
 
 
 def drawable(text: str) -> str:
-    r"""Return text in which what can't be seen, or the font has no sign for, is an escape.
+    r"""Return text in which what can't be seen, or can't be drawn as it is read, is an escape.
+
+    The font has no signs for some letters. Letters that are written from right to left would change
+    places with the numbers beside them, by some versions of matplotlib.
 
     >>> print(drawable("caf\xe9 \u6f22"))
     café \u6f22
@@ -120,7 +125,10 @@ def drawable(text: str) -> str:
     return escape(visible(text), _has_sign)
 
 
+@cache
 def _has_sign(character: str) -> bool:
+    if unicodedata.bidirectional(character) in ("R", "AL"):
+        return False
     fonts = (FontProperties(family="DejaVu Sans", weight=w) for w in ("normal", "bold"))
     return all(get_font(findfont(font)).get_char_index(ord(character)) for font in fonts)
 

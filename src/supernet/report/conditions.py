@@ -38,3 +38,36 @@ def everything(results: Results, images: str, n: int) -> str:
         training(results),
     ]
     return "; ".join(parts) + "."
+
+
+def caveats(results: Results) -> list[str]:
+    """Return, as sentences, what a reader of the results must know about how they came to be."""
+    found = []
+    if mismatches := results.conditions.mismatches:
+        found.append(
+            "This run was stopped, and gone on with although not everything was as before: "
+            f"{'; '.join(mismatches)}."
+        )
+    trainings = [
+        (subject, seed.seed, training)
+        for seed in results.seeds
+        for subject, own in (
+            ("the supernet", [seed.supernet]),
+            ("the longer supernet", [seed.longer] if seed.longer else []),
+            ("the standalone networks", seed.standalone),
+        )
+        for training in own
+    ]
+    for field, what in (
+        ("skipped", "steps were skipped"),
+        ("rollbacks", "returns were made to the beginning of an epoch"),
+    ):
+        amounts: dict[str, int] = {}
+        for subject, seed, training in trainings:
+            if number := getattr(training, field):
+                name = f"{subject} of seed {seed}"
+                amounts[name] = amounts.get(name, 0) + number
+        if amounts:
+            of = ", ".join(f"{number} of {name}" for name, number in amounts.items())
+            found.append(f"Because a loss or gradient was not a finite number, {what}: {of}.")
+    return found

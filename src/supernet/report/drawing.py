@@ -280,8 +280,8 @@ def _title(results: Results, sketch: Sketch) -> str:
 def _note(results: Results) -> str:
     network = results.network
     return (
-        f"{brief(network.name)}: {count(network.params)} parameters. Yellow: blocks of variable length, "
-        f"left after the depth in blue. One image takes {count(network.macs_apart)} multiply-adds "
-        f"through all architectures one by one, {count(network.macs_shared)} with common work done "
-        f"once, {count(network.macs_largest)} through the largest alone."
+        f"{brief(network.name)}: {count(network.params)} parameters. Yellow: blocks of variable "
+        f"length, left after the depth in blue. One image takes {count(network.macs_apart)} "
+        f"multiply-adds through all architectures one by one, {count(network.macs_shared)} with "
+        f"common work done once, {count(network.macs_largest)} through the largest alone."
     )

@@ -17,6 +17,7 @@ from supernet.report.wording import (
     DASH,
     DIVIDED,
     UNKNOWN,
+    brief,
     count,
     interval,
     number,
@@ -75,6 +76,7 @@ def to_html(results: Results, figures: Mapping[str, bytes]) -> str:
         results=results,
         title=_title(results),
         summary=_summary(results),
+        caveats=conditions.caveats(results),
         key_numbers=_key_numbers(results.verdict) if results.verdict else [],
         columns=table.columns(results),
         picked=_picked(results),
@@ -97,7 +99,7 @@ def glued(text: str) -> str:
 
 def _title(results: Results) -> str:
     kind = "One-shot against standalone" if compared(results) else "One-shot training"
-    return f"{kind}: {results.network.name} on {results.data.name}"
+    return f"{kind}: {brief(results.network.name)} on {brief(results.data.name)}"
 
 
 def _summary(results: Results) -> str:
@@ -129,7 +131,7 @@ def _key_numbers(verdict: Verdict) -> list[KeyNumber]:
         KeyNumber(
             "Regret",
             _points(verdict.regret),
-            f"points lost by the pick, {verdict.picked}, to the best, {verdict.best}",
+            f"points lost by the pick, {brief(verdict.picked)}, to the best, {brief(verdict.best)}",
         ),
         KeyNumber(
             "Cost ratio",

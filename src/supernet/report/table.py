@@ -9,6 +9,7 @@ from supernet.report.summary import Row, any_failed, compared, rows
 from supernet.report.wording import (
     FAILED,
     NOTHING,
+    brief,
     count,
     percent_spread,
     points_interval,
@@ -31,7 +32,7 @@ class Column:
 def columns(results: Results) -> list[Column]:
     """Return the columns that the run has numbers for."""
     table = rows(results)
-    names = ", ".join(choice.name for choice in results.network.choices)
+    names = ", ".join(brief(choice.name) for choice in results.network.choices)
     found = [
         Column("Architecture", f"({names})", [row.label for row in table]),
         Column("Params", "", [count(row.params) for row in table]),

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from supernet.records import Results
+from supernet.report import conditions
 from supernet.report.cleaning import cleaned
 from supernet.report.summary import any_failed, compared, rows
 from supernet.report.wording import (
@@ -40,6 +41,8 @@ def show(results: Results, console: Console) -> None:
         table.add_row(*(_text(cell, console) for cell in line))
     console.print(table)
     console.print(_text(_note(results), console))
+    for sentence in conditions.caveats(results):
+        console.print(_text(f"\n{sentence}", console))
     if results.verdict:
         console.print()
         for sentence in results.verdict.sentences:

@@ -1,0 +1,105 @@
+"""Names that are paths, markup or formulas, or hardly names at all: none of them does anything."""
+
+import csv
+import io
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from supernet.errors import RunFolderError
+from supernet.manifest import make_manifest
+from supernet.runfolder import RunFolder, read_manifest
+from tests.faults.runs import (
+    Interrupted,
+    arguments,
+    call,
+    command_in,
+    essence,
+    given_back,
+    sentence,
+)
+from tests.tinyruns import write_data
+
+
+@pytest.mark.parametrize(
+    "out", ["../up/x", "one\nline, another", "-dash", "*?$(touch pwned)`touch pwned`", "a" * 255]
+)
+def test_a_folder_is_where_its_name_says_and_the_command_leads_to_it(
+    out: str, data: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    code, _, told = call(*arguments(data), f"--out={out}", tasks=Interrupted(0, 2))
+    assert code == 130
+    before = sorted(os.listdir()), sorted(os.listdir(".."))
+    code, _, told = call(*given_back(command_in(told)))
+    assert code == 0, told
+    assert (sorted(os.listdir()), sorted(os.listdir(".."))) == before
+    assert essence(Path(out)) == whole
+
+
+@pytest.mark.parametrize("command", ["compare", "resume", "status", "report"])
+@pytest.mark.parametrize(
+    "name", ["a" * 300, "a\udcffb", "/" + 300 * "a/" + 4000 * "b"], ids=["long", "no text", "deep"]
+)
+def test_what_can_be_no_folder_is_told_in_a_sentence(command: str, name: str, data: Path) -> None:
+    given = [*arguments(data), f"--out={name}"] if command == "compare" else [command, name]
+    code, out, told = call(*given)
+    assert (code, out) == (4, "")
+    last = told.splitlines()[-1]
+    if command == "compare":
+        assert re.search(
+            r"can't write .*: File name too long; .*choose another folder$"
+            r"|is no name for a folder: .*; name another one$",
+            last,
+        )
+    else:
+        assert last.startswith("supernet: there is no run folder ")
+        assert last.endswith("; `ls runs` shows yours")
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\udcffb"])
+def test_nor_does_the_library_take_it(name: str) -> None:
+    manifest = make_manifest("train", arguments="", preset="quick", settings={}, data_sha256={})
+    with pytest.raises(RunFolderError, match="is no name for a folder"):
+        RunFolder.create(Path(name), manifest, b"")
+    with pytest.raises(RunFolderError, match="no run folder"):
+        RunFolder.open(Path(name))
+
+
+def test_a_command_line_that_is_no_text_is_recorded_all_the_same(data: Path) -> None:
+    strange = "c\udcff.yaml"
+    Path(strange).write_text("momentum: 0.9\n")
+    code, _, told = call(*arguments(data), "--out=run", "--config", strange)
+    assert code == 0, told
+    assert read_manifest(Path("run")).arguments.endswith(r"--config 'c\udcff.yaml'")
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", '=HYPERLINK("x")<img src=x onerror=alert(1)>']
+)
+def test_data_may_be_called_anything(name: str) -> None:
+    data = write_data(Path(name))
+    command = ["train", *arguments(data)[1:], "--out", "run"]
+    code, _, told = call(*command, figures=True)
+    assert code == 0, told
+    page = Path("run", "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script|<img src=x|\balert\(1\)[^<]*</script", page)
+    assert "&lt;" in page
+    for row in csv.reader(io.StringIO(Path("run", "results.csv").read_text(encoding="utf-8"))):
+        assert not any(cell.startswith(("=", "+", "@")) for cell in row)
+    assert not [path for path in Path().iterdir() if path.name not in ("run", data.parts[0])]
+
+
+def test_a_path_of_data_that_is_no_text_is_told_in_a_sentence(data: Path) -> None:
+    Path("d\udcff").symlink_to(data)
+    code, out, told = call(*arguments(Path("d\udcff")), "--out", "run")
+    assert (code, out) == (2, "")
+    assert sentence(told) == (
+        r"data is 'd\udcff', which is not UTF-8, so no record can name it; rename the folder, or "
+        "lead to it by a symbolic link"
+    )
+    assert not Path("run").exists()
