@@ -53,8 +53,11 @@ def test_every_spelling_of_an_architecture_has_its_score() -> None:
     for arch in archs:
         net = extract(supernet, arch)
         recalibrate(net, [noise(9, 4, seed=1)])
-        assert torch.equal(together[arch], score_network(net, [(x, y)]))
-        assert torch.equal(together[arch], together[supernet.space.canonical(arch)])
+        own, canonical = together[arch], together[supernet.space.canonical(arch)]
+        assert own is not None
+        assert canonical is not None
+        assert torch.equal(own, score_network(net, [(x, y)]))
+        assert torch.equal(own, canonical)
 
 
 def test_hits_are_in_the_order_of_the_images() -> None:

@@ -17,7 +17,16 @@ from supernet.errors import DataError, DivergedError, SettingsError
 from supernet.experiment import Outcome, files_of, judge, measure_speed, plan, run
 from supernet.recipe import Recipe
 from supernet.records import Progress, Results
-from supernet.samplers import Fair, Sandwich, Shrinking, WithLargest, warm_up
+from supernet.samplers import (
+    Draw,
+    Fair,
+    Sandwich,
+    Shrinking,
+    WithLargest,
+    training_macs,
+    warm_up,
+)
+from supernet.sharing import Planner
 from supernet.subnet import extract
 from supernet.supernet import Supernet
 from supernet.trials import Trial, train
@@ -267,3 +276,16 @@ def test_rules_reach_the_training(
         "shrinking": WithLargest(Shrinking(("block2*", "*"), 4)),
     }[rule["sampler"]]
     assert found["sampler"] == sampler
+
+
+def test_the_plan_knows_that_a_rule_changes_as_training_proceeds(data: Path) -> None:
+    whole, first = (
+        plan(small(data, epochs=1, largest_first=share), standalone=False).jobs[0].macs
+        for share in (0.0, 0.5)
+    )
+    net = Supernet(build_mnist_net(seed=0, classes=3, shape=(1, 8, 8), widths=(4, 3)))
+    planner = Planner(net, torch.empty(32, 1, 8, 8, device="meta"))
+    largest, all_nine = (
+        training_macs(Draw(archs), planner) for archs in ((net.space.largest,), tuple(net.space))
+    )
+    assert whole - first == 96 * (all_nine - largest) // 2

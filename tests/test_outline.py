@@ -2,8 +2,10 @@ import pytest
 from torch import Tensor, nn
 
 from supernet.choices import Depth, OneOf
+from supernet.elastic import ElasticBatchNorm, ElasticConv2d, ElasticLinear, Size
 from supernet.outline import describe, outline
 from supernet.records import Stage
+from supernet.space import Choice
 from supernet.supernet import Supernet
 from supernet.zoo import build_mnist_net, build_operations_net, build_residual_net
 from tests.conftest import Residual, nested, plain_net
@@ -93,3 +95,11 @@ def test_any_network_has_an_outline() -> None:
     assert {stage.kind for stage in outline(Supernet(plain_net()))} == {"layer"}
     alone = outline(Supernet(Depth("d", [nn.Tanh(), nn.Tanh(), nn.Tanh()], shortest=2)))
     assert alone == [Stage(kind="depth", name="d.depth", blocks=["tanh"] * 3, shortest=2)]
+
+
+def test_elastic_layers_are_described_by_all_they_may_be() -> None:
+    width = Choice("width", (8, 16))
+    conv = ElasticConv2d(3, width, Choice("kernel", (3, 5)), stride=2)
+    assert describe(conv) == "conv 3|5×3|5 /2 3→8|16"  # noqa: RUF001 - a times sign is meant
+    assert describe(ElasticBatchNorm(width)) == "bn"
+    assert describe(ElasticLinear(Size((width, 4)), 10)) == "linear 32|64→10"

@@ -20,10 +20,10 @@ import supernet as sn
 from supernet import samplers
 from supernet.checkpoints import pack, unpack
 from supernet.choices import Depth
-from supernet.errors import SettingsError, SharingError
+from supernet.errors import DivergedError, SettingsError, SharingError
 from supernet.losses import Losses
 from supernet.recipe import Recipe, make_optimizer, make_schedule
-from supernet.samplers import AnySampler, Draw, sampler_at, training_macs
+from supernet.samplers import AnySampler, Draw, Sampler, sampler_at, training_macs
 from supernet.sharing import Planner, plan
 from supernet.space import Architecture
 from supernet.supernet import Supernet
@@ -203,6 +203,28 @@ def test_taken_up_again_and_again_it_is_the_same_training(rule: str, loss: str) 
         assert same_data(dict(other.state_dict()), dict(supernet.state_dict()))
         same = same_data(dict(supernet.net.state_dict()), dict(state["net"]))
         assert same == (not rule_of(rule, loss)[1].ema)
+
+
+class Progress:
+    """Notes how far the training is whenever it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+
+    def at(self, done: float) -> Sampler:
+        self.asked.append(done)
+        return samplers.every
+
+
+def test_a_sampler_is_asked_for_every_step_anew_after_a_rollback_too() -> None:
+    sampler, recipe = Progress(), replace(RECIPE, on_nan="rollback")
+    steps = train_steps(network(), Vectors(spoilt=True), recipe, sampler=sampler)
+    with pytest.raises(DivergedError, match="after 3 rollbacks"):
+        list(steps)
+    assert sampler.asked == [0, 1 / 6] * 4
+    sampler.asked.clear()
+    assert len(list(train_steps(network(), Vectors(), recipe, sampler=sampler))) == STEPS
+    assert sampler.asked == [step / STEPS for step in range(STEPS)]
 
 
 # -- law: a plain network trains as by hand -----------------------------------------------------

@@ -657,21 +657,32 @@ AVERAGED = replace(SHORT, ema=0.8)
 
 
 def test_with_ema_it_scores_and_leaves_averaged_weights(tmp_path: Path) -> None:
-    by_hand, data, scored = small(), tiny_data(), []
+    by_hand, data = small(), tiny_data(validation=300)
+    scored: list[list[float]] = []
+    unscored: list[list[float]] = []
+
+    def validate() -> list[float]:
+        statistics = calibrate(by_hand, [*by_hand.space], data.train.first(10).inputs(10))
+        return [
+            accuracy(right) for right in score(statistics, data.validation.batches(50)).values()
+        ]
+
     steps = train_steps(by_hand, data.train, AVERAGED)
     for step in steps:
         if step.ends_epoch:
             with steps.averaged():
-                statistics = calibrate(by_hand, [*by_hand.space], data.train.first(10).inputs(10))
-                hits = score(statistics, data.validation.batches(12)).values()
-            scored.append([accuracy(right) for right in hits])
+                scored.append(validate())
+            unscored.append(validate())
     raw = copy.deepcopy(by_hand)
     steps.settle()
     assert not same_weights(raw, by_hand)
-    supernet, trial = take_up(tmp_path, recipe=AVERAGED)
+    assert scored != unscored
+    supernet, trial = take_up(tmp_path, recipe=AVERAGED, data=data)
     assert [epoch.validation for epoch in trial.training.epochs] == scored
     assert same_weights(supernet, by_hand)
-    again, taken = take_up(tmp_path, 9, recipe=AVERAGED)  # it has ended: nothing is left to do
+    again, taken = take_up(
+        tmp_path, 9, recipe=AVERAGED, data=data
+    )  # it has ended: nothing is left to do
     assert equal(taken, trial)
     assert same_weights(again, by_hand)
 

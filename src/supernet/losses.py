@@ -115,7 +115,7 @@ class Losses:
     def _loss(self, group: Group, y: Tensor, soft: Tensor | None) -> Tensor:
         if soft is None or self._teacher in group.archs:
             return F.cross_entropy(group.value, y, label_smoothing=self.recipe.label_smoothing)
-        return F.cross_entropy(_precise(group.value), soft)
+        return F.cross_entropy(group.value, soft)
 
     def _divided(self, x: Tensor, y: Tensor, archs: Sequence[Architecture]) -> Tensor:
         smoothing = self.recipe.label_smoothing
@@ -144,12 +144,8 @@ def mean_loss(
 
 def _soft_targets(groups: Sequence[Group], teacher: Architecture) -> Tensor:
     (value,) = [group.value for group in groups if teacher in group.archs]
-    return F.softmax(_precise(value.detach()), dim=1)
-
-
-def _precise(value: Tensor) -> Tensor:
-    """Return logits in at least float32, in which probabilities can be told apart."""
-    return value.to(torch.promote_types(value.dtype, torch.float32))
+    # In at least float32, in which probabilities can be told apart.
+    return F.softmax(value.detach(), dim=1, dtype=torch.promote_types(value.dtype, torch.float32))
 
 
 def _has_bfloat16(device: torch.device) -> bool:

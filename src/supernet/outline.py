@@ -7,6 +7,8 @@ import re
 from torch import nn
 
 from supernet.choices import Depth, OneOf
+from supernet.elastic import ElasticBatchNorm, ElasticConv2d, ElasticLinear, Size
+from supernet.elastic.sizes import each
 from supernet.records import Stage
 from supernet.supernet import Supernet
 
@@ -53,6 +55,15 @@ def describe(module: nn.Module) -> str:
         return f"linear {module.in_features}→{module.out_features}"
     if isinstance(module, nn.BatchNorm2d):
         return "bn"
+    if isinstance(module, ElasticConv2d):
+        kernel = _sizes(module.kernel_size)
+        stride = f" /{module.stride}" if module.stride > 1 else ""
+        widths = f"{_sizes(module.in_channels)}→{_sizes(module.out_channels)}"
+        return f"conv {kernel}×{kernel}{stride} {widths}"  # noqa: RUF001 - as above
+    if isinstance(module, ElasticLinear):
+        return f"linear {_sizes(module.in_features)}→{_sizes(module.out_features)}"
+    if isinstance(module, ElasticBatchNorm):
+        return "bn"
     if isinstance(module, nn.AdaptiveAvgPool2d | nn.AvgPool2d):
         return "average pool"
     if isinstance(module, nn.Flatten | nn.Identity):
@@ -63,3 +74,8 @@ def describe(module: nn.Module) -> str:
         words = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", name).lower()
         return f"{words} ({', '.join(text for text in map(describe, layers) if text)})"
     return name.lower()
+
+
+def _sizes(size: Size) -> str:
+    """Return all that a size may be."""
+    return "|".join(map(str, sorted({size.of(arch) for arch in each(size)})))

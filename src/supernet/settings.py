@@ -60,9 +60,9 @@ class Settings(BaseModel):
         Field(
             "every",
             description="Architectures a supernet step trains: every one; one, drawn uniformly; "
-            "several that use each option equally often (fair); the largest, the smallest and random "
-            "ones (sandwich); ever smaller ones (shrinking); a subtree of several that begin alike; or "
-            "several among which the batch is split.",
+            "several that use each option equally often (fair); the largest, the smallest and "
+            "random ones (sandwich); ever smaller ones (shrinking); a subtree of several that "
+            "begin alike; or several among which the batch is split.",
         )
     )
     budget: float = Field(
