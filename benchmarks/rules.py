@@ -76,7 +76,7 @@ RULES: dict[str, Rule] = {
     "every, distilled": Rule(lambda *_: every, DISTILL),
     "every, largest first": Rule(lambda *_: warm_up(every, FIRST)),
     "every, smoothed labels": Rule(lambda *_: every, {"label_smoothing": 0.1}),
-    "every, clipped": Rule(lambda *_: every, {"clip_norm": 1.0}),
+    "every, clipped": Rule(lambda *_: every, {"clip_norm": 0.5}),
     "every, averaged": Rule(lambda *_: every, {"ema": 0.98}),
     "uniform": Rule(lambda *_: uniform),
     "uniform, largest first": Rule(lambda *_: warm_up(uniform, FIRST)),
@@ -172,7 +172,14 @@ def train_alone(
     cpu = time.process_time() - start
     macs = count_macs(net, net.space.largest, data.shape)
     found = scores(net, list(net.space), data)
-    return {"alone": arch.label, "seed": seed, "cpu_s": cpu, "forward_macs": macs, **found}
+    return {
+        "alone": arch.label,
+        "images": args.truth_images,
+        "seed": seed,
+        "cpu_s": cpu,
+        "forward_macs": macs,
+        **found,
+    }
 
 
 def scores(supernet: Supernet, archs: Sequence[Architecture], data: ImageData) -> dict[str, Any]:
@@ -206,7 +213,11 @@ def report(args: argparse.Namespace) -> None:
     """Print a table in Markdown: a line for each rule, of the seeds that have a truth."""
     lines = [line for line in lines_of(args.out) if line["space"] == args.space]
     labels = [arch.label for arch in sample_of(SPACES[args.space](0))]
-    alone = {(line["alone"], line["seed"]): line for line in lines if "alone" in line}
+    alone = {
+        (line["alone"], line["seed"]): line
+        for line in lines
+        if line.get("images") == args.truth_images
+    }
     truths = [s for s in range(args.seeds) if all((label, s) in alone for label in labels)]
     print(
         "| rule | steps | architectures a step | CPU s | training GMACs an architecture "
