@@ -168,7 +168,8 @@ def test_a_run_and_its_data_can_be_moved(data: Path, whole: dict[str, bytes]) ->
     Path("run").rename("elsewhere/the run")
     code, out, told = call("resume", "elsewhere/the run")
     assert (code, out) == (3, "")
-    assert "does not exist" in sentence(told)
+    assert "is not there" in sentence(told)
+    assert "say where they are with --data" in sentence(told)
     code, _, told = call("resume", "elsewhere/the run", "--data", "elsewhere/the data")
     assert code == 0, told
     assert essence(Path("elsewhere", "the run")) == whole
