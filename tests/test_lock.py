@@ -16,7 +16,7 @@ import pytest
 
 from supernet import lock
 from supernet.errors import RunFolderError
-from supernet.lock import LOCK, hold, holder_of
+from supernet.lock import LOCK, hold, holder_of, require_free
 from tests.processes import is_gone, wait_until
 
 # The module alone, so that a process of its own has little to import.
@@ -66,6 +66,17 @@ def test_the_file_says_who_holds_the_folder(tmp_path: Path) -> None:
     )
     os.close(handle)
     assert holder_of(tmp_path) is None
+
+
+def test_a_glance_refuses_what_holding_it_would(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none", Path("a\0b"), Path("x" * 300)):
+        require_free(path)
+    with another_process(tmp_path) as (pid, _):
+        with pytest.raises(RunFolderError, match=f"in use by process {pid} on"):
+            require_free(tmp_path)
+        write_lock(tmp_path, pid=a_dead_process(), host=platform.node())
+        require_free(tmp_path)  # its workers may be ending: `hold` waits for them
+    require_free(tmp_path)
 
 
 def test_it_can_be_held_again_and_again(tmp_path: Path) -> None:

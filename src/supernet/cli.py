@@ -38,6 +38,7 @@ from supernet.errors import (
     SupernetError,
     WorkerError,
 )
+from supernet.lock import require_free
 from supernet.progress import waiting
 from supernet.settings import PRESETS, Settings, resolve_settings, to_options
 
@@ -338,6 +339,8 @@ def _run(
     dry_run: bool = False,
 ) -> None:
     console = Console(stderr=True)
+    if how.out and not dry_run:
+        require_free(how.out)
     with waiting("loading PyTorch and the data", console):
         from supernet import experiment
         from supernet.process import set_up_process

@@ -40,10 +40,7 @@ def hold(path: Path) -> int:
         while not _locked(lock, fcntl.LOCK_EX, path):
             holder = _holder(path)
             if time.monotonic() > end or _may_live(holder):
-                raise RunFolderError(
-                    f"the run in {path} is in use by {_in_words(holder)}; wait until it has ended, "
-                    "or stop it: what it did will not be lost"
-                )
+                raise _in_use(path, holder)
             time.sleep(0.02)
         me = {
             "pid": os.getpid(),
@@ -63,6 +60,24 @@ def hold(path: Path) -> int:
     return lock
 
 
+def require_free(path: Path) -> None:
+    """Take a glance at a folder, before time is spent on what `hold` will refuse.
+
+    Raises:
+        RunFolderError: If another process holds it, by name.
+    """
+    holder = _holder(path)
+    if holder_of(path) is not None and _may_live(holder):
+        raise _in_use(path, holder)
+
+
+def _in_use(path: Path, holder: Mapping[str, Any]) -> RunFolderError:
+    return RunFolderError(
+        f"the run in {path} is in use by {_in_words(holder)}; wait until it has ended, or stop it: "
+        "what it did will not be lost"
+    )
+
+
 def _locked(lock: int, how: int, path: Path) -> bool:
     try:
         fcntl.flock(lock, how | fcntl.LOCK_NB)
@@ -79,7 +94,7 @@ def holder_of(path: Path) -> str | None:
     """Return who holds the folder of a run, in words, or None if nobody does."""
     try:
         lock = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except (OSError, ValueError):  # there is none, or nothing can have such a name
         return None
     try:
         return None if _locked(lock, fcntl.LOCK_SH, path) else _in_words(_holder(path))
