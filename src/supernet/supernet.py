@@ -41,31 +41,34 @@ class Supernet(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self._choice_modules = [m for m in net.modules() if isinstance(m, ChoiceModule)]
         self.space = find_space(net)
+        inside = {m: [i for i in m.modules() if isinstance(i, ChoiceModule)] for m in net.modules()}
+        self._choice_modules = {m: tuple(found) for m, found in inside.items() if found}
         #: Those that contain a choice module or are one. All others are the same for everyone.
-        self.modules_with_choices = frozenset(
-            m
-            for m in net.modules()
-            if any(isinstance(inner, ChoiceModule) for inner in m.modules())
-        )
+        self.modules_with_choices = frozenset(self._choice_modules)
         if self.space.size > 1:
             for module in net.modules():
                 if isinstance(module, _BatchNorm):
                     _forget_statistics(module)
 
     @contextmanager
-    def activate(self, arch: Architecture) -> Iterator[None]:
-        """Run `arch` inside the block, and whatever was active before it afterwards."""
+    def activate(self, arch: Architecture, *, within: nn.Module | None = None) -> Iterator[None]:
+        """Run `arch` inside the block, and whatever was active before it afterwards.
+
+        Args:
+            arch: Which architecture.
+            within: The only module that will be run; by default, all may be.
+        """
         self.space.validate(arch)
-        before = [m._active for m in self._choice_modules]
+        modules = self._choice_modules.get(self.net if within is None else within, ())
+        before = [m._active for m in modules]
         try:
-            for m in self._choice_modules:
-                m._active = arch
+            for m in modules:
+                vars(m)["_active"] = arch  # what `m._active = arch` does, without a search first
             yield
         finally:
-            for m, previous in zip(self._choice_modules, before, strict=True):
-                m._active = previous
+            for m, previous in zip(modules, before, strict=True):
+                vars(m)["_active"] = previous
 
     def forward(self, x: Any, arch: Architecture, /, **inputs: Any) -> Any:
         """Run `arch`: return `net(x, **inputs)` as that architecture computes it."""

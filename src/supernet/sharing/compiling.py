@@ -109,7 +109,9 @@ class _Restricted(nn.Module):
     def __init__(self, operation: ApplyRestricted, supernet: Supernet) -> None:
         super().__init__()
         self.module = operation.module
-        self.activate = functools.partial(supernet.activate, operation.arch)
+        self.activate = functools.partial(
+            supernet.activate, operation.arch, within=operation.module
+        )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         with self.activate():
