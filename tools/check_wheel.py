@@ -39,8 +39,8 @@ MNIST_SHA256 = {  # of the unpacked files
 }
 SDIST_TOP = {  # what may lie at the top of the source archive; hatchling adds the last two itself
     "src", "tests", "benchmarks", "tools", "main.py", "Makefile", "constraints.txt",
-    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "NOTICE", "pyproject.toml",
-    "PKG-INFO", ".gitignore",
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "NOTICE",
+    "pyproject.toml", "PKG-INFO", ".gitignore",
 }  # fmt: skip
 
 

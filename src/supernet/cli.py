@@ -290,12 +290,19 @@ def status(
     from supernet.status import read_status
 
     folders = [run] if run else sorted(path.parent for path in Path("runs").glob(f"*/{MANIFEST}"))
-    found = [read_status(folder) for folder in folders]
+    found = []
+    for folder in folders:
+        try:
+            found.append(read_status(folder))
+        except RunFolderError as error:
+            if run:
+                raise
+            typer.echo(f"supernet: {error}", err=True)  # the others can be told of all the same
     if as_json:
         content = [json.loads(each.model_dump_json()) for each in found]
         _print_json(content[0] if run else content)
         return
-    if not found:
+    if not folders:
         typer.echo("There are no runs in the folder runs.")
     for each in found:
         _show_status(each, whole=run is not None)

@@ -210,3 +210,15 @@ def test_status_reads_a_run_in_every_state(data: Path) -> None:
     assert state()["state"] == "new"
     assert call("resume", "run")[0] == 0
     assert state()["state"] == "finished"
+
+
+def test_a_damaged_run_does_not_hide_the_others(data: Path) -> None:
+    for name in ("sound", "spoilt"):
+        stopped(data, Path("runs") / name)
+    Path("runs", "spoilt", "manifest.json").write_text("{")
+    code, out, told = call("status")
+    assert code == 0
+    assert out.startswith("runs/sound: stopped")
+    assert told.startswith("supernet: runs/spoilt/manifest.json is damaged")
+    code, out, told = call("status", "runs/spoilt")
+    assert (code, out) == (4, "")
