@@ -136,3 +136,22 @@ def test_fresh_statistics_are_those_of_a_new_batch_norm() -> None:
         for fresh, own in zip((mean, var, count), norm.buffers(), strict=True):
             assert torch.equal(fresh, own)
             assert fresh.dtype == own.dtype
+
+
+def test_within_a_part_no_other_part_is_activated_and_all_is_put_back() -> None:
+    supernet = nested()
+    outer, inner = (
+        next(m for m in supernet.modules() if isinstance(m, Depth) and m.name == name)
+        for name in ("outer", "inner")
+    )
+    arch = supernet.space.largest
+    with supernet.activate_within(inner, arch):
+        assert inner.active is arch
+        with pytest.raises(NoArchitectureError):
+            _ = outer.active
+    with supernet.activate(supernet.space.smallest):
+        with supernet.activate_within(inner, arch):
+            assert (inner.active, outer.active) == (arch, supernet.space.smallest)
+        assert inner.active == supernet.space.smallest
+    with pytest.raises(NoArchitectureError):
+        _ = inner.active

@@ -13,7 +13,8 @@ import json
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -187,6 +188,23 @@ class Checkpoints:
 
 def _manifest_of(name: str, content: bytes) -> bytes:
     return f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode()
+
+
+@contextmanager
+def foreign_refused(what: str, way_on: str) -> Iterator[None]:
+    """Let whatever goes wrong where a state is put to use be a `CheckpointError`, with the reason.
+
+    Args:
+        what: What is wrong, as the beginning of a sentence.
+        way_on: What can be done, as its end.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{what}: {reason}; {way_on}") from None
 
 
 def pack(state: State) -> bytes:

@@ -52,15 +52,24 @@ class Supernet(nn.Module):
                     _forget_statistics(module)
 
     @contextmanager
-    def activate(self, arch: Architecture, *, within: nn.Module | None = None) -> Iterator[None]:
+    def activate(self, arch: Architecture) -> Iterator[None]:
         """Run `arch` inside the block, and whatever was active before it afterwards.
 
-        Args:
-            arch: Which architecture.
-            within: The only module that will be run; by default, all may be.
+        Raises:
+            SpaceError: If `arch` is not in the space.
         """
         self.space.validate(arch)
-        modules = self._choice_modules.get(self.net if within is None else within, ())
+        with self.activate_within(self.net, arch):
+            yield
+
+    @contextmanager
+    def activate_within(self, module: nn.Module, arch: Architecture) -> Iterator[None]:
+        """Do what `activate` does, for a part of the network, and an `arch` that was validated.
+
+        Shared execution runs many parts of a network one by one. To set, and to check, everything
+        at each of them would take longer than small layers do.
+        """
+        modules = self._choice_modules.get(module, ())
         before = [m._active for m in modules]
         try:
             for m in modules:

@@ -18,7 +18,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from supernet.averaging import Average
-from supernet.errors import CheckpointError, DataError, DivergedError
+from supernet.checkpoints import foreign_refused
+from supernet.errors import DataError, DivergedError
 from supernet.losses import Losses
 from supernet.recipe import Recipe, make_optimizer, make_schedule, scale_rates
 from supernet.samplers import AnySampler, Draw, every, sampler_at
@@ -185,18 +186,15 @@ class Steps(Iterator[Step]):
         Raises:
             CheckpointError: If the state is not one of this network and this recipe.
         """
-        try:
+        with foreign_refused(
+            "the saved state is not one of this network and recipe",
+            "use it with what it was saved from, or begin anew elsewhere",
+        ):
             if (state["recipe"], state["steps"]) != (asdict(self._recipe), self.steps):
                 raise ValueError(f"it is of {state['steps']} steps with {state['recipe']}")
             self.skipped, self.rollbacks = state["skipped"], state["rollbacks"]
             self._anchor, self._returns = state["anchor"], state["returns"]
             self._go_to(state)
-        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            what = " ".join(str(error).split())
-            raise CheckpointError(
-                f"the saved state is not one of this network and recipe: {what}; use it with what "
-                "it was saved from, or begin anew elsewhere"
-            ) from None
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network have, inside a `with` block, the weights to score or to keep.

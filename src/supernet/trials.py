@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supernet.batchnorm import Statistics, calibrate
-from supernet.checkpoints import Checkpoints, State
+from supernet.checkpoints import Checkpoints, State, foreign_refused
 from supernet.cost import Shape, empty_batch
 from supernet.errors import CheckpointError, DivergedError, Stopped
 from supernet.evaluation import Batches, accuracy, score, stack
@@ -169,7 +169,7 @@ def read_saved(checkpoints: Checkpoints) -> Saved:
     state = checkpoints.load()
     if state is None:
         return Saved(None, {}, 0.0, 0.0)
-    with _as_checkpoint_error(checkpoints):
+    with _of_this_training(checkpoints):
         if "trial" not in state:
             cpu_s = sum(entry["cpu_s"] for entry in state["bill"].values())
             return Saved(None, {}, state["done"], cpu_s)
@@ -177,18 +177,11 @@ def read_saved(checkpoints: Checkpoints) -> Saved:
         return Saved(trial, state["net"], 1.0, sum(phase.cpu_s for phase in trial.phases))
 
 
-@contextmanager
-def _as_checkpoint_error(checkpoints: Checkpoints) -> Iterator[None]:
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        what = " ".join(str(error).split())
-        raise CheckpointError(
-            f"what the checkpoints in {checkpoints.folder} hold is not of this training: {what}; "
-            "choose another folder, or remove that one"
-        ) from None
+def _of_this_training(checkpoints: Checkpoints) -> AbstractContextManager[None]:
+    return foreign_refused(
+        f"what the checkpoints in {checkpoints.folder} hold is not of this training",
+        "choose another folder, or remove that one",
+    )
 
 
 class _Session:
@@ -227,7 +220,7 @@ class _Session:
             return self._to_end(None, stop)
         if (state := checkpoints.load()) is not None:
             self._check_identity(state, checkpoints)
-            with _as_checkpoint_error(checkpoints):
+            with _of_this_training(checkpoints):
                 if "trial" in state:
                     self.supernet.net.load_state_dict(state["net"])
                     return _from_state(state["trial"])

@@ -110,7 +110,7 @@ class _Restricted(nn.Module):
         super().__init__()
         self.module = operation.module
         self.activate = functools.partial(
-            supernet.activate, operation.arch, within=operation.module
+            supernet.activate_within, operation.module, operation.arch
         )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -44,7 +44,7 @@ class ApplyRestricted:
     arch: Architecture = field(compare=False)  # any of them: they agree on what matters here
 
     def __call__(self, supernet: Supernet, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        with supernet.activate(self.arch, within=self.module):
+        with supernet.activate_within(self.module, self.arch):
             return self.module(*args, **kwargs)
 
 
