@@ -16,10 +16,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from supernet import experiment
+from supernet.experiments import execution
+from supernet.experiments.settings import resolve_settings
 from supernet.records import Results, Training
-from supernet.runfolder import read_results
-from supernet.settings import resolve_settings
+from supernet.runs.folder import read_results
 
 
 def gaps(one_shot: Training, standalone: Sequence[Training]) -> dict[str, float]:
@@ -85,9 +85,9 @@ def main() -> None:
         for seed in args.seeds:
             if (epochs, seed) not in done:
                 own = {**truth.settings, "epochs": epochs, "seed": seed, "seeds": 1}
-                plan = experiment.plan(resolve_settings("quick", None, own), standalone=False)
-                outcome = experiment.run(plan)
-                found = experiment.judge(plan, outcome, command="benchmarks/budget.py")
+                plan = execution.plan(resolve_settings("quick", None, own), standalone=False)
+                outcome = execution.run(plan)
+                found = execution.judge(plan, outcome, command="benchmarks/budget.py")
                 keep(line(truth, found, "supernet", epochs, seed))
     for epochs in sorted({old["epochs"] for old in known}):
         of = [old for old in known if old["epochs"] == epochs]

@@ -18,14 +18,14 @@ from typing import Any
 import torch
 
 from supernet.datasets import ImageData, load_mnist
-from supernet.evaluation import evaluate
-from supernet.process import set_up_process
-from supernet.recipe import Recipe
-from supernet.samplers import make_sampler
-from supernet.subnet import extract
-from supernet.supernet import Supernet
-from supernet.training import train_steps
-from supernet.zoo import build_mnist_net
+from supernet.evaluation.accuracy import evaluate
+from supernet.networks.zoo import build_mnist_net
+from supernet.nn.extraction import extract
+from supernet.nn.supernet import Supernet
+from supernet.runs.process import set_up_process
+from supernet.training.recipe import Recipe
+from supernet.training.samplers import make_sampler
+from supernet.training.steps import train_steps
 
 
 def train_once(data: ImageData, job: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Each supernet gets about the CPU seconds asked for, in one one-cycle, in as many steps as its rule
 can make of them. The truth is standalone networks, trained for one epoch of the same images
-(`--truth`, once per seed). Both sides are judged by `supernet.agreement`: tau and regret are of
+(`--truth`, once per seed). `supernet.evaluation.ranking` judges both sides: tau and regret are of
 validation scores against standalone test accuracy, intervals are over images and seeds. Every
 training is one line in the file given by `--out`; those already there are not done again.
 
@@ -26,17 +26,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
 from samplers import BATCH, RATE, SPACES, TRUTH_IMAGES, lines_of, sample_of, train_for
-from supernet.agreement import Costs, Hits, judge
-from supernet.batchnorm import calibrate
-from supernet.cost import count_macs, empty_batch
+
 from supernet.datasets import ImageData, load_mnist
-from supernet.evaluation import score, stack
-from supernet.process import set_up_process
-from supernet.recipe import Recipe
+from supernet.evaluation.accuracy import score, stack
+from supernet.evaluation.batchnorm import calibrate
+from supernet.evaluation.cost import count_macs, empty_batch
+from supernet.evaluation.ranking.verdict import Costs, Hits, judge
+from supernet.nn.extraction import extract
+from supernet.nn.supernet import Supernet
 from supernet.records import Estimate
-from supernet.samplers import (
+from supernet.runs.process import set_up_process
+from supernet.sharing import Planner
+from supernet.space import Architecture
+from supernet.training.recipe import Recipe
+from supernet.training.samplers import (
     AnySampler,
     Fair,
     Sandwich,
@@ -49,11 +53,7 @@ from supernet.samplers import (
     uniform,
     warm_up,
 )
-from supernet.sharing import Planner
-from supernet.space import Architecture
-from supernet.subnet import extract
-from supernet.supernet import Supernet
-from supernet.training import train_steps
+from supernet.training.steps import train_steps
 
 Bools = NDArray[np.bool_]
 Make = Callable[[Supernet, torch.Tensor], AnySampler]

@@ -27,18 +27,26 @@ import torch
 from scipy.stats import kendalltau
 from torch import nn
 
-from supernet.choices import OneOf
 from supernet.datasets import ImageData, load_mnist
-from supernet.evaluation import evaluate
-from supernet.process import set_up_process
-from supernet.recipe import Recipe
-from supernet.samplers import AnySampler, Draw, Sampler, Split, every, make_subtree, uniform
+from supernet.evaluation.accuracy import evaluate
+from supernet.networks.zoo import build_mnist_net
+from supernet.networks.zoo.parts import channels_last, classifier, conv_bn_relu, seeded
+from supernet.nn.choices import OneOf
+from supernet.nn.extraction import extract
+from supernet.nn.supernet import Supernet
+from supernet.runs.process import set_up_process
 from supernet.space import Architecture, SearchSpace
-from supernet.subnet import extract
-from supernet.supernet import Supernet
-from supernet.training import train_steps
-from supernet.zoo import build_mnist_net
-from supernet.zoo.parts import channels_last, classifier, conv_bn_relu, seeded
+from supernet.training.recipe import Recipe
+from supernet.training.samplers import (
+    AnySampler,
+    Draw,
+    Sampler,
+    Split,
+    every,
+    make_subtree,
+    uniform,
+)
+from supernet.training.steps import train_steps
 
 BATCH, RATE = 32, 0.2
 TRUTH_IMAGES, TRUTH_SEEDS = 20_000, 3

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from supernet.agreement import kendall
-from supernet.runfolder import read_results
+from supernet.evaluation.ranking.verdict import kendall
+from supernet.runs.folder import read_results
 
 
 def main() -> None:

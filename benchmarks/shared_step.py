@@ -29,18 +29,18 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import OneCycleLR
 
-from supernet.batchnorm import calibrate, recalibrate
 from supernet.datasets import Split, load_mnist
-from supernet.evaluation import score, score_network
-from supernet.losses import mean_loss
-from supernet.process import set_up_process
-from supernet.recipe import Recipe, make_optimizer
+from supernet.evaluation.accuracy import score, score_network
+from supernet.evaluation.batchnorm import calibrate, recalibrate
+from supernet.networks.zoo import build_mnist_net
+from supernet.nn.extraction import extract
+from supernet.nn.supernet import Supernet
+from supernet.runs.process import set_up_process
 from supernet.sharing import Planner
 from supernet.space import Architecture
-from supernet.subnet import extract
-from supernet.supernet import Supernet
-from supernet.training import train_steps
-from supernet.zoo import build_mnist_net
+from supernet.training.losses import mean_loss
+from supernet.training.recipe import Recipe, make_optimizer
+from supernet.training.steps import train_steps
 
 SHAPE = (1, 28, 28)
 

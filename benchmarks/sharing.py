@@ -37,16 +37,25 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet import sharing
-from supernet.batchnorm import calibrate, recalibrate
 from supernet.datasets import Split, load_mnist
-from supernet.evaluation import score, score_network
-from supernet.losses import mean_loss
-from supernet.process import set_up_process
-from supernet.report.canvas import BLUE, GREEN, ORANGE, SOFT, annotate, new_figure, render, styled
+from supernet.evaluation.accuracy import score, score_network
+from supernet.evaluation.batchnorm import calibrate, recalibrate
+from supernet.networks.zoo import build_mnist_net, build_operations_net, build_residual_net
+from supernet.nn.extraction import extract
+from supernet.nn.supernet import Supernet
+from supernet.report.figures.canvas import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    SOFT,
+    annotate,
+    new_figure,
+    render,
+    styled,
+)
+from supernet.runs.process import set_up_process
 from supernet.space import Architecture
-from supernet.subnet import extract
-from supernet.supernet import Supernet
-from supernet.zoo import build_mnist_net, build_operations_net, build_residual_net
+from supernet.training.losses import mean_loss
 
 Side = Callable[[Tensor], Tensor]
 

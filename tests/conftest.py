@@ -7,10 +7,10 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
-from supernet.choices import Depth
 from supernet.datasets import ImageData, Split
-from supernet.supernet import Supernet
-from supernet.zoo import build_mnist_net
+from supernet.networks.zoo import build_mnist_net
+from supernet.nn.choices import Depth
+from supernet.nn.supernet import Supernet
 
 settings.register_profile("repo", deadline=None, derandomize=True)
 settings.load_profile("repo")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import supernet as sn
-from tests.tinyruns import write_data
+from tests.experiments.tinyruns import write_data
 
 SCRIPT = Path(__file__).resolve().parents[1] / "main.py"
 

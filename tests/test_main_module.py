@@ -16,7 +16,7 @@ class Loading(types.ModuleType):
 def test_ctrl_c_while_the_command_loads_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "supernet.cli", Loading("supernet.cli"))
+    monkeypatch.setitem(sys.modules, "supernet.cli.app", Loading("supernet.cli.app"))
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 130

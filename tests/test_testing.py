@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from supernet.choices import ChoiceModule
+from supernet.nn.choices import ChoiceModule
 from supernet.space import Architecture, Choice
 from supernet.testing import ChoiceModuleContract
 from tests.conftest import noise

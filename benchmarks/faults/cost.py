@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import supernet as sn
-from supernet.checkpoints import Checkpoints
-from supernet.process import set_up_process
+from supernet.runs.checkpoints import Checkpoints
+from supernet.runs.process import set_up_process
 
 RECIPE = sn.Recipe(epochs=3, batch_size=16, learning_rate=0.1)
 

@@ -30,7 +30,7 @@ from tempfile import TemporaryDirectory
 
 from supernet.records import Results
 from supernet.report import write_report
-from supernet.runfolder import read_events, read_results
+from supernet.runs.folder import read_events, read_results
 
 #: Four architectures, a supernet and four networks alone, on few images and with few channels.
 SETTINGS = [

@@ -8,23 +8,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from supernet.batchnorm import calibrate as calibrate, recalibrate as recalibrate
-    from supernet.checkpoints import Checkpoints as Checkpoints
-    from supernet.choices import ChoiceModule as ChoiceModule, Depth as Depth, OneOf as OneOf
-    from supernet.comparison import Seed as Seed, compare as compare
-    from supernet.conversion import make_elastic as make_elastic
-    from supernet.cost import (
-        count_macs as count_macs,
-        count_params as count_params,
-        count_shared_macs as count_shared_macs,
-    )
     from supernet.datasets import (
         load_folder as load_folder,
         load_idx as load_idx,
         load_mnist as load_mnist,
         wrap_datasets as wrap_datasets,
     )
-    from supernet.elastic import (
+    from supernet.errors import SharingWarning as SharingWarning, SupernetError as SupernetError
+    from supernet.evaluation.accuracy import (
+        evaluate as evaluate,
+        find_best as find_best,
+        score as score,
+        score_network as score_network,
+    )
+    from supernet.evaluation.batchnorm import calibrate as calibrate, recalibrate as recalibrate
+    from supernet.evaluation.cost import (
+        count_macs as count_macs,
+        count_params as count_params,
+        count_shared_macs as count_shared_macs,
+    )
+    from supernet.experiments.comparison import Seed as Seed, compare as compare
+    from supernet.networks.conversion import make_elastic as make_elastic
+    from supernet.networks.zoo import (
+        build_autoformer_net as build_autoformer_net,
+        build_mnist_net as build_mnist_net,
+        build_nasbench201_net as build_nasbench201_net,
+        build_nasbench_macro_net as build_nasbench_macro_net,
+        build_ofa_mobilenet as build_ofa_mobilenet,
+        build_ofa_resnet as build_ofa_resnet,
+        build_operations_net as build_operations_net,
+        build_residual_net as build_residual_net,
+    )
+    from supernet.nn.choices import ChoiceModule as ChoiceModule, Depth as Depth, OneOf as OneOf
+    from supernet.nn.elastic import (
         ElasticAttention as ElasticAttention,
         ElasticBatchNorm as ElasticBatchNorm,
         ElasticConv2d as ElasticConv2d,
@@ -37,16 +53,20 @@ if TYPE_CHECKING:
         SqueezeExcitation as SqueezeExcitation,
         Zero as Zero,
     )
-    from supernet.errors import SharingWarning as SharingWarning, SupernetError as SupernetError
-    from supernet.evaluation import (
-        evaluate as evaluate,
-        find_best as find_best,
-        score as score,
-        score_network as score_network,
-    )
-    from supernet.recipe import Recipe as Recipe
+    from supernet.nn.extraction import extract as extract
+    from supernet.nn.supernet import Supernet as Supernet
     from supernet.report import print_results as print_results, write_report as write_report
-    from supernet.samplers import (
+    from supernet.runs.checkpoints import Checkpoints as Checkpoints
+    from supernet.sharing import plan as plan
+    from supernet.space import (
+        Architecture as Architecture,
+        Choice as Choice,
+        Condition as Condition,
+        SearchSpace as SearchSpace,
+    )
+    from supernet.testing import ChoiceModuleContract as ChoiceModuleContract
+    from supernet.training.recipe import Recipe as Recipe
+    from supernet.training.samplers import (
         Draw as Draw,
         Fair as Fair,
         Phases as Phases,
@@ -62,96 +82,76 @@ if TYPE_CHECKING:
         uniform_options as uniform_options,
         warm_up as warm_up,
     )
-    from supernet.sharing import plan as plan
-    from supernet.space import (
-        Architecture as Architecture,
-        Choice as Choice,
-        Condition as Condition,
-        SearchSpace as SearchSpace,
-    )
-    from supernet.subnet import extract as extract
-    from supernet.supernet import Supernet as Supernet
-    from supernet.testing import ChoiceModuleContract as ChoiceModuleContract
-    from supernet.training import train_steps as train_steps
-    from supernet.trials import train as train
-    from supernet.zoo import (
-        build_autoformer_net as build_autoformer_net,
-        build_mnist_net as build_mnist_net,
-        build_nasbench201_net as build_nasbench201_net,
-        build_nasbench_macro_net as build_nasbench_macro_net,
-        build_ofa_mobilenet as build_ofa_mobilenet,
-        build_ofa_resnet as build_ofa_resnet,
-        build_operations_net as build_operations_net,
-        build_residual_net as build_residual_net,
-    )
+    from supernet.training.session import train as train
+    from supernet.training.steps import train_steps as train_steps
 
 _HOME = {
     "Architecture": "space",
-    "Checkpoints": "checkpoints",
+    "Checkpoints": "runs.checkpoints",
     "Choice": "space",
-    "ChoiceModule": "choices",
+    "ChoiceModule": "nn.choices",
     "ChoiceModuleContract": "testing",
     "Condition": "space",
-    "Depth": "choices",
-    "Draw": "samplers",
-    "ElasticAttention": "elastic",
-    "ElasticBatchNorm": "elastic",
-    "ElasticConv2d": "elastic",
-    "ElasticLayerNorm": "elastic",
-    "ElasticLinear": "elastic",
-    "Fair": "samplers",
-    "InvertedResidual": "elastic",
-    "OneOf": "choices",
-    "Phases": "samplers",
-    "Recipe": "recipe",
-    "Residual": "elastic",
-    "Resolution": "elastic",
-    "Sandwich": "samplers",
+    "Depth": "nn.choices",
+    "Draw": "training.samplers",
+    "ElasticAttention": "nn.elastic",
+    "ElasticBatchNorm": "nn.elastic",
+    "ElasticConv2d": "nn.elastic",
+    "ElasticLayerNorm": "nn.elastic",
+    "ElasticLinear": "nn.elastic",
+    "Fair": "training.samplers",
+    "InvertedResidual": "nn.elastic",
+    "OneOf": "nn.choices",
+    "Phases": "training.samplers",
+    "Recipe": "training.recipe",
+    "Residual": "nn.elastic",
+    "Resolution": "nn.elastic",
+    "Sandwich": "training.samplers",
     "SearchSpace": "space",
-    "Seed": "comparison",
+    "Seed": "experiments.comparison",
     "SharingWarning": "errors",
-    "Shrinking": "samplers",
-    "Size": "elastic",
-    "Split": "samplers",
-    "SqueezeExcitation": "elastic",
-    "Supernet": "supernet",
+    "Shrinking": "training.samplers",
+    "Size": "nn.elastic",
+    "Split": "training.samplers",
+    "SqueezeExcitation": "nn.elastic",
+    "Supernet": "nn.supernet",
     "SupernetError": "errors",
-    "Weighted": "samplers",
-    "WithLargest": "samplers",
-    "Zero": "elastic",
-    "build_autoformer_net": "zoo",
-    "build_mnist_net": "zoo",
-    "build_nasbench201_net": "zoo",
-    "build_nasbench_macro_net": "zoo",
-    "build_ofa_mobilenet": "zoo",
-    "build_ofa_resnet": "zoo",
-    "build_operations_net": "zoo",
-    "build_residual_net": "zoo",
-    "calibrate": "batchnorm",
-    "compare": "comparison",
-    "count_macs": "cost",
-    "count_params": "cost",
-    "count_shared_macs": "cost",
-    "evaluate": "evaluation",
-    "every": "samplers",
-    "extract": "subnet",
-    "find_best": "evaluation",
+    "Weighted": "training.samplers",
+    "WithLargest": "training.samplers",
+    "Zero": "nn.elastic",
+    "build_autoformer_net": "networks.zoo",
+    "build_mnist_net": "networks.zoo",
+    "build_nasbench201_net": "networks.zoo",
+    "build_nasbench_macro_net": "networks.zoo",
+    "build_ofa_mobilenet": "networks.zoo",
+    "build_ofa_resnet": "networks.zoo",
+    "build_operations_net": "networks.zoo",
+    "build_residual_net": "networks.zoo",
+    "calibrate": "evaluation.batchnorm",
+    "compare": "experiments.comparison",
+    "count_macs": "evaluation.cost",
+    "count_params": "evaluation.cost",
+    "count_shared_macs": "evaluation.cost",
+    "evaluate": "evaluation.accuracy",
+    "every": "training.samplers",
+    "extract": "nn.extraction",
+    "find_best": "evaluation.accuracy",
     "load_folder": "datasets",
     "load_idx": "datasets",
     "load_mnist": "datasets",
-    "make_elastic": "conversion",
-    "make_sampler": "samplers",
-    "make_subtree": "samplers",
+    "make_elastic": "networks.conversion",
+    "make_sampler": "training.samplers",
+    "make_subtree": "training.samplers",
     "plan": "sharing",
     "print_results": "report",
-    "recalibrate": "batchnorm",
-    "score": "evaluation",
-    "score_network": "evaluation",
-    "train": "trials",
-    "train_steps": "training",
-    "uniform": "samplers",
-    "uniform_options": "samplers",
-    "warm_up": "samplers",
+    "recalibrate": "evaluation.batchnorm",
+    "score": "evaluation.accuracy",
+    "score_network": "evaluation.accuracy",
+    "train": "training.session",
+    "train_steps": "training.steps",
+    "uniform": "training.samplers",
+    "uniform_options": "training.samplers",
+    "warm_up": "training.samplers",
     "wrap_datasets": "datasets",
     "write_report": "report",
 }

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run the command line, and end in a sentence even if stopped while it is still loading."""
     try:
-        from supernet.cli import main as run
+        from supernet.cli.app import main as run
     except KeyboardInterrupt:
         sys.stderr.write("supernet: stopped by Ctrl-C\n")
         sys.exit(130)

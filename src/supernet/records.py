@@ -165,7 +165,7 @@ class Verdict(Record):
     architectures on training, calibrating and scoring a supernet costs less; None if never.
     `failed`: labels of the architectures whose evaluation failed under some seed, so that their
     numbers are NaN, by the names of the fields of `agreement.Hits`. How each is computed stands in
-    `supernet.agreement`.
+    `supernet.evaluation.ranking.verdict`.
     """
 
     networks: int

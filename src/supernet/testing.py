@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from supernet import sharing
-from supernet.batchnorm import calibrate, recalibrate
-from supernet.cost import count_macs, count_params, count_shared_macs
 from supernet.errors import NoArchitectureError, SpaceError
+from supernet.evaluation.batchnorm import calibrate, recalibrate
+from supernet.evaluation.cost import count_macs, count_params, count_shared_macs
+from supernet.nn.extraction import extract
+from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
-from supernet.subnet import extract
-from supernet.supernet import Supernet
 
 
 class ChoiceModuleContract:

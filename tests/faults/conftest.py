@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.experiments.tinyruns import write_data
 from tests.faults.runs import arguments, call, essence
-from tests.tinyruns import write_data
 
 
 @pytest.fixture(scope="package")

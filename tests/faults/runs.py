@@ -17,12 +17,15 @@ from typing import Any
 
 import pytest
 
-from supernet import cli, experiment, files, report, running
+from supernet import report
+from supernet.cli import app
 from supernet.errors import Stopped
-from supernet.launch import Report, Task
+from supernet.experiments import execution, running
 from supernet.records import Results
-from supernet.runfolder import read_results
-from tests.tinyruns import Notepad, here, options, stay_here
+from supernet.runs import files
+from supernet.runs.folder import read_results
+from supernet.runs.workers import Report, Task
+from tests.experiments.tinyruns import Notepad, here, options, stay_here
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPERNET = Path(sys.executable).with_name("supernet")
@@ -55,15 +58,15 @@ def call(*given: str | Path, tasks: Tasks = here, figures: bool = False) -> tupl
             contextlib.redirect_stderr(told),
         ):
             stay_here(patch)
-            experiment._load.cache_clear()  # as a new process would begin
-            patch.setattr(experiment, "run_tasks", tasks)
+            execution._load.cache_clear()  # as a new process would begin
+            patch.setattr(execution, "run_tasks", tasks)
             patch.setenv("COLUMNS", "80")
             patch.setattr(sys, "argv", [str(SUPERNET), *map(str, given)])
             if not figures:
                 patch.setattr(report, "write_report", write_page)
                 patch.setattr(running, "write_report", write_page)
             with pytest.raises(SystemExit) as end:
-                cli.main()
+                app.main()
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

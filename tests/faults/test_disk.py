@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from supernet import experiment, files
-from supernet.checkpoints import Checkpoints
 from supernet.errors import RunFolderError
+from supernet.experiments import execution
+from supernet.runs import files
+from supernet.runs.checkpoints import Checkpoints
 from tests.faults.runs import (
     Interrupted,
     arguments,
@@ -24,7 +25,7 @@ from tests.faults.runs import (
     stopped,
     untouched,
 )
-from tests.test_runfolder import largest_file
+from tests.runs.test_folder import largest_file
 
 PAYLOADS = "checkpoints/seed0-supernet"
 
@@ -68,7 +69,7 @@ def test_step_by_step_more_room_and_at_every_step_one_sentence(
     command = [*arguments(data), "--out", "run"]
     if stopped_before == "judging":
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(experiment, "judge", interrupted)
+            patch.setattr(execution, "judge", interrupted)
             assert call(*command)[0] == 130
     size = 8
     failed: list[str] = []

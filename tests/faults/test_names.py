@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from supernet.errors import RunFolderError
-from supernet.manifest import make_manifest
-from supernet.runfolder import RunFolder, read_manifest
+from supernet.runs.folder import RunFolder, read_manifest
+from supernet.runs.manifest import make_manifest
+from tests.experiments.tinyruns import write_data
 from tests.faults.runs import (
     Interrupted,
     arguments,
@@ -20,7 +21,6 @@ from tests.faults.runs import (
     given_back,
     sentence,
 )
-from tests.tinyruns import write_data
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from supernet.checkpoints import pack
+from supernet.runs.checkpoints import pack
 from tests.datasets.idxfiles import NAMES
 from tests.faults.runs import arguments, call, stopped
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from supernet.checkpoints import Checkpoints
-from supernet.runfolder import read_events
-from supernet.trials import read_saved
+from supernet.runs.checkpoints import Checkpoints
+from supernet.runs.folder import read_events
+from supernet.training.session import read_saved
 from tests.faults.runs import (
     arguments,
     call,
@@ -25,7 +25,7 @@ from tests.faults.runs import (
     start,
     untouched,
 )
-from tests.processes import is_gone, wait_until, workers
+from tests.runs.processes import is_gone, wait_until, workers
 
 pytestmark = pytest.mark.timeout(400)  # a guard against hangs, on a busy machine
 
@@ -192,7 +192,7 @@ def test_status_needs_no_torch(tmp_path: Path) -> None:
     code = """
 import sys
 sys.argv = ["supernet", "status"]
-from supernet.cli import main
+from supernet.cli.app import main
 try:
     main()
 finally:

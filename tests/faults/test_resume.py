@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from supernet import machine, manifest
 from supernet.report import write_report
-from supernet.runfolder import read_results
+from supernet.runs import environment, manifest
+from supernet.runs.folder import read_results
 from tests.datasets.idxfiles import NAMES
 from tests.faults.runs import (
     Interrupted,
@@ -33,7 +33,7 @@ def set_in_config(folder: Path, **changes: object) -> None:
 
 
 def other_torch(patch: pytest.MonkeyPatch) -> None:
-    found = {**machine.versions(), "torch": "9.9.9"}
+    found = {**environment.versions(), "torch": "9.9.9"}
     patch.setattr(manifest, "versions", lambda: found)
 
 
@@ -43,7 +43,7 @@ def other_code(patch: pytest.MonkeyPatch) -> None:
 
 
 def other_processor(patch: pytest.MonkeyPatch) -> None:
-    found = {**machine.hardware(), "vector instructions": "ABACUS"}
+    found = {**environment.hardware(), "vector instructions": "ABACUS"}
     patch.setattr(manifest, "hardware", lambda: found)
 
 
@@ -67,7 +67,7 @@ CHANGES = {
     "threads": (settings(threads=2), "threads: 1 then, 2 now"),
     "two settings": (settings(seed=1, wide=5), "wide: 4 then, 5 now; seed: 0 then, 1 now"),
     "data": (other_data, f"data file {NAMES[2]}: "),
-    "torch": (other_torch, f"version of torch: {machine.versions()['torch']} then, 9.9.9 now"),
+    "torch": (other_torch, f"version of torch: {environment.versions()['torch']} then, 9.9.9 now"),
     "code": (other_code, "then, 000000000000 at commit abcdefabcdef now"),
     "processor": (other_processor, " then, ABACUS now"),
 }

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from supernet import experiment, running
-from supernet.lock import hold
-from supernet.runfolder import RunFolder
+from supernet.experiments import execution, running
+from supernet.runs.folder import RunFolder
+from supernet.runs.lock import hold
+from tests.experiments.tinyruns import here
 from tests.faults.runs import (
     Interrupted,
     arguments,
@@ -20,7 +21,6 @@ from tests.faults.runs import (
     stopped,
     untouched,
 )
-from tests.tinyruns import here
 
 #: The trainings are stopped before the first step, between two, and while they score.
 TRAINING = [(0, 0), (0, 2), (0, 4), (0, 9), (1, 5), (1, 11)]
@@ -64,7 +64,7 @@ def test_it_goes_on_after_a_stop_in_any_other_phase(
     command = [*arguments(data), "--out", "run"]
     with pytest.MonkeyPatch.context() as patch:
         if phase == "judging":
-            patch.setattr(experiment, "judge", interrupted)
+            patch.setattr(execution, "judge", interrupted)
         elif phase == "drawing":
             patch.setattr("tests.faults.runs.write_page", interrupted)
         elif phase == "removing checkpoints":

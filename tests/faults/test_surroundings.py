@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from supernet.report import write_report
-from supernet.runfolder import read_results
+from supernet.runs.folder import read_results
 from tests.faults.runs import arguments, essence, start, timeless
 
 pytestmark = pytest.mark.timeout(600)  # a guard against hangs, on a busy machine

@@ -6,7 +6,7 @@ import pytest
 
 from supernet.records import Results
 from supernet.report import plot, write_report
-from supernet.report.figures import FIGURES, available
+from supernet.report.figures.collection import FIGURES, available
 from tests.report.samples import sample_results
 
 

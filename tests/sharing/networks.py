@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from supernet import sharing
-from supernet.choices import Depth, OneOf
 from supernet.errors import SharingWarning
+from supernet.nn.choices import Depth, OneOf
+from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
-from supernet.supernet import Supernet
 from tests.conftest import Counted, Residual, stir
 
 MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {

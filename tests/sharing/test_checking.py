@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from supernet import sharing
-from supernet.choices import Depth, OneOf
 from supernet.errors import SharingWarning
+from supernet.nn.choices import Depth, OneOf
+from supernet.nn.supernet import Supernet
 from supernet.sharing import checking
-from supernet.supernet import Supernet
 from tests.conftest import Counted, Residual, noise, stir
 from tests.sharing.networks import (
     Wrapper,

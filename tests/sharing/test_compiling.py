@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from torch import Tensor, fx, nn
 
 from supernet import sharing
-from supernet.choices import Depth, OneOf
 from supernet.errors import SharingError
+from supernet.nn.choices import Depth, OneOf
+from supernet.nn.supernet import Supernet
 from supernet.sharing.compiling import to_graph
-from supernet.supernet import Supernet
 from tests.conftest import Residual, nested, nine, noise, stir
 from tests.sharing.networks import PLANS, Network, assert_same, copied, one_by_one, sharing_warnings
 

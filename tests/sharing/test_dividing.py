@@ -9,9 +9,9 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
 from supernet import sharing
-from supernet.choices import Depth, OneOf
 from supernet.errors import SharingError
-from supernet.supernet import Supernet
+from supernet.nn.choices import Depth, OneOf
+from supernet.nn.supernet import Supernet
 from tests.conftest import Counted, Residual, nine, noise, stir
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from supernet import sharing
-from supernet.choices import ChoiceModule, Depth, OneOf
+from supernet.nn.choices import ChoiceModule, Depth, OneOf
+from supernet.nn.supernet import Supernet
 from supernet.sharing import execution
 from supernet.sharing.programs import Output
-from supernet.supernet import Supernet
 from tests.conftest import Residual, noise, stir
 from tests.sharing.networks import (
     MODES,

@@ -8,10 +8,10 @@ from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
 from supernet import sharing
-from supernet.choices import Depth, OneOf
 from supernet.errors import SpaceError
+from supernet.nn.choices import Depth, OneOf
+from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
-from supernet.supernet import Supernet
 from tests.conftest import Counted, Residual, block, nested, nine, noise, stir
 from tests.sharing.networks import (
     MODES,
@@ -22,7 +22,7 @@ from tests.sharing.networks import (
     each_mode,
     one_by_one,
 )
-from tests.spaces import spellings
+from tests.space.spaces import spellings
 
 NINE, NESTED = nine(), nested()
 

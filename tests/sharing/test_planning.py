@@ -13,13 +13,13 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from supernet import sharing
-from supernet.choices import Depth, OneOf
-from supernet.cost import count_macs
 from supernet.errors import SharingError, SpaceError
+from supernet.evaluation.cost import count_macs
+from supernet.networks.zoo import build_residual_net
+from supernet.nn.choices import Depth, OneOf
+from supernet.nn.supernet import Supernet
 from supernet.sharing import Plan, Planner
 from supernet.space import Architecture
-from supernet.supernet import Supernet
-from supernet.zoo import build_residual_net
 from tests.conftest import nested, nine, noise
 from tests.sharing.networks import PLANS, Network, copied, sharing_warnings, some_archs
 

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supernet import sharing
-from supernet.choices import Depth, OneOf
 from supernet.errors import SharingWarning
+from supernet.nn.choices import Depth, OneOf
+from supernet.nn.supernet import Supernet
 from supernet.sharing.structure import Ref
 from supernet.sharing.tracing import Untraceable, trace
-from supernet.supernet import Supernet
 from tests.conftest import noise, stir
 from tests.sharing.networks import (
     ByContent,

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from supernet import sharing
-from supernet.batchnorm import calibrate
-from supernet.choices import Depth, OneOf
 from supernet.errors import SpaceError
+from supernet.evaluation.batchnorm import calibrate
+from supernet.nn.choices import Depth, OneOf
+from supernet.nn.supernet import Supernet
 from supernet.sharing import trying
 from supernet.space import Architecture
-from supernet.supernet import Supernet
 from tests.conftest import Counted, noise
 
 X = noise(4, 4)

@@ -32,10 +32,10 @@ def write_report(results: Results, folder: Path) -> list[Path]:
     Raises:
         RunFolderError: If a file can't be written.
     """
-    from supernet.files import write
     from supernet.report.csvfile import to_csv
-    from supernet.report.figures import render_all
+    from supernet.report.figures.collection import render_all
     from supernet.report.page import to_html
+    from supernet.runs.files import write
 
     figures = render_all(results)
     page = to_html(results, {name: images["svg"] for name, images in figures.items()})
@@ -52,7 +52,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
     Raises:
         RunFolderError: If a file can't be written.
     """
-    from supernet.report.figures import render_all
+    from supernet.report.figures.collection import render_all
 
     return _write_figures(render_all(results), folder)
 
@@ -65,7 +65,7 @@ def print_results(results: Results, console: Console) -> None:
 
 
 def _write_figures(figures: dict[str, dict[str, bytes]], folder: Path) -> list[Path]:
-    from supernet.files import write
+    from supernet.runs.files import write
 
     return [
         write(folder / "figures" / f"{name}.{suffix}", content)

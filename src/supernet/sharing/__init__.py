@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from supernet.errors import SharingError
+from supernet.nn.supernet import Supernet
 from supernet.sharing.compiling import Compiled
 from supernet.sharing.dividing import Division, Part, execute_divided
 from supernet.sharing.execution import CarryOut, Group, execute
@@ -27,7 +28,6 @@ from supernet.sharing.planning import Piece, Plan, Planner, plan
 from supernet.sharing.preparing import prepare
 from supernet.sharing.programs import Instruction, Program
 from supernet.space import Architecture
-from supernet.supernet import Supernet
 
 __all__ = [
     "CarryOut",

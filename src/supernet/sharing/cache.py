@@ -11,6 +11,7 @@ from typing import final
 from torch import Tensor, fx, nn
 
 from supernet.errors import SharingWarning
+from supernet.nn.supernet import Supernet
 from supernet.sharing.programs import GraphOf, Program, write_program
 from supernet.sharing.structure import Ref, Structure, key, replace
 from supernet.sharing.tracing import (
@@ -24,7 +25,6 @@ from supernet.sharing.tracing import (
     trace,
 )
 from supernet.space import Architecture
-from supernet.supernet import Supernet
 
 #: Programs kept per supernet. Training and scoring use one or two; a sampler that draws anew in
 #: every step would fill the memory.

@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor, nn
 
+from supernet.nn.supernet import Supernet
 from supernet.sharing.cache import Cache, split_inputs
 from supernet.sharing.execution import execute
 from supernet.sharing.programs import Program
 from supernet.sharing.structure import Structure, replace
 from supernet.sharing.twins import twin_of
 from supernet.space import Architecture
-from supernet.supernet import Supernet
 
 #: With how many architectures a graph is checked.
 _MOST_CHECKED = 8

@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 
 from supernet.errors import SharingError
+from supernet.nn.supernet import Supernet
 from supernet.sharing.checking import require_shareable
 from supernet.sharing.execution import Group
 from supernet.sharing.inplace import needed_unchanged, overwrites
@@ -21,7 +22,6 @@ from supernet.sharing.preparing import prepare
 from supernet.sharing.programs import Apply, ApplyRestricted, Compute, Program
 from supernet.sharing.structure import Ref, replace
 from supernet.space import Architecture
-from supernet.supernet import Supernet
 
 #: More sets of architectures than this mean that nearly every step would compile anew.
 _MOST = 8

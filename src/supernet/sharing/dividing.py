@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from supernet.errors import SharingError
+from supernet.nn.supernet import Supernet
 from supernet.sharing.execution import describe
 from supernet.sharing.inplace import overwrites
 from supernet.sharing.programs import Compute, Program
 from supernet.sharing.structure import Ref, replace
 from supernet.space import Architecture
-from supernet.supernet import Supernet
 
 
 @dataclass(frozen=True, slots=True)

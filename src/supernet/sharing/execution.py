@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from supernet.errors import SharingError
+from supernet.nn.supernet import Supernet
 from supernet.sharing import inplace
 from supernet.sharing.programs import Apply, ApplyRestricted, Instruction, Output, Program
 from supernet.sharing.structure import Ref, leaves, replace
 from supernet.space import Architecture
-from supernet.supernet import Supernet
 
 
 @dataclass(frozen=True, slots=True)

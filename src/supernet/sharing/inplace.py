@@ -55,7 +55,7 @@ def _spares(module: nn.Module) -> bool:
         first, *others = module
         fresh = isinstance(first, _ConvNd | _BatchNorm | nn.Linear)
         return _spares(first) and (fresh or all(map(_spares, others)))
-    known = type(module).__module__.startswith(("torch.nn.modules.", "supernet.elastic."))
+    known = type(module).__module__.startswith(("torch.nn.modules.", "supernet.nn.elastic."))
     return known and not module._modules and not starts_in_place(module)
 
 

@@ -18,13 +18,13 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from supernet.errors import SharingError
+from supernet.nn.supernet import Supernet
 from supernet.sharing.cache import split_inputs
 from supernet.sharing.execution import execute
 from supernet.sharing.programs import Compute, Instruction, Program
 from supernet.sharing.structure import key, leaves, replace
 from supernet.sharing.twins import twin_of
 from supernet.space import Architecture
-from supernet.supernet import Supernet
 
 #: Sets of architectures larger than this are not looked for when a plan is split: what more could
 #: be shared is next to nothing, and looking takes time that grows with the square.

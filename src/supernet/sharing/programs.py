@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 
 from torch import fx, nn
 
-from supernet.choices import ChoiceModule
-from supernet.reach import restrict
+from supernet.nn.choices import ChoiceModule
+from supernet.nn.reachability import restrict
+from supernet.nn.supernet import Supernet
 from supernet.sharing.structure import Ref, Structure, key, refs, replace
 from supernet.sharing.tracing import plainly_runs
 from supernet.space import Architecture
-from supernet.supernet import Supernet
 
 
 @dataclass(frozen=True, slots=True)

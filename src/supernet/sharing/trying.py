@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from supernet.choices import ChoiceModule
 from supernet.errors import SpaceError
+from supernet.nn.choices import ChoiceModule
+from supernet.nn.supernet import Supernet
 from supernet.sharing.cache import Cache
 from supernet.sharing.structure import Structure, replace
 from supernet.sharing.twins import twin_of
 from supernet.space import Architecture
-from supernet.supernet import Supernet
 
 
 def try_out(

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from supernet.nn.supernet import Supernet
 from supernet.sharing.cache import Cache, cache_of
 from supernet.sharing.tracing import has_hooks, hooks_of
-from supernet.supernet import Supernet
 
 
 def twin_of(

@@ -1,0 +1,1 @@
+"""What an architecture is worth, what it costs, and whether a ranking can be trusted."""

@@ -1,0 +1,1 @@
+"""Whole studies: one-shot against standalone, from settings to a judged run."""

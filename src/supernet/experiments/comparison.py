@@ -1,0 +1,292 @@
+"""One-shot against standalone: put trials side by side, account for the time, judge the ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from supernet.errors import DataError, SpaceError
+from supernet.evaluation.cost import Shape, count_macs, count_params, count_shared_macs
+from supernet.evaluation.ranking.verdict import Costs, Hits, judge
+from supernet.nn.extraction import extract
+from supernet.nn.outline import outline
+from supernet.nn.supernet import Supernet
+from supernet.records import (
+    ArchitectureRecord,
+    ChoiceRecord,
+    Conditions,
+    DataRecord,
+    NetworkRecord,
+    Phase,
+    Results,
+    SeedRecord,
+    Verdict,
+)
+from supernet.runs.environment import cpu_seconds, hardware, versions
+from supernet.space import Architecture
+from supernet.training.session import Data, Trial
+
+
+class NamedData(Data, Protocol):
+    """Data that can say what they are; see `supernet.datasets.ImageData`."""
+
+    @property
+    def name(self) -> str:
+        """What people call them."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+
+    @property
+    def sha256(self) -> Mapping[str, str]:
+        """Of the unpacked files, by name."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """Everything trained under one seed.
+
+    Attributes:
+        seed: The seed.
+        supernet: The trial of the supernet.
+        standalone: One trial per architecture, in the space's order; or none at all.
+        longer: The trial of a supernet given about as much compute as all of `standalone`.
+    """
+
+    seed: int
+    supernet: Trial
+    standalone: Sequence[Trial] = ()
+    longer: Trial | None = None
+
+
+def compare(
+    supernet: Supernet,
+    data: NamedData,
+    seeds: Sequence[Seed],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    loading: Phase | None = None,
+    conditions: Conditions | None = None,
+) -> Results:
+    """Return the records of a whole comparison, verdict included; reports are made from them.
+
+    Args:
+        supernet: The network, for its space and costs; its weights don't matter.
+        data: What all trials were trained and scored on.
+        seeds: The trials. All have the same parts.
+        settings: What to note as settings; the supernet's recipe by default.
+        loading: What it took to load the data.
+        conditions: Where, when and with what they were made; by default here, with what there is
+            now, in as much time as the trials took, one after the other.
+
+    Raises:
+        DataError: If there are no trials.
+        DivergedError: If the evaluations of all architectures failed, in one seed or another.
+        SpaceError: If there is not one standalone trial per architecture, or none at all.
+    """
+    if not seeds:
+        raise DataError("there are no trials to compare; give those of at least one seed")
+    archs = tuple(supernet.space)
+    for seed in seeds:
+        if seed.standalone and [len(trial.archs) for trial in seed.standalone] != [1] * len(archs):
+            raise SpaceError(
+                f"seed {seed.seed} has {len(seed.standalone)} standalone trials; give one of a "
+                f"plain network for each of {[arch.label for arch in archs]}, in this order"
+            )
+    architectures = describe_architectures(supernet, data.shape)
+    ledger = [loading] if loading else []
+    ledger += [phase for seed in seeds for phase in _phases(seed, archs)]
+    hits = hits_of(seeds)
+    first = seeds[0].supernet
+    return Results(
+        conditions=conditions
+        or describe_conditions("from Python", wall_s=sum(phase.wall_s for phase in ledger)),
+        settings=dict(asdict(first.recipe) if settings is None else settings),
+        data=DataRecord(
+            name=_storable(data.name),
+            classes=data.classes,
+            train=len(data.train),
+            validation=len(data.validation),
+            test=len(data.test),
+            calibration=first.calibration_images,
+            shape=data.shape,
+            sha256=dict(data.sha256),
+        ),
+        network=describe_network(supernet, data.shape),
+        architectures=architectures,
+        seeds=[
+            SeedRecord(
+                seed=seed.seed,
+                supernet=seed.supernet.training,
+                standalone=[trial.training for trial in seed.standalone],
+                longer=seed.longer.training if seed.longer else None,
+            )
+            for seed in seeds
+        ],
+        ledger=ledger,
+        verdict=_verdict(seeds, hits, architectures) if "standalone_test" in hits else None,
+    )
+
+
+def describe_conditions(
+    command: str,
+    *,
+    wall_s: float,
+    cpu_s: float | None = None,
+    started: str | None = None,
+    workers: int = 1,
+    threads: int | None = None,
+    mismatches: Sequence[str] = (),
+) -> Conditions:
+    """Return the conditions of a run on this machine.
+
+    Args:
+        command: How it was started.
+        wall_s: How long all of it took, in seconds.
+        cpu_s: CPU seconds of all of it; by default, of this process and its children so far.
+        started: When, in ISO format; by default, so long ago as it took.
+        workers: How many processes trained at a time.
+        threads: How many threads each had; what PyTorch uses here by default.
+        mismatches: What changed between a run that was stopped and its going on, in words.
+    """
+    if started is None:
+        start = datetime.now(UTC) - timedelta(seconds=wall_s)
+        started = start.isoformat(timespec="seconds")
+    return Conditions(
+        command=_storable(command),
+        started=started,
+        versions=versions(),
+        hardware=hardware(),
+        threads=threads or torch.get_num_threads(),
+        workers=workers,
+        wall_s=wall_s,
+        cpu_s=cpu_seconds() if cpu_s is None else cpu_s,
+        mismatches=list(mismatches),
+    )
+
+
+def describe_architectures(supernet: Supernet, shape: Shape) -> list[ArchitectureRecord]:
+    """Return every architecture of the space with its costs."""
+    return [
+        ArchitectureRecord(
+            label=arch.label,
+            options=dict(arch),
+            params=count_params(extract(supernet, arch)),
+            macs=count_macs(supernet, arch, shape),
+        )
+        for arch in supernet.space
+    ]
+
+
+def describe_network(supernet: Supernet, shape: Shape) -> NetworkRecord:
+    """Return the parts of a supernet, and the work of running all its architectures."""
+    archs = list(supernet.space)
+    apart = [count_macs(supernet, arch, shape) for arch in archs]
+    return NetworkRecord(
+        name="Supernet",
+        choices=[
+            ChoiceRecord(name=choice.name, options=list(choice.options))
+            for choice in supernet.space.choices
+        ],
+        stages=outline(supernet),
+        params=count_params(supernet),
+        macs_apart=sum(apart),
+        macs_shared=count_shared_macs(supernet, archs, shape),
+        macs_largest=max(apart),
+    )
+
+
+def hits_of(seeds: Sequence[Seed]) -> dict[str, NDArray[np.bool_]]:
+    """Return what was classified right, by name: boolean, seeds x architectures x images.
+
+    Where an evaluation failed it is False; `failures_of` says where.
+    """
+    hits: dict[str, NDArray[np.bool_]] = {
+        "one_shot_validation": np.stack([seed.supernet.validation for seed in seeds]),
+        "one_shot_test": np.stack([seed.supernet.test for seed in seeds]),
+    }
+    if all(seed.standalone for seed in seeds):
+        tests = [np.concatenate([trial.test for trial in seed.standalone]) for seed in seeds]
+        hits["standalone_test"] = np.stack(tests)
+    longer = [seed.longer.test for seed in seeds if seed.longer]
+    if len(longer) == len(seeds):
+        hits["longer_test"] = np.stack(longer)
+    return hits
+
+
+def failures_of(seeds: Sequence[Seed]) -> dict[str, NDArray[np.bool_]]:
+    """Return which evaluations failed, by name, as in `hits_of`: boolean, seeds x architectures.
+
+    Those are the ones whose accuracy is NaN.
+    """
+    accuracies: dict[str, list[list[float]]] = {
+        "one_shot_validation": [seed.supernet.training.validation for seed in seeds],
+        "one_shot_test": [seed.supernet.training.test for seed in seeds],
+        "standalone_test": [
+            [accuracy for trial in seed.standalone for accuracy in trial.training.test]
+            for seed in seeds
+        ],
+        "longer_test": [seed.longer.training.test for seed in seeds if seed.longer],
+    }
+    return {name: np.isnan(accuracies[name]) for name in hits_of(seeds)}
+
+
+def _storable(text: str) -> str:
+    r"""Return text that JSON can hold: bytes of a file's name that are no text become escapes.
+
+    >>> print(_storable("caf\udce9"))
+    caf\udce9
+    """
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _phases(seed: Seed, archs: Sequence[Architecture]) -> list[Phase]:
+    """Return the bill of a seed, each standalone network under its architecture's name."""
+    own = [*seed.supernet.phases, *(seed.longer.phases if seed.longer else ())]
+    own += [
+        phase.model_copy(update={"arch": arch.label})
+        for trial, arch in zip(seed.standalone, archs, strict=False)
+        for phase in trial.phases
+    ]
+    return [phase.model_copy(update={"seed": seed.seed}) for phase in own]
+
+
+def _verdict(
+    seeds: Sequence[Seed],
+    hits: Mapping[str, NDArray[np.bool_]],
+    architectures: Sequence[ArchitectureRecord],
+) -> Verdict:
+    return judge(
+        Hits(**hits, failed=failures_of(seeds)),
+        Costs(
+            supernet=np.array([_training_seconds(seed.supernet) for seed in seeds]),
+            standalone=np.array(
+                [[_training_seconds(trial) for trial in seed.standalone] for seed in seeds]
+            ),
+            scoring=np.array([_round_seconds(seed.supernet) for seed in seeds]),
+        ),
+        labels=[arch.label for arch in architectures],
+        macs=[arch.macs for arch in architectures],
+        rng=np.random.default_rng(seeds[0].seed),
+    )
+
+
+def _training_seconds(trial: Trial) -> float:
+    return sum(phase.cpu_s for phase in trial.phases if phase.kind == "training")
+
+
+def _round_seconds(trial: Trial) -> float:
+    """Return what it costs to calibrate all architectures and score them on validation data."""
+    images = {
+        "recalibration": trial.calibration_images,
+        "scoring": trial.validation.shape[1],
+    }
+    bills = [phase for phase in trial.phases if phase.kind in images]
+    return sum((phase.cpu_s / phase.images * images[phase.kind] for phase in bills), start=0.0)

@@ -1,0 +1,215 @@
+"""A run, from the first line in its folder to the last: begun, or taken up where it was left."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import yaml
+from rich.console import Console
+
+from supernet.errors import RunFolderError, SupernetError
+from supernet.experiments import execution
+from supernet.experiments.execution import Plan
+from supernet.records import Manifest, Progress, Results
+from supernet.report import write_report
+from supernet.report.progress import waiting, watching
+from supernet.runs.folder import (
+    MANIFEST,
+    RESULTS,
+    RunFolder,
+    read_events,
+    read_manifest,
+    read_results,
+)
+from supernet.runs.manifest import differences
+from supernet.runs.status import read_status, seconds_worked
+from supernet.training.session import Trial
+
+#: Where runs go that nobody named a folder for.
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run whose folder this process holds, until it is left as a context manager.
+
+    Attributes:
+        folder: Its folder.
+        taken_up: Whether it was begun before.
+        mismatches: What is not as it was when it was begun.
+    """
+
+    folder: RunFolder
+    taken_up: bool = False
+    mismatches: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.folder.close()
+
+    @property
+    def results(self) -> Results | None:
+        """What came of it, if it got so far; the report may be missing still."""
+        if not (self.folder.path / RESULTS).exists():
+            return None
+        return read_results(self.folder.path)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to be done, unless somebody removed the results."""
+        return any(event.event == "finished" for event in read_events(self.folder.path))
+
+    def carry_out(self, plan: Plan, console: Console, *, every_s: float) -> Results:
+        """Do what is left, and return what came of it.
+
+        Args:
+            plan: What to do.
+            console: Where progress is shown.
+            every_s: How many seconds lie between two checkpoints of a training, at least.
+        """
+        earlier = read_events(self.folder.path)
+        with self._ending_noted():
+            self.folder.log(
+                "resumed" if self.taken_up else "started",
+                jobs=[job.name for job in plan.jobs],
+                mismatches=list(self.mismatches),
+            )
+            results = self.results
+            if results is None:
+                noted = {event.job for event in earlier if event.event == "trained"}
+                outcome = self._train(plan, console, every_s, noted)
+                with waiting("judging", console):
+                    found = [m for event in earlier for m in event.mismatches]
+                    results = execution.judge(
+                        plan,
+                        outcome,
+                        command=self.folder.manifest.arguments,
+                        started=self.folder.manifest.created,
+                        wall_s=seconds_worked(earlier),
+                        mismatches=list(dict.fromkeys([*found, *self.mismatches])),
+                    )
+                for name, content in execution.files_of(outcome, results).items():
+                    self.folder.write(name, content)
+            with waiting("drawing figures and writing the page", console):
+                write_report(results, self.folder.path)
+            self.folder.drop_checkpoints()  # before the last line, after which nobody would
+            self.folder.log("finished")
+        return results
+
+    def _train(
+        self, plan: Plan, console: Console, every_s: float, noted: Collection[str | None]
+    ) -> execution.Outcome:
+        folder = self.folder
+
+        def note_training(name: str, trial: Trial) -> None:
+            if name in noted:
+                return
+            phases = [phase.model_dump(mode="json") for phase in trial.phases]
+            folder.log("trained", job=name, test=trial.training.test, phases=phases)
+
+        def note(name: str, sentence: str) -> None:
+            folder.log("note", job=name, reason=sentence)
+            console.out(f"{name}: {sentence}", highlight=False)
+
+        with watching({job.name: job.macs for job in plan.jobs}, console) as show:
+
+            def watch(name: str, progress: Progress) -> None:
+                if progress.ended:
+                    ended = progress.ended.model_dump(mode="json")
+                    folder.log("epoch", job=name, done=progress.done, **ended)
+                if progress.saved:
+                    folder.log("saved", job=name, done=progress.done)
+                show(name, progress)
+
+            return execution.run(
+                plan,
+                folder.checkpoints,
+                every_s=every_s,
+                inherit=[folder.lock],
+                anew=bool(self.mismatches),
+                watch=watch,
+                trained=note_training,
+                note=note,
+            )
+
+    @contextmanager
+    def _ending_noted(self) -> Iterator[None]:
+        """Leave a last line in the run's events, unless the block ends well."""
+        try:
+            yield
+        except BaseException as error:
+            with suppress(SupernetError):
+                details = getattr(error, "__notes__", [])
+                self.folder.log("stopped", reason=str(error), details=details)
+            raise
+
+
+def begin(manifest: Manifest, path: Path | None, *, prefix: str) -> Run:
+    """Begin a run in a new folder.
+
+    Args:
+        manifest: What it is begun with.
+        path: The folder; by default, a new one among the runs.
+        prefix: What the name of a new one ends with, after the time.
+
+    Raises:
+        RunFolderError: If the folder can't be used.
+    """
+    config = yaml.safe_dump(dict(manifest.settings), sort_keys=False).encode()
+    return Run(RunFolder.create(path or _new_folder(prefix), manifest, config))
+
+
+def take_up(manifest: Manifest, path: Path, *, allow_mismatch: bool) -> Run:
+    """Go on with a run.
+
+    Args:
+        manifest: What it would be begun with now.
+        path: Its folder.
+        allow_mismatch: Whether to go on even if that could change a result.
+
+    Raises:
+        RunFolderError: If that could change a result, or the folder can't be used.
+    """
+    folder = RunFolder.open(path)
+    found = differences(folder.manifest, manifest)
+    if found and not allow_mismatch:
+        folder.close()
+        raise RunFolderError(
+            f"the run in {path} was begun with something else ({'; '.join(found)}); begin anew in "
+            "another folder, or go on all the same with --allow-mismatch, which is recorded"
+        )
+    return Run(folder, taken_up=True, mismatches=tuple(found))
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a run was begun in a folder."""
+    try:
+        return (path / MANIFEST).exists()
+    except OSError:  # nobody can have a folder there: whoever begins a run in it will see why
+        return False
+
+
+def find_unfinished(manifest: Manifest) -> Path | None:
+    """Return the newest run that was begun with the same and left unfinished, or None."""
+    for path in sorted(RUNS.glob(f"*/{MANIFEST}"), reverse=True):
+        folder = path.parent
+        with suppress(RunFolderError):
+            if differences(read_manifest(folder), manifest):
+                continue
+            if read_status(folder).state in ("stopped", "killed", "new"):
+                return folder
+    return None
+
+
+def _new_folder(prefix: str) -> Path:
+    stamp = datetime.now(UTC).astimezone().strftime("%Y%m%d-%H%M%S")
+    name = f"{stamp}-{prefix}"
+    names = [name, *(f"{name}-{number}" for number in range(2, 100))]
+    return next(path for n in names if not (path := RUNS / n).exists())

@@ -1,0 +1,1 @@
+"""Where a supernet comes from: ready spaces, and networks made elastic."""

@@ -1,0 +1,148 @@
+"""From a network one has to a supernet that starts with its weights.
+
+`make_elastic` runs the model once on an example, traces it (`tracing`), follows the widths of its
+layers through sums and concatenations (`rules`, `groups`), finds repeated blocks (`stacks`),
+decides (`planning`), puts choice modules in the places of layers and blocks (`rewriting`,
+`narrowing`), tries the result out (`trying`), and says what it did (`report`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from supernet.errors import SpaceError
+from supernet.networks.conversion.planning import Plan, Wishes, make_plan
+from supernet.networks.conversion.report import (
+    Line as Line,
+    Report as Report,
+    name_reasons,
+    write_report,
+)
+from supernet.networks.conversion.rewriting import rewrite
+from supernet.networks.conversion.tracing import observe
+from supernet.networks.conversion.trying import find_failures, require_same
+from supernet.nn.choices import ChoiceModule
+from supernet.nn.supernet import Supernet
+
+
+def make_elastic(
+    model: nn.Module,
+    *,
+    depth: bool | int = True,
+    width: Sequence[float] | None = (0.5, 0.75, 1.0),
+    kernel: Sequence[int] | None = (3, 5),
+    example: Tensor | None = None,
+    include: str | Sequence[str] = "*",
+    exclude: str | Sequence[str] = (),
+) -> tuple[Supernet, Report]:
+    """Make a supernet of a network, with its weights; the given model itself is not changed.
+
+    * *Depth*: neighbours of one class in a `Sequential`, or in a `ModuleList` that the model runs
+      in order, which keep the shape of what they are given, may be left out from the last one on.
+    * *Width*: the output width of a convolution or linear layer. Widths that are added up are one
+      choice; whatever reads them, norms and depthwise convolutions follow. A grouped convolution
+      keeps the size of its groups. Used are the first channels of each.
+    * *Kernel*: of an odd, square kernel its centre, smaller by steps.
+
+    The largest architecture computes what the model does, bit for bit in training mode, and in
+    evaluation mode once batch norms have statistics of their own. It was tried out: a choice with
+    which the model can't run is given up, and the report says so. The classes of the model remain,
+    and so does their code.
+
+    Args:
+        model: The network, of one input tensor.
+        depth: Whether blocks may be left out, or the least number of blocks of a stage that run. A
+            first block of the same class that changes the shape is one of them. True is 1.
+        width: Shares of each width, above 0 up to 1, rounded to multiples of 8 where the width is
+            one. The whole width is always an option. None or () for no choices of width.
+        kernel: Odd kernel sizes. A convolution gets those smaller than its own, and its own. None
+            or () for no choices of kernel size.
+        example: A batch such as the model takes, on the model's device. Not needed for kernels.
+        include: Patterns of the names of choices, such as `"layer1.*"` or `"*.kernel"`; only
+            those that match one are made. A width is named after the first layer that makes it.
+        exclude: Patterns of the names of choices that are not made.
+
+    Returns:
+        The supernet, and what became of each module.
+
+    Raises:
+        SpaceError: If a share is not above 0 and up to 1, a kernel size is even or below one, or
+            the least depth below 0; if the example is missing, or the model can't run on it; if
+            the model is wrapped for parallel training, or holds choices already; if nothing can be
+            chosen; then the error says why for every module.
+
+    References:
+        Widths that must be equal as groups: Fang et al., "DepGraph: Towards Any Structural
+        Pruning", CVPR 2023, arXiv:2301.12900. First channels: Yu et al., "Slimmable Neural
+        Networks", ICLR 2019, arXiv:1812.08928.
+    """
+    wishes = Wishes(
+        None if depth is False else int(depth),
+        tuple(sorted(set(width or ()))),
+        tuple(sorted(set(kernel or ()))),
+        (include,) if isinstance(include, str) else tuple(include),
+        (exclude,) if isinstance(exclude, str) else tuple(exclude),
+    )
+    _check(model, wishes)
+    observed = None
+    if wishes.least is not None or wishes.shares:
+        if example is None:
+            raise SpaceError(
+                "depths and widths are found by running the model; give `example`, a batch such as "
+                "it is trained with, or depth=False and width=None"
+            )
+        observed = observe(model, example)
+    # Batch norms, which have no statistics in a supernet, need more than one sample.
+    batch = torch.cat([example] * 2) if example is not None and len(example) == 1 else example
+    failed: dict[str, str] = {}
+    while True:  # ends: each time round, at least one choice less
+        plan = make_plan(model, observed, wishes, failed)
+        report = write_report(model, plan)
+        if not report.choices:
+            raise SpaceError(
+                "there is nothing to choose in this model:\n"
+                f"{name_reasons(report.lines) or '  it has no layers with weights'}"
+            )
+        supernet = _convert(model, plan)
+        if batch is None:
+            return supernet, report
+        more = find_failures(supernet, batch)
+        if not more:
+            require_same(supernet, model, batch)
+            return supernet, report
+        failed |= more
+
+
+def _convert(model: nn.Module, plan: Plan) -> Supernet:
+    return Supernet(rewrite(copy.deepcopy(model), plan))
+
+
+def _check(model: nn.Module, wishes: Wishes) -> None:
+    for name, module in model.named_modules():
+        where = f"{name!r}" if name else "the model"
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            raise SpaceError(
+                f"{where} is wrapped in {type(module).__name__}; give the network inside, its "
+                "`.module`, and wrap what comes out"
+            )
+        if isinstance(module, ChoiceModule | Supernet):
+            raise SpaceError(
+                f"{where} is a {type(module).__name__}, so the model holds choices already; give "
+                "the plain network, or make the supernet by hand"
+            )
+    if wishes.least is not None and wishes.least < 0:
+        raise SpaceError(f"depth is {wishes.least}; the least number of blocks is 0 or more")
+    for share in wishes.shares:
+        if not 0 < share <= 1:
+            raise SpaceError(
+                f"a width share is {share!r}; shares are above 0 and at most 1, such as 0.5"
+            )
+    for size in wishes.kernels:
+        if size < 1 or size % 2 == 0:
+            raise SpaceError(
+                f"kernel size {size!r} has no centre; give odd ones of at least 1, such as 3"
+            )

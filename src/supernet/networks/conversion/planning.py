@@ -1,0 +1,245 @@
+"""Which choices a model gets, before anything is changed."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
+
+from supernet.networks.conversion.groups import Label, Segment
+from supernet.networks.conversion.narrowing import is_norm_and_more, is_plain_norm
+from supernet.networks.conversion.rules import Labelling, Role, label_graph
+from supernet.networks.conversion.stacks import Stack, find_stacks, join
+from supernet.networks.conversion.tracing import LAYERS, Call, Observed
+from supernet.sharing.tracing import has_hooks
+from supernet.space import Choice
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the caller of `make_elastic` wants.
+
+    Attributes:
+        least: How many blocks of a stage have to run; None for no choices of depth.
+        shares: Of a width, in ascending order; none for no choices of width.
+        kernels: Odd sizes, in ascending order.
+        include: Patterns of the names of choices, of which one must match.
+        exclude: Patterns of which none may match.
+    """
+
+    least: int | None
+    shares: tuple[float, ...]
+    kernels: tuple[int, ...]
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+
+    def refuse(self, name: str) -> str:
+        """Return why a choice is not wanted; empty if it is."""
+        for pattern in self.exclude:
+            if fnmatch.fnmatchcase(name, pattern):
+                return f"excluded by {pattern!r}"
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.include):
+            return ""
+        return f"{name!r} matches nothing in `include`"
+
+
+@dataclass
+class Plan:
+    """What is to become of a model.
+
+    Attributes:
+        depths: The stacks and their names, without ".depth".
+        roles: By the name of a layer, of which widths it is.
+        widths: The choices, by the number of a width.
+        kernels: The choices, by the name of a convolution.
+        reasons: By the name of a module, why something of it is not chosen, each said once.
+    """
+
+    depths: list[tuple[str, Stack]] = field(default_factory=list)
+    roles: dict[str, Role] = field(default_factory=dict)
+    widths: dict[int, Choice] = field(default_factory=dict)
+    kernels: dict[str, Choice] = field(default_factory=dict)
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+
+    def say(self, name: str, why: str) -> None:
+        """Write down a reason."""
+        reasons = self.reasons.setdefault(name, [])
+        if why and why not in reasons:
+            reasons.append(why)
+
+    def choices_along(self, label: Label | None) -> list[Choice]:
+        """Return the choices that a label's widths follow from."""
+        found = [self.widths.get(segment.width) for segment in label or ()]
+        return list(dict.fromkeys(choice for choice in found if choice is not None))
+
+
+def make_plan(
+    model: nn.Module, observed: Observed | None, wishes: Wishes, failed: Mapping[str, str]
+) -> Plan:
+    """Return which choices a model gets.
+
+    Args:
+        model: The model.
+        observed: What was seen of it; None if that is not needed.
+        wishes: What is wanted.
+        failed: By the name of a choice, why it can't be made: it has been tried.
+    """
+    plan = Plan()
+    stacks: list[Stack] = []
+    if observed is not None and wishes.least is not None:
+        stacks, reasons = find_stacks(model, observed, wishes.least)
+        for name, why in reasons.items():
+            plan.say(name, f"depth: {why}")
+    taken: set[str] = set()
+    for stack in stacks:
+        alone = sum(other.container == stack.container for other in stacks) == 1
+        name = stack.container if alone else ""
+        if not name or name in taken:  # by a stack of which this container is the first block
+            name = stack.paths[0]
+        taken.add(name)
+        why = wishes.refuse(f"{name}.depth") or failed.get(f"{name}.depth", "")
+        if why:
+            for path in stack.paths:
+                plan.say(path, f"depth: {why}")
+        else:
+            plan.depths.append((name, stack))
+    if observed is not None and wishes.shares:
+        _plan_widths(plan, model, observed, wishes, failed)
+    for name, module in model.named_modules():
+        if wishes.kernels and isinstance(module, nn.Conv2d):
+            _plan_kernel(plan, name, module, _refuse(module, model), wishes, failed)
+    return plan
+
+
+# -- kernels -------------------------------------------------------------------------------------
+
+
+def _plan_kernel(
+    plan: Plan, name: str, conv: nn.Conv2d, why: str, wishes: Wishes, failed: Mapping[str, str]
+) -> None:
+    choice, size = join(name, "kernel"), conv.kernel_size[0]
+    options = tuple(k for k in wishes.kernels if k < size)
+    why = why or wishes.refuse(choice) or failed.get(choice, "")
+    if not why and not is_regular(conv):
+        why = "only odd, square kernels that keep height and width at stride 1 have a centre to use"
+    if not why and not options:
+        why = f"of {wishes.kernels} none is smaller than {size}"
+    if why:
+        plan.say(name, f"kernel: {why}")
+    else:
+        plan.kernels[name] = Choice(choice, (*options, size))
+
+
+def is_regular(conv: nn.Conv2d) -> bool:
+    """Say whether `ElasticConv2d` does what a convolution does."""
+    size, dilation = conv.kernel_size[0], conv.dilation[0]
+    same = (dilation * (size // 2),) * 2
+    return (
+        type(conv) is nn.Conv2d
+        and "forward" not in vars(conv)
+        and size % 2 == 1
+        and conv.padding_mode == "zeros"
+        and all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.dilation))
+        and (conv.padding == same or (conv.padding == "same" and conv.stride[0] == 1))
+    )
+
+
+# -- widths --------------------------------------------------------------------------------------
+
+
+def _plan_widths(
+    plan: Plan, model: nn.Module, observed: Observed, wishes: Wishes, failed: Mapping[str, str]
+) -> None:
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, LAYERS)}
+    if isinstance(observed.trace, str):
+        for name in layers:
+            plan.say(name, f"width: the model can't be traced: {observed.trace}")
+        return
+    modules = dict(model.named_modules(remove_duplicate=False))
+    labelling = label_graph(observed.trace, modules)
+    for _, stack in plan.depths:
+        _keep_equal(labelling, [c for p in stack.paths for c in observed.trace.calls.get(p, [])])
+    groups = labelling.groups
+    for name, role in labelling.roles.items():
+        if why := _refuse(modules[name], model):
+            for label in (role.inp, role.out):
+                groups.fix(label, f"{name!r} can't be a part of itself: {why}")
+    choices: dict[int, Choice] = {}
+    for number in groups:
+        if groups.reasons(number):
+            continue
+        name = f"{groups.writer(number)}.width"
+        count, multiple = groups.count(number), groups.multiple(number)
+        options = _options(count, multiple, wishes.shares)
+        why = wishes.refuse(name) or failed.get(name, "")
+        if not why and len(options) == 1:
+            why = f"{count} channels have no other width among the shares"
+        if why:
+            groups.fix((Segment(number, count),), why)
+        else:
+            choices[number] = Choice(name, options)
+    plan.roles = labelling.roles
+    for name, role in labelling.roles.items():
+        for what, label in (("input width", role.inp), ("output width", role.out)):
+            if what == "output width" and role.out is role.inp:
+                continue  # said already
+            for segment in label or ():
+                top = groups.top(segment.width)
+                if top in choices:
+                    plan.widths[segment.width] = choices[top]
+                for why in groups.reasons(segment.width)[:1]:
+                    plan.say(name, f"{what}: {why}")
+    for name in layers.keys() - labelling.roles.keys():
+        why = _refuse(layers[name], model) or "a module that holds it is taken as a whole"
+        plan.say(name, f"width: {why}")
+
+
+def _keep_equal(labelling: Labelling, calls: Sequence[Call]) -> None:
+    """A block may be left out, so what goes into it is as wide as what comes out."""
+    for call in calls:
+        assert call.output is not None
+        before, after = labelling.of(call.inputs[0]), labelling.of(call.output)
+        for one, other in zip(before, after, strict=True):
+            if one is not None and other is not None:
+                labelling.groups.join(one, other)
+            else:
+                why = "a block that may be left out returns it, and is given a fixed width"
+                labelling.groups.fix(one or other, why)
+
+
+def _options(count: int, multiple: int, shares: Sequence[float]) -> tuple[int, ...]:
+    """Return the widths for some shares of a width, from small to large; the whole is the last.
+
+    They are multiples of what they have to be, and where it can be of 8, 4 or 2 as well: of the
+    largest of these that divides the width and does not exceed the smallest share.
+    """
+    for nice in (8, 4, 2, 1):
+        step = math.lcm(nice, multiple)
+        if count % step == 0 and (step == multiple or step <= shares[0] * count):
+            break
+    rounded = {max(step, int(share * count / step + 0.5) * step) for share in shares}
+    return tuple(sorted({min(width, count) for width in rounded} | {count}))
+
+
+# -- layers that can't be changed ----------------------------------------------------------------
+
+
+def _refuse(module: nn.Module, model: nn.Module) -> str:
+    """Return why a layer can't be replaced; empty if it can."""
+    if has_hooks(module):
+        return "it has hooks, which would be lost"
+    if is_parametrized(module) or module._parameters.keys() - {"weight", "bias"}:
+        return "its weight is computed from other parameters"
+    norm = module if isinstance(module, _BatchNorm) else None
+    if norm is not None and not is_plain_norm(norm) and not is_norm_and_more(norm):
+        return "its class does something else than a batch norm followed by what it holds"
+    own = {id(p) for p in module._parameters.values() if p is not None}
+    for name, other in model.named_modules():
+        if other is not module and own & {id(p) for p in other._parameters.values()}:
+            return f"it shares its weight with {name!r}"
+    return ""

@@ -1,0 +1,7 @@
+"""The supernet, and the modules it is made of: choices, elastic layers, extraction."""
+
+from supernet.nn.choices import ChoiceModule, Depth, OneOf
+from supernet.nn.extraction import extract
+from supernet.nn.supernet import Supernet
+
+__all__ = ["ChoiceModule", "Depth", "OneOf", "Supernet", "extract"]

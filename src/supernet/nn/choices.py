@@ -1,0 +1,243 @@
+"""Modules that hold more than any one architecture uses.
+
+A choice module is one of two kinds. A chain says which of its children an architecture runs, in
+which order: its `path`. The forward pass, extraction and shared execution all follow that one
+answer, so they can't disagree. Any other has a `forward` of its own and says what plain module does
+the same for an architecture (`plain`); both take what they need from one method, so they can't
+disagree either. `supernet.nn.elastic` has those that choose how much of a weight they use.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from supernet.errors import NoArchitectureError, SpaceError
+from supernet.space import Architecture, Choice
+
+
+class ChoiceModule(nn.Module, ABC):
+    """A module whose computation depends on the architecture. Subclasses are final.
+
+    They define `choices`, and either `path`, or `forward` and `plain`. `supernet.testing` has the
+    contract that all of them keep.
+    """
+
+    #: Set by `Supernet.activate`, and by nothing else; read as `active`.
+    _active: Architecture | None = None
+
+    @property
+    def active(self) -> Architecture:
+        """The architecture that is being run.
+
+        Raises:
+            NoArchitectureError: If none is. There is no default: a network that quietly ran its
+                largest or its last architecture would give a number that looks like a result.
+        """
+        if self._active is None:
+            raise NoArchitectureError(
+                f"{type(self).__name__} has no active architecture; call the supernet as "
+                "`supernet(x, arch)`, or use `with supernet.activate(arch):`"
+            )
+        return self._active
+
+    @property
+    @abstractmethod
+    def choices(self) -> tuple[Choice, ...]:
+        """The decisions this module makes; those of modules inside it are theirs."""
+
+    def path(self, arch: Architecture) -> tuple[nn.Module, ...]:
+        """Return the children that `arch` runs here, in order: each is given the last one's output.
+
+        It depends on the module's own choices only. A module with a `forward` of its own has none.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} is no chain: it needs a `path`, or `forward` and `plain`"
+        )
+
+    def forward(self, x: Any) -> Any:
+        """Run the active architecture's path on a value: a tensor, or whatever its modules take.
+
+        Raises:
+            NoArchitectureError: If none is active.
+            SpaceError: If a result is none that the path can have there; see `check`.
+        """
+        for place, module in enumerate(self.path(self.active)):
+            y = module(x)
+            self.check(place, x, y)
+            x = y
+        return x
+
+    def check(self, place: int, x: Any, y: Any) -> None:
+        """Raise `SpaceError` if the module at a place of the path must not make `y` of `x`."""
+
+    def plain(self, arch: Architecture) -> nn.Module:
+        """Return a module that does what this one does for `arch`, and holds what that needs only.
+
+        Its class is PyTorch's. It may consist of children of this module, with their choices, if
+        they are used as they are; parts of weights are copies.
+        """
+        return nn.Sequential(*self.path(arch))
+
+
+@final
+class Depth(ChoiceModule):
+    """Runs the first `d` of its blocks, where `d` is chosen: 1, 1->2, 1->2->3, never a gap.
+
+    Block k is the same module, with the same weights, in every architecture that runs it.
+
+    Args:
+        name: Name of the block. The choice is called `name + ".depth"`.
+        blocks: The blocks, in order. Each must keep the shape of what it is given.
+        shortest: The least number of blocks that may run; 0 makes the whole module skippable.
+        example: A tensor such as the first block will get, with which the blocks are tried at once.
+            Without one, a block that changes the shape is found when it first runs.
+
+    Raises:
+        SpaceError: If there are no blocks, `shortest` is not among 0 to their number, or a block
+            can't run on the example, or changes its shape.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        blocks: Sequence[nn.Module],
+        *,
+        shortest: int = 1,
+        example: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if not blocks:
+            raise SpaceError(f"Depth {name!r} has no blocks; give it at least one")
+        if not 0 <= shortest <= len(blocks):
+            raise SpaceError(
+                f"Depth {name!r} can't run at least {shortest} of {len(blocks)} blocks; "
+                f"`shortest` must be 0 to {len(blocks)}"
+            )
+        self.name = name
+        self.depth = Choice(f"{name}.depth", tuple(range(shortest, len(blocks) + 1)))
+        self.blocks = nn.ModuleList(blocks)
+        if example is not None:
+            self._try_out(example)
+
+    @torch.no_grad()
+    def _try_out(self, x: Tensor) -> None:
+        """Raise `SpaceError` if a block can't run on such a tensor, or changes its shape."""
+        inside = (m for m in self.blocks.modules() if isinstance(m, ChoiceModule))
+        largest = Architecture({c.name: c.options[-1] for m in inside for c in m.choices})
+        for place, block in enumerate(self.blocks):
+            plain = to_plain(copy.deepcopy(block), largest).to(x.device).eval()
+            try:
+                y = plain(x)
+            except Exception as error:  # whatever a user's block raises
+                raise SpaceError(
+                    f"block {place} of Depth {self.name!r} can't run on a tensor of shape "
+                    f"{tuple(x.shape)}: {error}"
+                ) from error
+            self.check(place, x, y)
+            x = y
+
+    def check(self, place: int, x: Any, y: Any) -> None:
+        if isinstance(x, Tensor) and isinstance(y, Tensor) and x.shape != y.shape:
+            raise SpaceError(
+                f"block {place} of Depth {self.name!r} turns a tensor of shape {tuple(x.shape)} "
+                f"into one of {tuple(y.shape)}; a block that may be left out must keep the shape, "
+                "so put this one before or after the Depth"
+            )
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        return (self.depth,)
+
+    def path(self, arch: Architecture) -> tuple[nn.Module, ...]:
+        depth = arch[self.depth.name]
+        assert isinstance(depth, int)  # its options are
+        return tuple(self.blocks)[:depth]
+
+    def extra_repr(self) -> str:
+        return f"{self.name!r}, {self.depth.options[0]} to {self.depth.options[-1]} blocks"
+
+
+@final
+class OneOf(ChoiceModule):
+    """Runs one of several operations, the chosen one.
+
+    An operation is the same module, with the same weights, in every architecture that runs it.
+    `extract` puts the chosen one in the place of the whole.
+
+    Args:
+        name: Name of the block. The choice is called `name + ".op"`.
+        options: The operations by name, from least to most costly. Whichever is chosen, what comes
+            next must be able to take its result, so all of them return the same shape. The skip is
+            `nn.Identity()`.
+
+    Raises:
+        SpaceError: If there are no options, a name is not a string, an operation is not a module,
+            or one and the same module has two names: its weights would be shared without a word.
+            A part of theirs may be shared by several operations.
+    """
+
+    def __init__(self, name: str, options: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        if not options:
+            raise SpaceError(f"OneOf {name!r} has no options; give it at least one")
+        names: dict[nn.Module, str] = {}
+        for option, module in options.items():
+            if not isinstance(option, str):
+                raise SpaceError(
+                    f"OneOf {name!r} has an option called {option!r}; names must be strings, "
+                    f"such as {str(option)!r}"
+                )
+            if not isinstance(module, nn.Module):
+                raise SpaceError(
+                    f"OneOf {name!r} has {module!r} as its option {option!r}; it must be a module, "
+                    "and `nn.Identity()` is the one that does nothing"
+                )
+            if module in names:
+                raise SpaceError(
+                    f"OneOf {name!r} has one and the same module as its options {names[module]!r} "
+                    f"and {option!r}, so they would share their weights; build one for each"
+                )
+            names[module] = option
+        self.name = name
+        self.op = Choice(f"{name}.op", tuple(options))
+        # Not an nn.ModuleDict, which refuses names such as "keys" or "conv.3x3".
+        self.operations = nn.ModuleList(options.values())
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        return (self.op,)
+
+    def path(self, arch: Architecture) -> tuple[nn.Module, ...]:
+        return (self.operations[self.op.options.index(arch[self.op.name])],)
+
+    def plain(self, arch: Architecture) -> nn.Module:
+        return self.path(arch)[0]
+
+    def extra_repr(self) -> str:
+        return f"{self.name!r}, one of {', '.join(map(repr, self.op.options))}"
+
+
+def to_plain(module: nn.Module, arch: Architecture) -> nn.Module:
+    """Return what `module` is for `arch`, without choices; its own children are replaced.
+
+    A module used at several places stays one.
+    """
+    return _to_plain(module, arch, {})
+
+
+def _to_plain(module: nn.Module, arch: Architecture, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    if module not in done:
+        plain = module
+        while isinstance(plain, ChoiceModule):
+            plain = plain.plain(arch)
+        done[module] = plain
+        for name, child in plain._modules.items():  # `children()` gives one used twice only once
+            if child is not None:
+                plain._modules[name] = _to_plain(child, arch, done)
+    return done[module]

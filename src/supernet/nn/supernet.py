@@ -1,0 +1,100 @@
+"""A network that holds every architecture of a search space at once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from supernet.nn.choices import ChoiceModule
+from supernet.nn.reachability import find_space
+from supernet.space import Architecture
+
+
+@final
+class Supernet(nn.Module):
+    """Wraps any module that contains choices, and finds its search space.
+
+    A module without choices is a supernet of one architecture, and is left exactly as it was, so
+    everything that trains or evaluates a supernet does the same for a plain network.
+
+    Where there are several architectures, the running statistics of the batch norms are removed:
+    pooled over many architectures they describe none of them. Training uses the batch's own
+    statistics as always; `extract`, `recalibrate` and `evaluate` give an architecture its own.
+
+    A choice inside a block that isn't reached, or an operation not chosen, doesn't count; see
+    `SearchSpace` for what then are different architectures. `supernet(x, arch)` takes any spelling.
+
+    Args:
+        net: The network. It is used as it is, not copied.
+
+    Raises:
+        SpaceError: If two different choices share a name, two depend on each other, or too many on
+            one another to be counted.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.space = find_space(net)
+        inside = {m: [i for i in m.modules() if isinstance(i, ChoiceModule)] for m in net.modules()}
+        self._choice_modules = {m: tuple(found) for m, found in inside.items() if found}
+        #: Those that contain a choice module or are one. All others are the same for everyone.
+        self.modules_with_choices = frozenset(self._choice_modules)
+        if self.space.size > 1:
+            for module in net.modules():
+                if isinstance(module, _BatchNorm):
+                    _forget_statistics(module)
+
+    @contextmanager
+    def activate(self, arch: Architecture) -> Iterator[None]:
+        """Run `arch` inside the block, and whatever was active before it afterwards.
+
+        Raises:
+            SpaceError: If `arch` is not in the space.
+        """
+        self.space.validate(arch)
+        with self.activate_within(self.net, arch):
+            yield
+
+    @contextmanager
+    def activate_within(self, module: nn.Module, arch: Architecture) -> Iterator[None]:
+        """Do what `activate` does, for a part of the network, and an `arch` that was validated.
+
+        Shared execution runs many parts of a network one by one. To set, and to check, everything
+        at each of them would take longer than small layers do.
+        """
+        modules = self._choice_modules.get(module, ())
+        before = [m._active for m in modules]
+        try:
+            for m in modules:
+                vars(m)["_active"] = arch  # what `m._active = arch` does, without a search first
+            yield
+        finally:
+            for m, previous in zip(modules, before, strict=True):
+                vars(m)["_active"] = previous
+
+    def forward(self, x: Any, arch: Architecture, /, **inputs: Any) -> Any:
+        """Run `arch`: return `net(x, **inputs)` as that architecture computes it."""
+        with self.activate(arch):
+            return self.net(x, **inputs)
+
+
+def _forget_statistics(norm: _BatchNorm) -> None:
+    norm.track_running_stats = False
+    norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+
+
+def fresh_statistics(norm: _BatchNorm, net: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean (0), variance (1) and batch count (0) of a batch norm that saw nothing.
+
+    Their type and device are those of the norm's parameters; of those of `net`, if it has none.
+    """
+    like = next(itertools.chain(norm.parameters(), net.parameters()), torch.empty(0))
+    mean = torch.zeros(norm.num_features, dtype=like.dtype, device=like.device)
+    return mean, torch.ones_like(mean), torch.zeros((), dtype=torch.long, device=like.device)

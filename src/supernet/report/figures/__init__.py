@@ -1,0 +1,1 @@
+"""Every figure of a run, one module each; `collection` names them."""

@@ -1,0 +1,1 @@
+"""What a search asks for next, under which limits. Needs no torch."""

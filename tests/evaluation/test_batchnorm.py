@@ -1,0 +1,287 @@
+import copy
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernet.errors import CalibrationError
+from supernet.evaluation.accuracy import score, score_network
+from supernet.evaluation.batchnorm import (
+    Statistics,
+    averaging,
+    calibrate,
+    recalibrate,
+    require_statistics,
+)
+from supernet.nn.choices import Depth
+from supernet.nn.extraction import extract
+from supernet.nn.supernet import Supernet
+from supernet.sharing import Group
+from tests.conftest import block, nested, nine, noise, plain_net, stir
+
+SIZES = (8, 5, 3)  # batches count equally, whatever their size
+
+
+def batches(*shape: int) -> list[Tensor]:
+    return [noise(size, *shape, seed=size) + size / 4 for size in SIZES]
+
+
+def state(net: nn.Module) -> dict[str, object]:
+    """Everything that calibration might disturb."""
+    return {
+        "tensors": {key: value.clone() for key, value in net.state_dict().items()},
+        "modes": [m.training for m in net.modules()],
+        "norms": [
+            (m.momentum, m.track_running_stats, m.running_mean is None)
+            for m in net.modules()
+            if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)
+        ],
+    }
+
+
+def assert_untouched(net: nn.Module, before: dict[str, object]) -> None:
+    after = state(net)
+    assert after["modes"] == before["modes"]
+    assert after["norms"] == before["norms"]
+    old, new = before["tensors"], after["tensors"]
+    assert isinstance(old, dict)
+    assert isinstance(new, dict)
+    assert old.keys() == new.keys()
+    assert all(torch.equal(old[key], new[key]) for key in old)
+
+
+def fails_after(good: list[Tensor]) -> Iterator[Tensor]:
+    yield from good
+    raise ZeroDivisionError
+
+
+def _fail(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+# -- one plain network --------------------------------------------------------------------------
+
+
+def test_recalibration_is_the_plain_average_over_batches() -> None:
+    norm = nn.BatchNorm2d(3)
+    norm.get_buffer("running_mean").fill_(99)  # nothing of what was there may remain
+    recalibrate(nn.Sequential(norm, nn.Dropout(0.5)), batches(3, 4, 4))
+    mean = torch.stack([b.mean(dim=(0, 2, 3)) for b in batches(3, 4, 4)]).mean(0)
+    var = torch.stack([b.var(dim=(0, 2, 3)) for b in batches(3, 4, 4)]).mean(0)
+    torch.testing.assert_close(norm.running_mean, mean)
+    torch.testing.assert_close(norm.running_var, var)
+    assert norm.num_batches_tracked == 3
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_recalibration_puts_modes_and_momenta_back(fails: bool) -> None:
+    net = plain_net().train()
+    net[0].eval()
+    net.get_submodule("1").momentum = 0.3  # type: ignore[assignment]
+    before = state(net)
+    data = batches(1, 8, 8)
+    if fails:
+        with pytest.raises(ZeroDivisionError):
+            recalibrate(net, fails_after(data))
+    else:
+        recalibrate(net, data)
+    after = state(net)
+    assert (after["modes"], after["norms"]) == (before["modes"], before["norms"])
+
+
+def test_dropout_stays_off_while_recalibrating() -> None:
+    net = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(4)).train()
+    recalibrate(net, batches(4))
+    same = nn.Sequential(nn.Identity(), nn.BatchNorm1d(4))
+    recalibrate(same, batches(4))
+    for ours, theirs in zip(net.buffers(), same.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_recalibration_needs_a_batch_if_there_is_a_norm() -> None:
+    with pytest.raises(CalibrationError, match="at least one batch"):
+        recalibrate(plain_net(), [])
+    recalibrate(nn.Linear(3, 3), [])
+
+
+def test_a_fresh_batch_norm_is_named() -> None:
+    net = plain_net()
+    with pytest.raises(CalibrationError, match=r"'1' has no statistics yet.*call `recalibrate"):
+        require_statistics(net)
+    recalibrate(net, batches(1, 8, 8))
+    require_statistics(net)
+    require_statistics(nn.Linear(3, 3))
+
+
+# -- many at once -------------------------------------------------------------------------------
+
+
+def with_dropout() -> Supernet:
+    net = nn.Sequential(
+        nn.Linear(4, 4), nn.Dropout(0.5), Depth("d", [block(), block()]), nn.Linear(4, 3)
+    )
+    return Supernet(stir(net)).train()
+
+
+def odd_norms() -> Supernet:
+    """Batch norms without parameters, and with unusual momenta, in float64."""
+    first, second = (
+        nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False, momentum=m))
+        for m in (0.9, None)
+    )
+    return Supernet(stir(nn.Sequential(Depth("d", [first, second]), nn.Linear(4, 3))).double())
+
+
+NETS: dict[str, tuple[Callable[[], Supernet], tuple[int, ...]]] = {
+    "nine": (nine, (1, 8, 8)),
+    "nested": (nested, (4,)),
+    "dropout": (with_dropout, (4,)),
+    "odd norms": (odd_norms, (4,)),
+    "plain": (lambda: Supernet(stir(plain_net())), (1, 8, 8)),
+}
+each_net = pytest.mark.parametrize("name", NETS)
+
+
+def prepare(name: str) -> tuple[Supernet, list[Tensor], list[tuple[Tensor, Tensor]]]:
+    build, shape = NETS[name]
+    supernet = build()
+    dtype = next(supernet.parameters()).dtype
+    inputs = [x.to(dtype) for x in batches(*shape)]
+    labelled = [
+        (x, torch.arange(len(x)) % 3) for x in (noise(n, *shape, seed=n).to(dtype) for n in (6, 2))
+    ]
+    return supernet, inputs, labelled
+
+
+@each_net
+@pytest.mark.parametrize("inference", [False, True])
+def test_calibrating_many_is_bit_for_bit_recalibrating_each(name: str, inference: bool) -> None:
+    supernet, inputs, labelled = prepare(name)
+    archs = list(supernet.space)
+    with torch.inference_mode(inference):
+        statistics = calibrate(supernet, archs, inputs)
+        hits = score(statistics, labelled)
+        supernet.eval()
+        together = {
+            arch: group.value for group in statistics.run(labelled[0][0]) for arch in group.archs
+        }
+    for arch in archs:
+        net = extract(supernet, arch)
+        recalibrate(net, inputs)
+        assert torch.equal(net.eval()(labelled[0][0]), together[arch])
+        right = hits[arch]
+        assert right is not None
+        assert torch.equal(score_network(net, labelled), right)
+
+
+def test_statistics_are_of_the_architecture_and_not_pooled() -> None:
+    supernet, inputs, _ = prepare("nine")
+    archs = list(supernet.space)
+    values = [g.value for g in _evaluated(calibrate(supernet, archs, inputs), inputs[0])]
+    pooled = supernet.eval()  # batch statistics
+    assert len(values) == 9
+    assert not any(torch.equal(pooled(inputs[0], a), v) for a, v in zip(archs, values, strict=True))
+
+
+def _evaluated(statistics: Statistics, x: Tensor) -> list[Group]:
+    statistics.supernet.eval()
+    return list(statistics.run(x))
+
+
+@each_net
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_supernet_is_untouched(name: str, fails: bool) -> None:
+    supernet, inputs, labelled = prepare(name)
+    next(m for m in supernet.modules() if isinstance(m, nn.Linear)).eval()
+    archs, before = list(supernet.space), state(supernet)
+    if fails:
+        with pytest.raises(ZeroDivisionError):
+            calibrate(supernet, archs, fails_after(inputs))
+        norm = [m for m in supernet.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)][-1]
+        handle = norm.register_forward_hook(_fail)
+        with pytest.raises(ZeroDivisionError):
+            calibrate(supernet, archs, inputs)
+        handle.remove()
+    else:
+        score(calibrate(supernet, archs, inputs), labelled)
+    assert_untouched(supernet, before)
+
+
+def test_a_plain_networks_own_statistics_stay() -> None:
+    net = stir(plain_net())
+    net(noise(4, 1, 8, 8))
+    untracked = nn.Sequential(copy.deepcopy(net), nn.BatchNorm1d(3, track_running_stats=False))
+    frozen = copy.deepcopy(net)
+    frozen.get_submodule("1").track_running_stats = False  # type: ignore[assignment]  # has some, keeps them
+    for each in (net, untracked, frozen):
+        supernet, before = Supernet(each), state(each)
+        archs = list(supernet.space)
+        statistics = calibrate(supernet, archs, batches(1, 8, 8))
+        x = noise(6, 1, 8, 8)
+        (group,) = _evaluated(statistics, x)
+        supernet.train()
+        assert_untouched(each, before)
+        recalibrate(each, batches(1, 8, 8))
+        assert torch.equal(each.eval()(x), group.value)
+
+
+def test_calibration_needs_a_batch_if_there_is_a_norm() -> None:
+    supernet = nine()
+    with pytest.raises(CalibrationError, match="at least one batch"):
+        calibrate(supernet, list(supernet.space), [])
+    bare = Supernet(nn.Sequential(Depth("d", [nn.Linear(3, 3), nn.Linear(3, 3)])))
+    calibrate(bare, list(bare.space), [])
+
+
+def test_architectures_that_were_not_calibrated_are_refused() -> None:
+    supernet, inputs, labelled = prepare("nine")
+    archs = list(supernet.space)
+    with pytest.raises(CalibrationError, match="not calibrated together; call `calibrate`"):
+        score(Statistics(supernet, archs), labelled)
+    some = calibrate(supernet, archs[:4], inputs)
+    some.archs = tuple(archs)
+    with pytest.raises(CalibrationError, match="not calibrated together"):
+        score(some, labelled)
+
+
+def test_a_batch_norm_at_two_places_is_refused() -> None:
+    norm = nn.BatchNorm1d(4)
+    net = nn.Sequential(nn.Linear(4, 4), norm, Depth("d", [nn.Linear(4, 4), nn.Linear(4, 4)]), norm)
+    supernet = Supernet(stir(net))
+    before = state(supernet)
+    with pytest.raises(CalibrationError, match=r"two places of architecture \(1\)"):
+        calibrate(supernet, list(supernet.space), batches(4))
+    assert_untouched(supernet, before)
+
+
+def test_a_repeated_block_with_a_batch_norm_is_refused() -> None:
+    same = block()
+    supernet = Supernet(nn.Sequential(Depth("d", [same, same])))
+    with pytest.raises(CalibrationError, match="two places"):
+        calibrate(supernet, list(supernet.space), batches(4))
+
+
+def test_averaging_turns_on_batch_norms_and_nothing_else() -> None:
+    norm = nn.BatchNorm1d(3, momentum=0.2)
+    net = nn.Sequential(nn.Linear(3, 3), norm, nn.Dropout()).train()
+    found = []
+    with averaging(net):
+        found.append(([m.training for m in net], norm.momentum))
+    found.append(([m.training for m in net], norm.momentum))
+    assert found == [([False, True, False], None), ([True, True, True], 0.2)]
+
+
+def test_global_random_state_is_left_alone() -> None:
+    supernet, inputs, labelled = prepare("dropout")
+    before = torch.get_rng_state()
+    score(calibrate(supernet, [*supernet.space], inputs), labelled)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_architecture_given_twice_counts_once() -> None:
+    supernet, inputs, labelled = prepare("nine")
+    arch = supernet.space.largest
+    statistics = calibrate(supernet, [arch, arch], inputs)
+    assert statistics.archs == (arch,)
+    assert list(score(statistics, labelled)) == [arch]

@@ -1,0 +1,291 @@
+"""The experiment computes the same wherever its trainings run, and whatever happens to workers."""
+
+import io
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from supernet.datasets.augmentations import Augmentation
+from supernet.errors import DataError, DivergedError, SettingsError
+from supernet.evaluation.cost import count_macs, count_params
+from supernet.experiments import execution
+from supernet.experiments.execution import Outcome, files_of, judge, measure_speed, plan, run
+from supernet.networks.zoo import build_mnist_net
+from supernet.nn.extraction import extract
+from supernet.nn.supernet import Supernet
+from supernet.records import Progress, Results
+from supernet.sharing import Planner
+from supernet.training.recipe import Recipe
+from supernet.training.samplers import (
+    Draw,
+    Fair,
+    Sandwich,
+    Shrinking,
+    WithLargest,
+    training_macs,
+    warm_up,
+)
+from supernet.training.session import Trial, train
+from tests.experiments.tinyruns import small, stay_here, write_data
+from tests.runs.processes import workers
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def facts(results: Results) -> dict[str, Any]:
+    """What does not depend on the clock."""
+    found = results.model_dump(exclude={"conditions", "ledger", "verdict", "settings"})
+    found["ledger"] = [p.model_dump(exclude={"wall_s", "cpu_s"}) for p in results.ledger]
+    if results.verdict:
+        timed = {"cost_ratio", "cost_ratio_range", "breakeven", "sentences"}
+        found["verdict"] = repr(results.verdict.model_dump(exclude=timed))
+    return found
+
+
+def same_weights(one: Outcome, other: Outcome) -> bool:
+    return one.weights.keys() == other.weights.keys() and all(
+        np.array_equal(weights[name], other.weights[seed][name])
+        for seed, weights in one.weights.items()
+        for name in weights
+    )
+
+
+def test_neither_the_number_of_workers_nor_their_death_changes_what_is_computed(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+
+    def kill_all_at_first(name: str, progress: Progress) -> None:
+        if not killed:
+            killed.extend(workers())
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    two = plan(small(data, longest=2, workers=2))
+    before = torch.get_rng_state()
+    outcome = run(two, watch=kill_all_at_first)
+    assert killed
+    assert workers() == []
+
+    stay_here(monkeypatch)
+    one = plan(small(data, longest=2, workers=1))
+    alone = run(one)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert same_weights(outcome, alone)
+    assert facts(judge(two, outcome, command="c")) == facts(judge(one, alone, command="c"))
+
+
+def test_two_seeds_with_a_longer_supernet_are_put_in_order(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stay_here(monkeypatch)
+    planned = plan(small(data, longest=2, seeds=2, seed=5, epochs=1, longer=True))
+    names = [job.name for job in planned.jobs]
+    assert len(set(names)) == len(names) == 2 * (1 + 1 + 4)
+    ended: list[str] = []
+    watched: dict[str, list[Progress]] = {}
+
+    def note(name: str, trial: Trial) -> None:
+        ended.append(name)
+
+    outcome = run(planned, watch=lambda n, p: watched.setdefault(n, []).append(p), trained=note)
+    assert ended == names
+    assert set(watched) == set(names)
+    assert all(said[-1].ended and said[-1].done == 1 for said in watched.values())
+
+    results = judge(planned, outcome, command="the command")
+    assert [record.seed for record in results.seeds] == [5, 6]
+    for record in results.seeds:
+        assert record.longer is not None
+        assert len(record.longer.epochs) > len(record.supernet.epochs)
+        assert len(record.standalone) == 4
+    own = [phase.arch for phase in results.ledger if phase.subject == "standalone"]
+    assert set(own) == {arch.label for arch in results.architectures}
+    assert results.conditions.command == "the command"
+    assert results.settings == planned.settings.model_dump()
+
+
+def test_networks_start_from_weights_of_their_own_and_seeds_differ(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stay_here(monkeypatch)
+    seeds: list[int] = []
+
+    def build(*, seed: int, **rest: Any) -> Any:
+        seeds.append(seed)
+        return build_mnist_net(seed=seed, **rest)
+
+    planned = plan(small(data, longest=2, seeds=2, epochs=1, longer=True))
+    execution._set_up_worker(planned.settings)
+    monkeypatch.setattr(execution, "build_mnist_net", build)
+    run(planned)
+    assert len(set(seeds)) == len(seeds) == len(planned.jobs)
+
+
+def test_a_worker_warms_up_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stay_here(monkeypatch)
+    trained: list[int] = []
+    monkeypatch.setattr(
+        execution, "train", lambda net, data, *_, **__: trained.append(len(data.train))
+    )
+    settings = small(data, batch_size=16, seed=77)
+    for _ in range(2):
+        execution._set_up_worker(settings)
+    assert trained == [16]
+
+
+def test_a_plan_says_what_will_be_done_and_what_it_costs(data: Path) -> None:
+    planned = plan(small(data, workers=50))
+    assert planned.workers == len(planned.jobs) == 10
+    assert [job.macs for job in planned.jobs] == sorted(
+        (j.macs for j in planned.jobs), reverse=True
+    )
+    net = Supernet(build_mnist_net(seed=1, classes=3, shape=(1, 8, 8), widths=(4, 3)))
+    for record, arch in zip(planned.architectures, net.space, strict=True):
+        assert record.params == count_params(extract(net, arch))
+        assert record.macs == count_macs(net, arch, (1, 8, 8))
+    assert measure_speed(planned, seconds=0) > 0
+
+
+def test_training_the_supernet_only_is_one_job_and_has_no_verdict(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stay_here(monkeypatch)
+    planned = plan(small(data, epochs=1, longer=True, sampler="uniform"), standalone=False)
+    assert [job.name for job in planned.jobs] == ["supernet"]
+    outcome = run(planned)
+    results = judge(planned, outcome, command="c")
+    assert results.verdict is None
+    files = files_of(outcome, results)
+    assert list(files) == ["supernet-seed0.safetensors", "hits.npz", "results.json"]
+    assert Results.model_validate_json(files["results.json"]) == results
+
+
+def test_hits_can_be_unpacked_again(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stay_here(monkeypatch)
+    planned = plan(small(data, epochs=1, longest=1))
+    outcome = run(planned)
+    files = files_of(outcome, judge(planned, outcome, command="c"))
+    with np.load(io.BytesIO(files["hits.npz"]), allow_pickle=False) as saved:
+        for name in ("one_shot_validation", "one_shot_test", "standalone_test"):
+            count = int(saved[f"{name}_images"])
+            hits = np.unpackbits(saved[name], axis=-1, count=count).astype(bool)
+            assert hits.shape == (1, 1, 60 if name.endswith("validation") else 80)
+            if name == "one_shot_test":
+                assert np.array_equal(hits[0], outcome.seeds[0].supernet.test)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"train_images": None, "batch_size": 4676}, "is 4676, but there are only 4675"),
+        ({"calibration_images": 97}, "calibration_images is 97, but there are only 96"),
+        ({"train_images": 4676}, "4676 images were asked for"),
+    ],
+)
+def test_too_few_images_are_an_error_before_anything_is_trained(
+    data: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(DataError, match=sentence):
+        plan(small(data, **changes))
+
+
+@pytest.mark.parametrize(
+    ("subject", "who"),
+    [("supernet", r"architecture \(.*\)"), ("standalone", "the network")],
+)
+def test_a_diverged_training_is_named(
+    data: Path, subject: str, who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stay_here(monkeypatch)
+    planned = plan(small(data, longest=1, **{f"{subject}_rate": 1e30}))
+    with pytest.raises(DivergedError, match=rf"{who} is nan at step 2.*rate of \d"):
+        run(planned)
+
+
+# -- data and rules that are asked for ----------------------------------------------------------
+
+
+def test_only_training_images_are_changed(data: Path) -> None:
+    as_it_is = execution._load(small(data))
+    changed = execution._load(small(data, crop=2, flip=True, cutout=3))
+    for name in ("train", "validation", "test"):
+        ours, theirs = getattr(changed, name), getattr(as_it_is, name)
+        assert torch.equal(ours.images, theirs.images)
+        assert theirs.augmentation is None
+        assert (ours.augmentation is None) == (name != "train")
+    assert changed.train.augmentation == Augmentation(crop=2, flip=True, cutout=3)
+    with pytest.raises(SettingsError, match="crop is 8; for images of 8 x 8 pixels"):
+        plan(small(data, crop=8))
+
+
+def test_data_may_be_of_another_kind(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{part}_{what}": array
+        for part, count in (("train", 240), ("test", 60))
+        for what, array in (
+            ("images", rng.integers(0, 256, (count, 8, 8, 3), np.uint8)),
+            ("labels", np.arange(count) % 3),
+        )
+    }
+    np.savez(tmp_path / "colours.npz", allow_pickle=False, **arrays)
+    settings = small(tmp_path / "colours.npz", validation_images=20)
+    assert execution._load(settings).shape == (3, 8, 8)
+    assert len(plan(settings).architectures) == 9
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"sampler": "fair", "largest_first": 0.3},
+        {"sampler": "sandwich", "distill": True, "paths": 3},
+        {"sampler": "shrinking", "distill": True, "order": "block2*, *"},
+    ],
+)
+def test_rules_reach_the_training(
+    rule: dict[str, Any], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stay_here(monkeypatch)
+    asked: list[dict[str, Any]] = []
+
+    def note(net: Supernet, data: Any, recipe: Recipe, **rest: Any) -> Trial:
+        asked.append({"recipe": recipe, **rest})
+        return train(net, data, recipe, **rest)
+
+    settings = small(data, epochs=1, longest=2, clip_norm=1.0, ema=0.9, label_smoothing=0.1, **rule)
+    planned = plan(settings, standalone=False)
+    execution._set_up_worker(settings)
+    monkeypatch.setattr(execution, "train", note)
+    run(planned)
+    (found,) = asked
+    recipe = found["recipe"]
+    assert (recipe.clip_norm, recipe.ema, recipe.label_smoothing) == (1.0, 0.9, 0.1)
+    assert recipe.distill == rule.get("distill", False)
+    sampler = {
+        "fair": warm_up(Fair(), 0.3),
+        "sandwich": WithLargest(Sandwich(3)),
+        "shrinking": WithLargest(Shrinking(("block2*", "*"), 4)),
+    }[rule["sampler"]]
+    assert found["sampler"] == sampler
+
+
+def test_the_plan_knows_that_a_rule_changes_as_training_proceeds(data: Path) -> None:
+    whole, first = (
+        plan(small(data, epochs=1, largest_first=share), standalone=False).jobs[0].macs
+        for share in (0.0, 0.5)
+    )
+    net = Supernet(build_mnist_net(seed=0, classes=3, shape=(1, 8, 8), widths=(4, 3)))
+    planner = Planner(net, torch.empty(32, 1, 8, 8, device="meta"))
+    largest, all_nine = (
+        training_macs(Draw(archs), planner) for archs in ((net.space.largest,), tuple(net.space))
+    )
+    assert whole - first == 96 * (all_nine - largest) // 2

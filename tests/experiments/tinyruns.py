@@ -1,0 +1,73 @@
+"""Runs of the whole experiment that take a second, for tests."""
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supernet.experiments import execution
+from supernet.experiments.settings import Settings
+from supernet.runs import process
+from supernet.runs.workers import Report, Task
+from tests.datasets.idxfiles import random_arrays, write_folder
+
+#: Everything that is not a default, as settings; the data folder comes on top.
+SMALL: dict[str, Any] = {
+    "train_images": 96,
+    "validation_images": 60,
+    "calibration_images": 40,
+    "epochs": 2,
+    "batch_size": 32,
+    "supernet_rate": 0.2,
+    "standalone_rate": 0.2,
+    "wide": 4,
+    "narrow": 3,
+}
+
+
+def write_data(folder: Path) -> Path:
+    """Write noise in three classes: 5,000 images to set aside, 100 to train on."""
+    arrays = random_arrays(train=5100, test=80, height=8, width=8, classes=3)
+    return write_folder(folder, arrays)
+
+
+def small(data: Path, **changes: Any) -> Settings:
+    return Settings(**{**SMALL, "data": str(data), **changes})
+
+
+def options(data: Path, **changes: Any) -> list[str]:
+    """The same for the command line."""
+    wanted = {**SMALL, "data": data, **changes}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in wanted.items()]
+
+
+class Notepad:
+    """The desk of a task that is done in this process."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def report(self, content: Any) -> None:
+        self.said.append(content)
+
+    def asked_to_stop(self) -> bool:
+        return False
+
+
+def here(tasks: Sequence[Task], *, workers: int, **_: Any) -> Generator[Report, None, None]:
+    """Do what workers do, but in this process and one task after the other."""
+    for task in tasks:
+        desk = Notepad()
+        result = task.function(*task.args, desk)
+        for content in desk.said:
+            yield Report(task.name, content)
+        yield Report(task.name, result, "done")
+
+
+def stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs use no other processes, and leave this one as it is."""
+    monkeypatch.setattr(execution, "run_tasks", here)
+    monkeypatch.setattr(execution, "set_up_process", lambda *, threads: None)
+    monkeypatch.setattr(execution, "seed_process", lambda seed: None)
+    monkeypatch.setattr(process, "set_up_process", lambda *, threads: None)
