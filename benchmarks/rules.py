@@ -32,7 +32,8 @@ from supernet.datasets import ImageData, load_mnist
 from supernet.evaluation.accuracy import score, stack
 from supernet.evaluation.batchnorm import calibrate
 from supernet.evaluation.cost import count_macs, empty_batch
-from supernet.evaluation.ranking.verdict import Costs, Hits, judge
+from supernet.evaluation.ranking.bootstrap import Hits
+from supernet.evaluation.ranking.verdict import Costs, judge
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.records import Estimate

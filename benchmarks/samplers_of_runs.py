@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from supernet.evaluation.ranking.verdict import kendall
+from supernet.evaluation.ranking.metrics import kendall
 from supernet.runs.folder import read_results
 
 

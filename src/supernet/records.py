@@ -164,8 +164,8 @@ class Verdict(Record):
     CPU seconds of all standalone trainings over those of the supernet's. `breakeven`: from how many
     architectures on training, calibrating and scoring a supernet costs less; None if never.
     `failed`: labels of the architectures whose evaluation failed under some seed, so that their
-    numbers are NaN, by the names of the fields of `agreement.Hits`. How each is computed stands in
-    `supernet.evaluation.ranking.verdict`.
+    numbers are NaN, by the names of the fields of `Hits`. How each is computed stands in
+    `supernet.evaluation.ranking`.
     """
 
     networks: int

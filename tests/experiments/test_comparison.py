@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from supernet.datasets import ImageData
 from supernet.errors import DataError, DivergedError, SpaceError
 from supernet.evaluation.cost import count_macs, count_params
-from supernet.evaluation.ranking.verdict import Costs, Hits, judge
+from supernet.evaluation.ranking.bootstrap import Hits
+from supernet.evaluation.ranking.verdict import Costs, judge
 from supernet.experiments.comparison import (
     Seed,
     compare,

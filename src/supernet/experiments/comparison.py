@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from supernet.errors import DataError, SpaceError
 from supernet.evaluation.cost import Shape, count_macs, count_params, count_shared_macs
-from supernet.evaluation.ranking.verdict import Costs, Hits, judge
+from supernet.evaluation.ranking.bootstrap import Hits
+from supernet.evaluation.ranking.verdict import Costs, judge
 from supernet.nn.extraction import extract
 from supernet.nn.outline import outline
 from supernet.nn.supernet import Supernet

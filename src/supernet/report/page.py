@@ -21,6 +21,7 @@ from supernet.report.wording import (
     count,
     interval,
     number,
+    p_value,
     points_interval,
     seconds,
     several,
@@ -154,7 +155,7 @@ def _key_numbers(verdict: Verdict) -> list[KeyNumber]:
 
 def _tau_meaning(verdict: Verdict) -> str:
     chance = "" if _unknown(verdict.chance_tau) else _chance(verdict.chance_tau)
-    p = "" if _unknown(verdict.tau_p) else f"; p = {verdict.tau_p:.2g}"
+    p = "" if _unknown(verdict.tau_p) else f"; {p_value(verdict.tau_p)}"
     return f"agreement of the rankings, 95 % interval{chance}{p}"
 
 

@@ -17,7 +17,9 @@ NOTHING = "-"
 FAILED = "failed"
 UNKNOWN = "can't tell"
 
-_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_WORDS = tuple(
+    "no one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
+)
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -139,14 +141,79 @@ def rank(value: int | None) -> str:
     return NOTHING if value is None else str(value)
 
 
+def span(estimate: Estimate) -> str:
+    """Return the bounds of a plain number.
+
+    >>> span(Estimate(value=0.5, low=0.25, high=0.75))
+    '0.25 to 0.75'
+    """
+    return f"{number(estimate.low)} to {number(estimate.high)}" if known(estimate) else UNKNOWN
+
+
+def height(gap: Estimate) -> str:
+    """Say how many points higher or lower, with the interval turned the same way.
+
+    >>> height(Estimate(value=-0.004, low=-0.005, high=-0.003))
+    '0.40 points lower (0.30 to 0.50)'
+    """
+    sign, word = (1, "higher") if gap.value > 0 else (-1, "lower")
+    low, high = sorted((sign * gap.low, sign * gap.high))
+    return f"{in_points(abs(gap.value))} {word} ({percent(low)} to {percent(high)})"
+
+
+def in_points(fraction: float) -> str:
+    """Return a difference of fractions in percentage points, with the unit.
+
+    >>> in_points(0.0042), in_points(0.01)
+    ('0.42 points', '1.00 point')
+    """
+    text = percent(fraction)
+    return f"{text} point{'' if text == '1.00' else 's'}"
+
+
+def share(ratio: float) -> str:
+    """Return how much one of two things cost, given how many times as much the other did.
+
+    >>> share(4.9), share(0.8)
+    ('1/4.9', '1.2')
+    """
+    return f"1/{number(ratio, 1)}" if ratio >= 1 else number(1 / ratio, 1)
+
+
+def p_value(p: float) -> str:
+    """Return a p-value, small ones as a bound.
+
+    >>> p_value(0.0213), p_value(1e-9)
+    ('p = 0.021', 'p < 0.001')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def in_words(n: int) -> str:
+    """Return a whole number, in words where that is short.
+
+    >>> in_words(9), in_words(1200)
+    ('nine', '1,200')
+    """
+    return _WORDS[n] if n < len(_WORDS) else f"{n:,}"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return how many there are, in digits.
+
+    >>> counted(1, "seed"), counted(3, "seed")
+    ('1 seed', '3 seeds')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def several(n: int, noun: str) -> str:
     """Return how many there are, in words where that is short.
 
     >>> several(1, "seed"), several(9, "architecture"), several(27, "image")
     ('one seed', 'nine architectures', '27 images')
     """
-    word = _WORDS[n] if n < len(_WORDS) else f"{n:,}"
-    return f"{word} {noun}" if n == 1 else f"{word} {noun}s"
+    return f"{in_words(n)} {noun}{'' if n == 1 else 's'}"
 
 
 def shorten(labels: Sequence[str], longest: int) -> list[str]:

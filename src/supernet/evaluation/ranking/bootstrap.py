@@ -1,0 +1,205 @@
+"""Scores per sample, and what other samples and seeds might have shown: the bootstrap.
+
+S is the number of seeds, A of architectures, N of samples, B of resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernet.errors import DataError
+from supernet.evaluation.ranking.metrics import CELLS, Floats
+from supernet.records import Estimate
+
+Bools = NDArray[np.bool_]
+
+RESAMPLES: Final = 2000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hits:
+    """Which images were classified right: bool, (S, A, images).
+
+    `longer_test` is of a supernet trained for longer, on the test images, if there is one. `failed`
+    says, by the names of the others, which evaluations failed: bool, (S, A). The hits of those
+    don't count.
+
+    Raises:
+        DataError: If shapes do not fit together, something is empty, or is not bool.
+    """
+
+    one_shot_validation: Bools
+    one_shot_test: Bools
+    standalone_test: Bools
+    longer_test: Bools | None = None
+    failed: Mapping[str, Bools] = field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name, hits in self.arrays():
+            if hits.dtype != np.bool_ or hits.ndim != 3 or not hits.size:
+                raise DataError(
+                    f"{name} is {hits.dtype} of shape {hits.shape}; give bool of shape "
+                    "(seeds, architectures, images), none of them 0"
+                )
+            images = "validation" if name.endswith("validation") else "test"
+            like = self.one_shot_validation if images == "validation" else self.one_shot_test
+            if hits.shape != (self.seeds, self.networks, like.shape[2]):
+                raise DataError(
+                    f"{name} has shape {hits.shape}, but there are {self.seeds} seed(s), "
+                    f"{self.networks} architecture(s) and {like.shape[2]} {images} image(s)"
+                )
+        for name, failed in self.failed.items():
+            if failed.dtype != np.bool_ or failed.shape != (self.seeds, self.networks):
+                raise DataError(
+                    f"what failed of {name} is {failed.dtype} of shape {failed.shape}; give bool "
+                    f"of shape {(self.seeds, self.networks)}: (seeds, architectures)"
+                )
+
+    def without_score(self, name: str) -> Bools:
+        """Return which evaluations failed, (S, A)."""
+        none = np.zeros((self.seeds, self.networks), np.bool_)
+        return np.asarray(self.failed.get(name, none))
+
+    def arrays(self) -> Iterator[tuple[str, Bools]]:
+        """Yield what there is, by name."""
+        yield "one_shot_validation", self.one_shot_validation
+        yield "one_shot_test", self.one_shot_test
+        yield "standalone_test", self.standalone_test
+        if self.longer_test is not None:
+            yield "longer_test", self.longer_test
+
+    @property
+    def seeds(self) -> int:
+        """S."""
+        return int(self.one_shot_validation.shape[0])
+
+    @property
+    def networks(self) -> int:
+        """A."""
+        return int(self.one_shot_validation.shape[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accuracies:
+    """Accuracy of every architecture, mean over seeds: fractions, (..., A); NaN where one failed.
+
+    `standalone_seeds` is (..., S, A), one accuracy per seed, and `drawn`, (..., S), says how often
+    each of the seeds counts.
+    """
+
+    validation: Floats
+    one_shot: Floats
+    standalone: Floats
+    longer: Floats | None
+    standalone_seeds: Floats
+    drawn: NDArray[np.int64]
+
+
+def observe(hits: Hits) -> Accuracies:
+    """Return the accuracies as they are: arrays of shape (A,), `standalone_seeds` (S, A)."""
+    means = {name: array.mean(axis=(0, 2)) for name, array in hits.arrays()}
+    return _accuracies(
+        hits, means, hits.standalone_test.mean(axis=2), drawn=np.ones(hits.seeds, np.int64)
+    )
+
+
+def resample(hits: Hits, rng: np.random.Generator, resamples: int = RESAMPLES) -> Accuracies:
+    """Draw images and seeds with replacement, and return the accuracies of each draw.
+
+    Equal accuracies stay exactly equal: what is summed are whole numbers, in float32, exact up to
+    2**24 images. The draws do not depend on A, nor on how the work is cut into chunks.
+
+    Args:
+        hits: What to draw from.
+        rng: Where chance comes from; it is advanced.
+        resamples: B.
+
+    Returns:
+        Arrays of shape (B, A); `standalone_seeds` is (B, S, A) and holds all seeds, drawn or not.
+
+    Raises:
+        DataError: If `resamples` is below 1.
+    """
+    if resamples < 1:
+        raise DataError(f"resamples is {resamples}; it must be at least 1")
+    seeds = hits.seeds
+    validation_images, images = (h.shape[2] for h in (hits.one_shot_validation, hits.one_shot_test))
+    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    step = max(1, CELLS // max(validation_images, images))
+    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name, _ in hits.arrays()}
+    for start in range(0, resamples, step):
+        weights = _draw(rng, (validation_images, images), min(step, resamples - start))
+        for name, array in hits.arrays():
+            parts[name].append(_weigh(array, weights[0 if name.endswith("validation") else 1]))
+    counts = {name: np.concatenate(part) for name, part in parts.items()}
+    means = {
+        name: np.einsum("bs,bsa->ba", drawn.astype(np.float64), counts[name])
+        / (seeds * array.shape[2])
+        for name, array in hits.arrays()
+    }
+    return _accuracies(hits, means, counts["standalone_test"] / np.float64(images), drawn=drawn)
+
+
+def _accuracies(
+    hits: Hits,
+    means: Mapping[str, Floats],
+    standalone_seeds: Floats,
+    drawn: NDArray[np.int64],
+) -> Accuracies:
+    """Put accuracies together, and NaN in the place of what failed."""
+    known = {
+        name: np.where(hits.without_score(name).any(axis=0), np.nan, mean)
+        for name, mean in means.items()
+    }
+    return Accuracies(
+        validation=known["one_shot_validation"],
+        one_shot=known["one_shot_test"],
+        standalone=known["standalone_test"],
+        longer=known.get("longer_test"),
+        standalone_seeds=np.where(hits.without_score("standalone_test"), np.nan, standalone_seeds),
+        drawn=drawn,
+    )
+
+
+def _draw(
+    rng: np.random.Generator, images: Sequence[int], resamples: int
+) -> list[NDArray[np.float32]]:
+    """Return how often each image is drawn: for each set of images, (resamples, images)."""
+    weights = [np.empty((resamples, n), np.float32) for n in images]
+    for row in range(resamples):
+        for array in weights:
+            n = array.shape[1]
+            array[row] = np.bincount(rng.integers(n, size=n), minlength=n)
+    return weights
+
+
+def _weigh(hits: Bools, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the weighted number of hits, (B, S, A), of hits (S, A, N) and weights (B, N)."""
+    flat = hits.reshape(-1, hits.shape[2])
+    step = max(1, CELLS // len(flat))
+    counts = np.zeros((len(weights), len(flat)), np.float32)
+    for start in range(0, flat.shape[1], step):
+        part = slice(start, start + step)
+        counts += weights[:, part] @ flat[:, part].T.astype(np.float32)
+    return counts.reshape(-1, *hits.shape[:2])
+
+
+def interval(value: float, resampled: Floats) -> Estimate:
+    """Return a value with its 95 % percentile interval.
+
+    Args:
+        value: Of the data themselves. If it is NaN, so is the interval.
+        resampled: Of the resamples, (B,). NaNs are left out; if nothing is left, the interval is
+            NaN too.
+    """
+    resampled = resampled[np.isfinite(resampled)]
+    if math.isnan(value) or not resampled.size:
+        return Estimate(value=value, low=math.nan, high=math.nan)
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return Estimate(value=value, low=min(value, float(low)), high=max(value, float(high)))
