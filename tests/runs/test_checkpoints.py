@@ -22,9 +22,9 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 
+from supernet.errors import CheckpointError, CheckpointWarning, RunFolderError
 from supernet.runs import files
 from supernet.runs.checkpoints import Checkpoints, State, pack, unpack
-from supernet.errors import CheckpointError, CheckpointWarning, RunFolderError
 from tests.conftest import noise
 
 

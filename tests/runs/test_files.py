@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from supernet.runs import files
 from supernet.errors import RunFolderError
+from supernet.runs import files
 
 
 def test_writes_what_it_is_given_and_makes_the_folder(tmp_path: Path) -> None:

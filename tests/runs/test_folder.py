@@ -12,12 +12,9 @@ from typing import Any
 
 import pytest
 
-from supernet.runs import files
-from supernet.runs import folder
 from supernet.errors import RunFolderError
-from supernet.runs.lock import LOCK, hold, holder_of
-from supernet.runs.manifest import make_manifest
 from supernet.records import Results
+from supernet.runs import files, folder
 from supernet.runs.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -29,6 +26,8 @@ from supernet.runs.folder import (
     read_manifest,
     read_results,
 )
+from supernet.runs.lock import LOCK, hold, holder_of
+from supernet.runs.manifest import make_manifest
 from tests.report.samples import sample_results
 
 

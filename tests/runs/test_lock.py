@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from supernet.runs import lock
 from supernet.errors import RunFolderError
+from supernet.runs import lock
 from supernet.runs.lock import LOCK, hold, holder_of, require_free
 from tests.runs.processes import is_gone, wait_until
 

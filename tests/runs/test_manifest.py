@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from supernet.experiments.settings import resolve_settings
+from supernet.records import Manifest
 from supernet.runs.environment import code_sha256, commit, hardware, versions
 from supernet.runs.manifest import differences, make_manifest
-from supernet.records import Manifest
-from supernet.experiments.settings import resolve_settings
 
 SETTINGS = resolve_settings("quick").model_dump()
 

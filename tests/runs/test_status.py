@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from supernet.errors import RunFolderError
-from supernet.runs.lock import hold
-from supernet.runs.manifest import make_manifest
 from supernet.records import Event
 from supernet.runs.folder import EVENTS, RunFolder, read_events
+from supernet.runs.lock import hold
+from supernet.runs.manifest import make_manifest
 from supernet.runs.status import JobStatus, Status, read_status, seconds_worked
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from supernet.runs import workers
 from supernet.errors import DataError, WorkerError
+from supernet.runs import workers
 from supernet.runs.workers import TRIES, Desk, Report, Task, run_tasks
 from tests.runs import workertasks
 from tests.runs.processes import is_gone, wait_until, workers as running_workers

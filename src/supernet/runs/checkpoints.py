@@ -23,8 +23,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from supernet.runs import files
 from supernet.errors import CheckpointError, CheckpointWarning, RunFolderError
+from supernet.runs import files
 
 #: What can be saved: tensors, numbers, strings, None, and lists, tuples and dictionaries of such.
 State = Any

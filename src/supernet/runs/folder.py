@@ -17,10 +17,10 @@ from typing import Any, Self, TypeVar, final
 
 from pydantic import ValidationError
 
-from supernet.runs import files
 from supernet.errors import RunFolderError
-from supernet.runs.lock import LOCK, hold
 from supernet.records import Event, Manifest, Record, Results
+from supernet.runs import files
+from supernet.runs.lock import LOCK, hold
 
 MANIFEST = "manifest.json"
 CONFIG = "config.yaml"

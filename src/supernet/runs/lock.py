@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from supernet.runs import files
 from supernet.errors import RunFolderError
+from supernet.runs import files
 
 LOCK = "lock"
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from supernet.runs.environment import code_sha256, commit, hardware, versions
 from supernet.records import Manifest
+from supernet.runs.environment import code_sha256, commit, hardware, versions
 
 #: Where something runs, and not what: these settings may change.
 _FREE_SETTINGS = {"workers", "data"}

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from supernet.runs.lock import holder_of
 from supernet.records import Event, Manifest, Record
 from supernet.runs.folder import read_events, read_manifest
+from supernet.runs.lock import holder_of
 
 #: What begins a stretch of work on a run.
 _BEGINNINGS = ("started", "resumed")
