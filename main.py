@@ -29,7 +29,7 @@ def main(
         standalone.append(sn.train(sn.Supernet(plain), data, recipe))
         print(f"trained {arch.label} alone: {standalone[-1].training.validation[0]:.2%} right")
 
-    results = sn.compare(supernet, data, [sn.Seed(0, one_shot, standalone)])
+    results = sn.compare(supernet, data, [sn.SeedResults(0, one_shot, standalone)])
     sn.write_report(results, out)
     sn.print_results(results, Console())
 

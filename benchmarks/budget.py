@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from supernet.experiments import execution
+from supernet.experiments import execution, planning
 from supernet.experiments.settings import resolve_settings
 from supernet.records import Results, Training
 from supernet.runs.folder import read_results
@@ -85,7 +85,7 @@ def main() -> None:
         for seed in args.seeds:
             if (epochs, seed) not in done:
                 own = {**truth.settings, "epochs": epochs, "seed": seed, "seeds": 1}
-                plan = execution.plan(resolve_settings("quick", None, own), standalone=False)
+                plan = planning.plan(resolve_settings("quick", None, own), standalone=False)
                 outcome = execution.run(plan)
                 found = execution.judge(plan, outcome, command="benchmarks/budget.py")
                 keep(line(truth, found, "supernet", epochs, seed))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         count_params as count_params,
         count_shared_macs as count_shared_macs,
     )
-    from supernet.experiments.comparison import Seed as Seed, compare as compare
+    from supernet.experiments.comparison import SeedResults as SeedResults, compare as compare
     from supernet.networks.conversion import make_elastic as make_elastic
     from supernet.networks.zoo import (
         build_autoformer_net as build_autoformer_net,
@@ -108,7 +108,7 @@ _HOME = {
     "Resolution": "nn.elastic",
     "Sandwich": "training.samplers",
     "SearchSpace": "space",
-    "Seed": "experiments.comparison",
+    "SeedResults": "experiments.comparison",
     "SharingWarning": "errors",
     "Shrinking": "training.samplers",
     "Size": "nn.elastic",
@@ -155,6 +155,10 @@ _HOME = {
     "wrap_datasets": "datasets",
     "write_report": "report",
 }
+
+#: Names that were given up, and the ones to use.
+_RENAMED = {"Seed": "SeedResults"}
+
 __all__ = ["__version__", *_HOME]
 
 
@@ -163,6 +167,12 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("supernet")
+    if name in _RENAMED:
+        import warnings
+
+        message = f"supernet.{name} is now called supernet.{_RENAMED[name]}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -18,12 +18,12 @@ import yaml
 
 import supernet
 from supernet import report
-from supernet.cli import app
-from supernet.experiments import execution, running
+from supernet.cli import app, signals
+from supernet.experiments import execution, planning, running
 from supernet.experiments.settings import PRESETS, Settings, resolve_settings
 from supernet.records import Results
 from supernet.runs.folder import read_manifest, read_results
-from supernet.runs.workers import Report, run_tasks
+from supernet.runs.workers import WorkerMessage, run_tasks
 from tests.datasets.idxfiles import NAMES, idx_bytes, random_arrays, write_bytes, write_folder
 from tests.experiments.tinyruns import SMALL, options, stay_here, write_data
 from tests.report.samples import sample_results
@@ -569,7 +569,7 @@ def stop_in(phase: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(60)
 
     where = {
-        "loading": (execution, "plan"),
+        "loading": (planning, "plan"),
         "training": (execution, "run_tasks"),
         "judging": (execution, "judge"),
         "drawing": (running, "write_report"),
@@ -609,18 +609,18 @@ def test_a_second_ctrl_c_ends_at_once_but_one_sent_twice_is_one(
 ) -> None:
     ended: list[int] = []
 
-    def slow_to_end(*_: Any, **__: Any) -> Generator[Report, None, None]:
+    def slow_to_end(*_: Any, **__: Any) -> Generator[WorkerMessage, None, None]:
         try:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(60)
-            yield Report("", None)
+            yield WorkerMessage("", None)
         finally:
             time.sleep(pause)
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
 
     monkeypatch.setattr(execution, "run_tasks", slow_to_end)
-    monkeypatch.setattr(app.os, "_exit", ended.append)  # type: ignore[attr-defined]
+    monkeypatch.setattr(signals.os, "_exit", ended.append)  # type: ignore[attr-defined]
     code, _, _ = call("train", *options(data))
     assert code == 130
     assert ended == ([130] if at_once else [])

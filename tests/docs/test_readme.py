@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from supernet.cli.app import EXIT_CODES
+from supernet.cli.signals import EXIT_CODES
 from supernet.experiments.settings import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from supernet.evaluation.cost import count_macs, count_params
 from supernet.evaluation.ranking.bootstrap import Hits
 from supernet.evaluation.ranking.verdict import Costs, judge
 from supernet.experiments.comparison import (
-    Seed,
+    SeedResults,
     compare,
     describe_architectures,
     describe_network,
@@ -44,9 +44,9 @@ def run(supernet: Supernet, seed: int, **settings: Any) -> Trial:
     return train(supernet, tiny_data(), RECIPE, seed=seed, calibration_images=10, **settings)
 
 
-def some_seed(seed: int) -> Seed:
+def some_seed(seed: int) -> SeedResults:
     """Everything trained under one seed."""
-    return Seed(
+    return SeedResults(
         seed=seed,
         supernet=run(nine(seed=seed), seed),
         standalone=[run(Supernet(extract(nine(seed=seed), arch)), seed) for arch in nine().space],
@@ -55,12 +55,12 @@ def some_seed(seed: int) -> Seed:
 
 
 @pytest.fixture(scope="module")
-def seeds() -> list[Seed]:
+def seeds() -> list[SeedResults]:
     return [some_seed(0), some_seed(3)]
 
 
 @pytest.fixture(scope="module")
-def results(seeds: list[Seed]) -> Results:
+def results(seeds: list[SeedResults]) -> Results:
     loading = Phase(
         name="loading",
         kind="data",
@@ -84,7 +84,7 @@ def test_results_survive_json(results: Results) -> None:
     assert again.model_dump_json() == text
 
 
-def test_results_are_made_of_the_trials(results: Results, seeds: list[Seed]) -> None:
+def test_results_are_made_of_the_trials(results: Results, seeds: list[SeedResults]) -> None:
     assert [record.seed for record in results.seeds] == [0, 3]
     for record, seed in zip(results.seeds, seeds, strict=True):
         assert record.supernet == seed.supernet.training
@@ -105,7 +105,7 @@ def test_results_are_made_of_the_trials(results: Results, seeds: list[Seed]) -> 
     assert results.settings == {"epochs": 1, "seeds": [0, 3]}
 
 
-def test_the_ledger_says_whose_every_line_is(results: Results, seeds: list[Seed]) -> None:
+def test_the_ledger_says_whose_every_line_is(results: Results, seeds: list[SeedResults]) -> None:
     assert results.ledger[0].name == "loading"
     rest = results.ledger[1:]
     labels = [arch.label for arch in nine().space]
@@ -123,7 +123,7 @@ def test_the_ledger_says_whose_every_line_is(results: Results, seeds: list[Seed]
         assert (line.cpu_s, line.macs) == (bill.cpu_s, bill.macs)
 
 
-def test_the_verdict_is_on_the_trials(results: Results, seeds: list[Seed]) -> None:
+def test_the_verdict_is_on_the_trials(results: Results, seeds: list[SeedResults]) -> None:
     verdict = results.verdict
     assert verdict
     assert (verdict.networks, verdict.seeds) == (9, 2)
@@ -138,7 +138,7 @@ def test_the_verdict_is_on_the_trials(results: Results, seeds: list[Seed]) -> No
     assert len({gap.value for gap in verdict.gaps}) > 1
 
 
-def test_the_verdict_gets_the_costs_right(results: Results, seeds: list[Seed]) -> None:
+def test_the_verdict_gets_the_costs_right(results: Results, seeds: list[SeedResults]) -> None:
     def seconds(trial: Trial, kind: str) -> float:
         (phase,) = [phase for phase in trial.phases if phase.kind == kind]
         return phase.cpu_s
@@ -166,7 +166,7 @@ def test_the_verdict_gets_the_costs_right(results: Results, seeds: list[Seed]) -
     assert repr(ours) == repr(expected.model_dump(exclude=left_out))
 
 
-def test_hits_are_by_seed_architecture_and_image(seeds: list[Seed]) -> None:
+def test_hits_are_by_seed_architecture_and_image(seeds: list[SeedResults]) -> None:
     hits = hits_of(seeds)
     assert {name: part.shape for name, part in hits.items()} == {
         "one_shot_validation": (2, 9, 12),
@@ -200,7 +200,7 @@ def failing(trial: Trial, validation: Iterable[int], test: Iterable[int]) -> Tri
     return dataclasses.replace(trial, training=training, validation=right[0], test=right[1])
 
 
-def test_what_failed_is_told_from_its_accuracies_by_seed(seeds: list[Seed]) -> None:
+def test_what_failed_is_told_from_its_accuracies_by_seed(seeds: list[SeedResults]) -> None:
     first = dataclasses.replace(
         seeds[0],
         supernet=failing(seeds[0].supernet, [8], [8, 2]),
@@ -231,7 +231,7 @@ def test_what_failed_is_told_from_its_accuracies_by_seed(seeds: list[Seed]) -> N
     assert repr(again) == repr(results)
 
 
-def test_nothing_but_failures_is_an_error(seeds: list[Seed]) -> None:
+def test_nothing_but_failures_is_an_error(seeds: list[SeedResults]) -> None:
     changed = [
         dataclasses.replace(seed, supernet=failing(seed.supernet, which, which))
         for seed, which in zip(seeds, (range(5), range(5, 9)), strict=True)
@@ -265,7 +265,7 @@ def test_one_wild_architecture_spoils_nothing_but_its_own_numbers(tmp_path: Path
 
     trial = run(supernet, 0, sampler=draws_the_tame)
     standalone = [run(Supernet(plain_net(seed)), seed) for seed in (1, 2, 3)]
-    results = compare(supernet, tiny_data(), [Seed(0, trial, standalone)])
+    results = compare(supernet, tiny_data(), [SeedResults(0, trial, standalone)])
     verdict = results.verdict
     assert verdict
     assert verdict.failed == {
@@ -294,13 +294,13 @@ def test_one_wild_architecture_spoils_nothing_but_its_own_numbers(tmp_path: Path
         assert "failed" in text
 
 
-def test_a_name_that_is_no_text_can_be_stored(seeds: list[Seed]) -> None:
+def test_a_name_that_is_no_text_can_be_stored(seeds: list[SeedResults]) -> None:
     data = dataclasses.replace(tiny_data(), name="caf\udce9")
     results = compare(nine(), data, seeds[:1])
     assert Results.model_validate_json(results.model_dump_json()).data.name == "caf\\udce9"
 
 
-def test_without_standalone_networks_there_is_no_verdict(seeds: list[Seed]) -> None:
+def test_without_standalone_networks_there_is_no_verdict(seeds: list[SeedResults]) -> None:
     alone = [dataclasses.replace(seed, standalone=(), longer=None) for seed in seeds]
     results = compare(nine(), tiny_data(), alone)
     assert results.verdict is None
@@ -312,14 +312,14 @@ def test_without_standalone_networks_there_is_no_verdict(seeds: list[Seed]) -> N
 
 
 @pytest.mark.parametrize("count", [1, 8, 10])
-def test_one_standalone_trial_per_architecture(seeds: list[Seed], count: int) -> None:
+def test_one_standalone_trial_per_architecture(seeds: list[SeedResults], count: int) -> None:
     trials = [*seeds[0].standalone, seeds[0].standalone[0]][:count]
     wrong = dataclasses.replace(seeds[0], standalone=trials)
     with pytest.raises(SpaceError, match=rf"seed 0 has {count} standalone trials; .*\(1, 1\)"):
         compare(nine(), tiny_data(), [wrong])
 
 
-def test_a_supernet_is_no_standalone_network(seeds: list[Seed]) -> None:
+def test_a_supernet_is_no_standalone_network(seeds: list[SeedResults]) -> None:
     trials = [seeds[0].supernet, *seeds[0].standalone[1:]]
     with pytest.raises(SpaceError, match="one of a plain network for each"):
         compare(nine(), tiny_data(), [dataclasses.replace(seeds[0], standalone=trials)])

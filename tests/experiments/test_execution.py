@@ -13,8 +13,10 @@ import torch
 from supernet.datasets.augmentations import Augmentation
 from supernet.errors import DataError, DivergedError, SettingsError
 from supernet.evaluation.cost import count_macs, count_params
-from supernet.experiments import execution
-from supernet.experiments.execution import Outcome, files_of, judge, measure_speed, plan, run
+from supernet.experiments import components, worker
+from supernet.experiments.components import load_data
+from supernet.experiments.execution import Outcome, files_of, judge, run
+from supernet.experiments.planning import measure_speed, plan
 from supernet.networks.zoo import build_mnist_net
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
@@ -124,8 +126,8 @@ def test_networks_start_from_weights_of_their_own_and_seeds_differ(
         return build_mnist_net(seed=seed, **rest)
 
     planned = plan(small(data, longest=2, seeds=2, epochs=1, longer=True))
-    execution._set_up_worker(planned.settings)
-    monkeypatch.setattr(execution, "build_mnist_net", build)
+    worker._warm_up(planned.settings)
+    monkeypatch.setattr(components, "build_mnist_net", build)
     run(planned)
     assert len(set(seeds)) == len(seeds) == len(planned.jobs)
 
@@ -134,11 +136,11 @@ def test_a_worker_warms_up_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
     stay_here(monkeypatch)
     trained: list[int] = []
     monkeypatch.setattr(
-        execution, "train", lambda net, data, *_, **__: trained.append(len(data.train))
+        worker, "train", lambda net, data, *_, **__: trained.append(len(data.train))
     )
     settings = small(data, batch_size=16, seed=77)
     for _ in range(2):
-        execution._set_up_worker(settings)
+        worker._warm_up(settings)
     assert trained == [16]
 
 
@@ -215,8 +217,8 @@ def test_a_diverged_training_is_named(
 
 
 def test_only_training_images_are_changed(data: Path) -> None:
-    as_it_is = execution._load(small(data))
-    changed = execution._load(small(data, crop=2, flip=True, cutout=3))
+    as_it_is = load_data(small(data))
+    changed = load_data(small(data, crop=2, flip=True, cutout=3))
     for name in ("train", "validation", "test"):
         ours, theirs = getattr(changed, name), getattr(as_it_is, name)
         assert torch.equal(ours.images, theirs.images)
@@ -239,7 +241,7 @@ def test_data_may_be_of_another_kind(tmp_path: Path) -> None:
     }
     np.savez(tmp_path / "colours.npz", allow_pickle=False, **arrays)
     settings = small(tmp_path / "colours.npz", validation_images=20)
-    assert execution._load(settings).shape == (3, 8, 8)
+    assert load_data(settings).shape == (3, 8, 8)
     assert len(plan(settings).architectures) == 9
 
 
@@ -263,8 +265,8 @@ def test_rules_reach_the_training(
 
     settings = small(data, epochs=1, longest=2, clip_norm=1.0, ema=0.9, label_smoothing=0.1, **rule)
     planned = plan(settings, standalone=False)
-    execution._set_up_worker(settings)
-    monkeypatch.setattr(execution, "train", note)
+    worker._warm_up(settings)
+    monkeypatch.setattr(worker, "train", note)
     run(planned)
     (found,) = asked
     recipe = found["recipe"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from supernet.experiments import execution
+from supernet.experiments import execution, worker
 from supernet.experiments.settings import Settings
 from supernet.runs import process
-from supernet.runs.workers import Report, Task
+from supernet.runs.workers import Task, WorkerMessage
 from tests.datasets.idxfiles import random_arrays, write_folder
 
 #: Everything that is not a default, as settings; the data folder comes on top.
@@ -43,7 +43,7 @@ def options(data: Path, **changes: Any) -> list[str]:
 
 
 class Notepad:
-    """The desk of a task that is done in this process."""
+    """The context of a task that is done in this process."""
 
     def __init__(self) -> None:
         self.said: list[Any] = []
@@ -55,19 +55,19 @@ class Notepad:
         return False
 
 
-def here(tasks: Sequence[Task], *, workers: int, **_: Any) -> Generator[Report, None, None]:
+def here(tasks: Sequence[Task], *, workers: int, **_: Any) -> Generator[WorkerMessage, None, None]:
     """Do what workers do, but in this process and one task after the other."""
     for task in tasks:
-        desk = Notepad()
-        result = task.function(*task.args, desk)
-        for content in desk.said:
-            yield Report(task.name, content)
-        yield Report(task.name, result, "done")
+        context = Notepad()
+        result = task.function(*task.args, context)
+        for content in context.said:
+            yield WorkerMessage(task.name, content)
+        yield WorkerMessage(task.name, result, "done")
 
 
 def stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs use no other processes, and leave this one as it is."""
     monkeypatch.setattr(execution, "run_tasks", here)
-    monkeypatch.setattr(execution, "set_up_process", lambda *, threads: None)
-    monkeypatch.setattr(execution, "seed_process", lambda seed: None)
+    monkeypatch.setattr(worker, "set_up_process", lambda *, threads: None)
+    monkeypatch.setattr(worker, "seed_process", lambda seed: None)
     monkeypatch.setattr(process, "set_up_process", lambda *, threads: None)

@@ -20,11 +20,11 @@ import pytest
 from supernet import report
 from supernet.cli import app
 from supernet.errors import Stopped
-from supernet.experiments import execution, running
+from supernet.experiments import components, execution, running
 from supernet.records import Results
 from supernet.runs import files
 from supernet.runs.folder import read_results
-from supernet.runs.workers import Report, Task
+from supernet.runs.workers import Task, WorkerMessage
 from tests.experiments.tinyruns import Notepad, here, options, stay_here
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,7 @@ KILL = ROOT / "benchmarks" / "faults" / "kill.py"
 timeless: Callable[[Results], Results] = runpy.run_path(str(KILL))["timeless"]
 
 #: What takes the place of `run_tasks`.
-Tasks = Callable[..., Generator[Report, None, None]]
+Tasks = Callable[..., Generator[WorkerMessage, None, None]]
 
 
 def arguments(data: Path, **changes: Any) -> list[str]:
@@ -58,7 +58,7 @@ def call(*given: str | Path, tasks: Tasks = here, figures: bool = False) -> tupl
             contextlib.redirect_stderr(told),
         ):
             stay_here(patch)
-            execution._load.cache_clear()  # as a new process would begin
+            components.load_data.cache_clear()  # as a new process would begin
             patch.setattr(execution, "run_tasks", tasks)
             patch.setenv("COLUMNS", "80")
             patch.setattr(sys, "argv", [str(SUPERNET), *map(str, given)])
@@ -86,7 +86,7 @@ def interrupted(*_: Any, **__: Any) -> Any:
     time.sleep(60)
 
 
-def untouched(tasks: Sequence[Task], **_: Any) -> Generator[Report, None, None]:
+def untouched(tasks: Sequence[Task], **_: Any) -> Generator[WorkerMessage, None, None]:
     """Take the place of `run_tasks` where nothing is to be trained."""
     assert not tasks
     yield from ()
@@ -104,11 +104,11 @@ class Interrupted:
     def __init__(self, ended: int, asks: int) -> None:
         self.ended, self.asks = ended, asks
 
-    def __call__(self, tasks: Sequence[Task], **how: Any) -> Generator[Report, None, None]:
+    def __call__(self, tasks: Sequence[Task], **how: Any) -> Generator[WorkerMessage, None, None]:
         yield from here(tasks[: self.ended], **how)
-        task, desk = tasks[self.ended], _Impatient(self.asks)
+        task, context = tasks[self.ended], _Impatient(self.asks)
         with contextlib.suppress(Stopped):
-            task.function(*task.args, desk)
+            task.function(*task.args, context)
             raise AssertionError("the training had ended before it was to stop")
         interrupted()
 

@@ -30,7 +30,8 @@ def workers(pid: int | None = None) -> list[int]:
     return [
         child
         for child in children(os.getpid() if pid is None else pid)
-        if not is_gone(child) and b"supernet.runs.workers" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if not is_gone(child)
+        and b"supernet.runs.workers" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from supernet.errors import DataError, WorkerError
 from supernet.runs import workers
-from supernet.runs.workers import TRIES, Desk, Report, Task, run_tasks
+from supernet.runs.workers import TRIES, Task, TaskContext, WorkerMessage, run_tasks
 from tests.runs import workertasks
 from tests.runs.processes import is_gone, wait_until, workers as running_workers
 
@@ -24,7 +24,7 @@ def tests_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
 
 
-def run(*tasks: Task, workers: int = 1) -> list[Report]:
+def run(*tasks: Task, workers: int = 1) -> list[WorkerMessage]:
     return list(run_tasks(tasks, workers=workers))
 
 
@@ -88,7 +88,7 @@ def test_any_other_error_is_told_in_a_line_and_not_tried_again(
 
 
 def test_a_task_that_a_worker_cannot_import_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def local(desk: Desk) -> None: ...
+    def local(context: TaskContext) -> None: ...
 
     local.__module__, local.__qualname__ = "__main__", "local"
     monkeypatch.setattr(sys.modules["__main__"], "local", local, raising=False)
@@ -97,7 +97,7 @@ def test_a_task_that_a_worker_cannot_import_is_an_error(monkeypatch: pytest.Monk
 
 
 def test_closing_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "PATIENCE_S", 0.3)  # they don't listen
+    monkeypatch.setattr(workers, "GRACE_S", 0.3)  # they don't listen
     tasks = [Task("a", workertasks.hang), Task("b", workertasks.hang)]
     reports = run_tasks(tasks, workers=2)
     pids = [next(reports).content, next(reports).content]
@@ -111,8 +111,8 @@ def test_workers_are_asked_to_stop_first_and_can_save(how: str, tmp_path: Path) 
     path = tmp_path / "saved"
     tasks = [Task(name, workertasks.save_when_asked, (path, None)) for name in "ab"]
     if how == "closing":
-        said: list[Report] = []
-        reports = run_tasks(tasks, workers=3, last_words=said.append)
+        said: list[WorkerMessage] = []
+        reports = run_tasks(tasks, workers=3, on_late_report=said.append)
         pids = {next(reports).content, next(reports).content}
         reports.close()
         assert all(is_gone(pid) for pid in pids)
@@ -131,14 +131,14 @@ def test_a_worker_that_somebody_else_asked_to_stop_is_replaced(tmp_path: Path) -
     reports = run_tasks([Task("a", workertasks.save_when_asked, (path, None))], workers=1)
     first = next(reports).content
     os.kill(first, signal.SIGTERM)
-    obituary, second = "", None
+    cause, second = "", None
     for report in reports:
         if report.kind == "died":
-            obituary = report.content
-        elif obituary:
+            cause = report.content
+        elif cause:
             second = report.content
             break
-    assert "died" in obituary
+    assert "died" in cause
     assert second not in (None, first)
     reports.close()
     assert path.read_text() == "saved\nsaved\n"
@@ -163,7 +163,7 @@ def test_workers_keep_open_what_they_inherit(tmp_path: Path) -> None:
     assert os.read(reading, 1) == b""
     os.close(reading)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "PATIENCE_S", 0.0)
+        patch.setattr(workers, "GRACE_S", 0.0)
         reports.close()
 
 
@@ -175,8 +175,8 @@ def test_ctrl_c_does_not_hit_a_worker_that_has_just_been_started() -> None:
     worker = workers._Worker()
     try:
         os.kill(worker.process.pid, signal.SIGINT)
-        worker.give(Task("a", workertasks.square, (3,)), attempt=1)
-        assert [worker.listen() for _ in range(3)][-1] == Report("a", 9, "done")
+        worker.send_task(Task("a", workertasks.square, (3,)), attempt=1)
+        assert [worker.listen() for _ in range(3)][-1] == WorkerMessage("a", 9, "done")
     finally:
         worker.end()
 

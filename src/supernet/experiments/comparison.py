@@ -51,7 +51,7 @@ class NamedData(Data, Protocol):
 
 
 @dataclass(frozen=True)
-class Seed:
+class SeedResults:
     """Everything trained under one seed.
 
     Attributes:
@@ -70,7 +70,7 @@ class Seed:
 def compare(
     supernet: Supernet,
     data: NamedData,
-    seeds: Sequence[Seed],
+    seeds: Sequence[SeedResults],
     *,
     settings: Mapping[str, Any] | None = None,
     loading: Phase | None = None,
@@ -204,7 +204,7 @@ def describe_network(supernet: Supernet, shape: Shape) -> NetworkRecord:
     )
 
 
-def hits_of(seeds: Sequence[Seed]) -> dict[str, NDArray[np.bool_]]:
+def hits_of(seeds: Sequence[SeedResults]) -> dict[str, NDArray[np.bool_]]:
     """Return what was classified right, by name: boolean, seeds x architectures x images.
 
     Where an evaluation failed it is False; `failures_of` says where.
@@ -222,7 +222,7 @@ def hits_of(seeds: Sequence[Seed]) -> dict[str, NDArray[np.bool_]]:
     return hits
 
 
-def failures_of(seeds: Sequence[Seed]) -> dict[str, NDArray[np.bool_]]:
+def failures_of(seeds: Sequence[SeedResults]) -> dict[str, NDArray[np.bool_]]:
     """Return which evaluations failed, by name, as in `hits_of`: boolean, seeds x architectures.
 
     Those are the ones whose accuracy is NaN.
@@ -248,7 +248,7 @@ def _storable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _phases(seed: Seed, archs: Sequence[Architecture]) -> list[Phase]:
+def _phases(seed: SeedResults, archs: Sequence[Architecture]) -> list[Phase]:
     """Return the bill of a seed, each standalone network under its architecture's name."""
     own = [*seed.supernet.phases, *(seed.longer.phases if seed.longer else ())]
     own += [
@@ -260,7 +260,7 @@ def _phases(seed: Seed, archs: Sequence[Architecture]) -> list[Phase]:
 
 
 def _verdict(
-    seeds: Sequence[Seed],
+    seeds: Sequence[SeedResults],
     hits: Mapping[str, NDArray[np.bool_]],
     architectures: Sequence[ArchitectureRecord],
 ) -> Verdict:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from supernet.errors import RunFolderError, SupernetError
 from supernet.experiments import execution
-from supernet.experiments.execution import Plan
+from supernet.experiments.planning import RunPlan
 from supernet.records import Manifest, Progress, Results
 from supernet.report import write_report
 from supernet.report.progress import waiting, watching
@@ -40,12 +40,12 @@ class Run:
 
     Attributes:
         folder: Its folder.
-        taken_up: Whether it was begun before.
+        resumed: Whether it was begun before.
         mismatches: What is not as it was when it was begun.
     """
 
     folder: RunFolder
-    taken_up: bool = False
+    resumed: bool = False
     mismatches: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
@@ -66,7 +66,7 @@ class Run:
         """Whether nothing is left to be done, unless somebody removed the results."""
         return any(event.event == "finished" for event in read_events(self.folder.path))
 
-    def carry_out(self, plan: Plan, console: Console, *, every_s: float) -> Results:
+    def execute(self, plan: RunPlan, console: Console, *, every_s: float) -> Results:
         """Do what is left, and return what came of it.
 
         Args:
@@ -77,7 +77,7 @@ class Run:
         earlier = read_events(self.folder.path)
         with self._ending_noted():
             self.folder.log(
-                "resumed" if self.taken_up else "started",
+                "resumed" if self.resumed else "started",
                 jobs=[job.name for job in plan.jobs],
                 mismatches=list(self.mismatches),
             )
@@ -104,7 +104,7 @@ class Run:
         return results
 
     def _train(
-        self, plan: Plan, console: Console, every_s: float, noted: Collection[str | None]
+        self, plan: RunPlan, console: Console, every_s: float, noted: Collection[str | None]
     ) -> execution.Outcome:
         folder = self.folder
 
@@ -166,7 +166,7 @@ def begin(manifest: Manifest, path: Path | None, *, prefix: str) -> Run:
     return Run(RunFolder.create(path or _new_folder(prefix), manifest, config))
 
 
-def take_up(manifest: Manifest, path: Path, *, allow_mismatch: bool) -> Run:
+def resume(manifest: Manifest, path: Path, *, allow_mismatch: bool) -> Run:
     """Go on with a run.
 
     Args:
@@ -185,7 +185,7 @@ def take_up(manifest: Manifest, path: Path, *, allow_mismatch: bool) -> Run:
             f"the run in {path} was begun with something else ({'; '.join(found)}); begin anew in "
             "another folder, or go on all the same with --allow-mismatch, which is recorded"
         )
-    return Run(folder, taken_up=True, mismatches=tuple(found))
+    return Run(folder, resumed=True, mismatches=tuple(found))
 
 
 def holds_run(path: Path) -> bool:

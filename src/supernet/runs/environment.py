@@ -42,7 +42,9 @@ def code_sha256() -> str:
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         content = path.read_bytes()
-        digest.update(f"{path.relative_to(_PACKAGE).as_posix()} {len(content)}\n".encode() + content)
+        digest.update(
+            f"{path.relative_to(_PACKAGE).as_posix()} {len(content)}\n".encode() + content
+        )
     return digest.hexdigest()
 
 

@@ -26,7 +26,7 @@ from typing import Any, Literal, Protocol
 from supernet.errors import Stopped, SupernetError, WorkerError
 
 
-class Desk(Protocol):
+class TaskContext(Protocol):
     """What a task's function is given as its last argument, to be in touch with who gave it."""
 
     def report(self, content: Any) -> None:
@@ -40,7 +40,7 @@ class Desk(Protocol):
 TRIES = 3
 
 #: So long may workers take to stop when they are asked to, all together, before they are killed.
-PATIENCE_S = 30.0
+GRACE_S = 30.0
 
 #: prctl(2): the signal that the kernel sends when the parent ends.
 _PR_SET_PDEATHSIG = 1
@@ -56,7 +56,7 @@ _BEGIN = (
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something to do in a worker: `function(*args, desk)`; see `Desk`.
+    """Something to do in a worker: `function(*args, context)`; see `TaskContext`.
 
     All of it must be picklable, and the function must be one that a module outside the main script
     has.
@@ -68,7 +68,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class WorkerMessage:
     """What there is to say of a task.
 
     Something it `said`; its result, when it is `done`; or how its worker `died`, in words, and then
@@ -85,8 +85,8 @@ def run_tasks(
     *,
     workers: int,
     inherit: Sequence[int] = (),
-    last_words: Callable[[Report], None] = lambda report: None,
-) -> Generator[Report, None, None]:
+    on_late_report: Callable[[WorkerMessage], None] = lambda report: None,
+) -> Generator[WorkerMessage, None, None]:
     """Do all tasks, in the order given as workers become free, and yield their reports.
 
     What a task computes does not depend on the number of workers. Closing the generator, or an
@@ -97,38 +97,38 @@ def run_tasks(
         tasks: What to do.
         workers: How many processes.
         inherit: File descriptors that they keep open as long as they live.
-        last_words: Called with what tasks still say after they were asked to stop.
+        on_late_report: Called with what tasks still say after they were asked to stop.
 
     Raises:
         SupernetError: Whatever a task raised of this package's own.
         WorkerError: If a task failed otherwise, or its worker died `TRIES` times.
     """
     waiting = deque((task, 1) for task in tasks)
-    crew: list[_Worker] = []
+    pool: list[_Worker] = []
     try:
         while True:
-            for worker in [worker for worker in crew if worker.task is None]:
+            for worker in [worker for worker in pool if worker.task is None]:
                 if waiting:
-                    worker.give(*waiting.popleft())
+                    worker.send_task(*waiting.popleft())
                 else:
-                    crew.remove(worker)
+                    pool.remove(worker)
                     worker.end()
-            while waiting and len(crew) < workers:
-                crew.append(_Worker(inherit))
-                crew[-1].give(*waiting.popleft())
-            if not crew:
+            while waiting and len(pool) < workers:
+                pool.append(_Worker(inherit))
+                pool[-1].send_task(*waiting.popleft())
+            if not pool:
                 return
-            for worker in _with_news(crew):
+            for worker in _with_news(pool):
                 report = worker.listen()
                 if report is None:
-                    crew.remove(worker)
+                    pool.remove(worker)
                     worker.end()
-                    task, attempt, obituary = worker.task_after_death()
+                    task, attempt, cause = worker.task_after_death()
                     waiting.appendleft((task, attempt))
-                    report = Report(task.name, obituary, "died")
+                    report = WorkerMessage(task.name, cause, "died")
                 yield report
     finally:
-        _dismiss(crew, last_words)
+        _shut_down(pool, on_late_report)
 
 
 class _Worker:
@@ -154,12 +154,12 @@ class _Worker:
         self.task: Task | None = None
         self.attempt = 0
 
-    def give(self, task: Task, attempt: int) -> None:
+    def send_task(self, task: Task, attempt: int) -> None:
         self.task, self.attempt = task, attempt
         with contextlib.suppress(OSError):  # it is dead already: `listen` will find out
             self.pipe.send(task)
 
-    def listen(self) -> Report | None:
+    def listen(self) -> WorkerMessage | None:
         """Return what the worker says, or None if it is gone."""
         assert self.task is not None
         try:
@@ -171,7 +171,7 @@ class _Worker:
             return None
         if kind == "error":
             raise content
-        report = Report(self.task.name, content, kind)
+        report = WorkerMessage(self.task.name, content, kind)
         if kind == "done":
             self.task = None
         return report
@@ -193,7 +193,7 @@ class _Worker:
         with socket.socket(fileno=os.dup(self.pipe.fileno())) as end, contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_WR)
 
-    def hear_out(self) -> Report | None:
+    def drain(self) -> WorkerMessage | None:
         """Return what it still says, so that nothing holds it up, or None if it is done."""
         assert self.task is not None
         try:
@@ -201,7 +201,7 @@ class _Worker:
                 kind, content = self.pipe.recv()
         except (EOFError, OSError):
             return None
-        return Report(self.task.name, content) if kind == "said" else None
+        return WorkerMessage(self.task.name, content) if kind == "said" else None
 
     def end(self) -> None:
         """End the process, whatever it does."""
@@ -210,26 +210,26 @@ class _Worker:
         self.process.wait()
 
 
-def _dismiss(crew: list[_Worker], last_words: Callable[[Report], None]) -> None:
+def _shut_down(pool: list[_Worker], on_late_report: Callable[[WorkerMessage], None]) -> None:
     """Let workers that have something to save do that, and end them all."""
-    busy = [worker for worker in crew if worker.task is not None]
+    busy = [worker for worker in pool if worker.task is not None]
     try:
         for worker in busy:
             worker.ask_to_stop()
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + GRACE_S
         while busy and (left := end - time.monotonic()) > 0:
             for worker in _with_news(busy, left):
-                if (report := worker.hear_out()) is None:
+                if (report := worker.drain()) is None:
                     busy.remove(worker)
                 else:
-                    last_words(report)
+                    on_late_report(report)
     finally:
-        for worker in crew:
+        for worker in pool:
             worker.end()
 
 
-def _with_news(crew: list[_Worker], timeout_s: float | None = None) -> list[_Worker]:
-    by_pipe = {worker.pipe: worker for worker in crew}
+def _with_news(pool: list[_Worker], timeout_s: float | None = None) -> list[_Worker]:
+    by_pipe = {worker.pipe: worker for worker in pool}
     return [by_pipe[pipe] for pipe in wait(by_pipe, timeout_s) if isinstance(pipe, Connection)]
 
 
@@ -251,23 +251,23 @@ def serve(handle: int, parent: int) -> None:
         parent: Process id of the parent.
     """
     _end_with_parent(parent)
-    desk = _Desk(Connection(handle))
+    context = _WorkerContext(Connection(handle))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGTERM, desk.stop)
+    signal.signal(signal.SIGTERM, context.stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    while not desk.asked_to_stop():
+    while not context.asked_to_stop():
         try:
-            task: Task = desk.pipe.recv()
+            task: Task = context.pipe.recv()
         except (EOFError, ConnectionError):
             return
         except Exception as error:
-            desk.send("error", WorkerError(f"a worker can't make out its task: {error}"))
+            context.send("error", WorkerError(f"a worker can't make out its task: {error}"))
         else:
-            desk.send(*_attempt(task, desk))
+            context.send(*_attempt(task, context))
 
 
-class _Desk:
-    """The worker's end of the pipe; see `Desk`."""
+class _WorkerContext:
+    """The worker's end of the pipe; see `TaskContext`."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
@@ -289,9 +289,9 @@ class _Desk:
             os._exit(1)
 
 
-def _attempt(task: Task, desk: Desk) -> tuple[str, Any]:
+def _attempt(task: Task, context: TaskContext) -> tuple[str, Any]:
     try:
-        return "done", task.function(*task.args, desk)
+        return "done", task.function(*task.args, context)
     except Stopped:
         return "stopped", None
     except SupernetError as error:

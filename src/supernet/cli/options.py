@@ -1,0 +1,122 @@
+"""The options that commands share, and one option per setting. No torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, get_args
+
+import typer
+
+from supernet.experiments.settings import PRESETS, Settings, resolve_settings
+
+PresetOption = Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")]
+
+
+ConfigOption = Annotated[
+    Path | None, typer.Option(help="YAML file of settings, over the preset's.")
+]
+
+
+OutOption = Annotated[Path | None, typer.Option(help="Run folder; by default a new one in runs/.")]
+
+
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume/--no-resume",
+        help="Go on with a run that the same command began and that was stopped or killed.",
+    ),
+]
+
+
+AllowMismatchOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-mismatch",
+        help="Go on even where settings, data or versions are not what they were; recorded.",
+    ),
+]
+
+
+CheckpointEveryOption = Annotated[
+    float, typer.Option(min=0, help="Seconds between two checkpoints of a training, at least.")
+]
+
+
+RunArgument = Annotated[
+    Path, typer.Argument(help="A run folder, as `compare` and `train` make them.")
+]
+
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, on standard output.")
+]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is executed, which changes nothing in its results."""
+
+    out: Path | None
+    resume: bool
+    allow_mismatch: bool
+    checkpoint_every: float
+    as_json: bool
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for every setting, and hand it those that were given, resolved."""
+
+    def resolved(preset: str, config: Path | None, **options: Any) -> None:
+        given = {
+            name: value
+            for name in Settings.model_fields
+            if (value := options.pop(name)) is not None
+        }
+        command(preset=preset, settings=resolve_settings(preset, config, given), **options)
+
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[_plain(field.annotation), typer.Option(help=field.description)],
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+    own = [
+        parameter
+        for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
+        if name not in ("preset", "settings")
+    ]
+    first = [
+        inspect.Parameter(
+            "preset", inspect.Parameter.KEYWORD_ONLY, default="quick", annotation=PresetOption
+        ),
+        inspect.Parameter(
+            "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigOption
+        ),
+    ]
+    signature = inspect.Signature([*first, *own, *parameters])
+    resolved.__signature__ = signature  # type: ignore[attr-defined]
+    resolved.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    resolved.__doc__ = command.__doc__
+    resolved.__name__ = command.__name__
+    return resolved
+
+
+def _plain(annotation: Any) -> Any:
+    """Return the optional type typer can parse: int, float, bool or str."""
+    kinds = [kind for kind in get_args(annotation) if isinstance(kind, type)]
+    if isinstance(annotation, UnionType):
+        annotation = next(kind for kind in kinds if kind is not type(None))
+    elif not isinstance(annotation, type):
+        annotation = str  # a Literal, which the settings check
+    return annotation | None

@@ -1,0 +1,165 @@
+"""What commands print: results, plans and states, as text or as JSON, and what to type next."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from supernet.experiments.settings import Settings, to_options
+
+if TYPE_CHECKING:
+    from supernet.experiments.planning import RunPlan
+    from supernet.records import Results
+    from supernet.runs.status import Status
+
+
+def show_status(status: Status, *, whole: bool) -> None:
+    """Print how far a run is; with `whole`, each of its trainings too."""
+    console = Console()
+    state = {
+        "running": f"at work ({status.holder})",
+        "stopped": f"stopped: {status.reason}",
+        "killed": "killed",
+        "finished": "finished",
+        "new": "begun",
+    }[status.state]
+    trained = sum(job.state == "trained" for job in status.jobs)
+    console.out(f"{status.folder}: {state}", highlight=False)
+    console.out(
+        f"  {trained} of {len(status.jobs)} trainings ended, {100 * status.done:.0f} % of the "
+        f"steps saved; begun {status.created}, last heard of {status.last_event or 'never'}",
+        highlight=False,
+    )
+    if whole:
+        table = Table(box=None)
+        for column in ("training", "saved", "epochs", "validation"):
+            table.add_column(column, justify="left" if column == "training" else "right")
+        for job in status.jobs:
+            scores = [score for score in job.validation if score == score]
+            mean = f"{100 * sum(scores) / len(scores):.2f} %" if scores else ""
+            table.add_row(escape(job.name), f"{100 * job.done:.0f} %", str(job.epochs), mean)
+        console.print(table)
+    if status.state in ("stopped", "killed", "new"):
+        show_next(["resume", as_argument(Path(status.folder))])
+
+
+def show_results(results: Results, folder: Path) -> None:
+    """Print the results of a run, where its page is, and which command to run next."""
+    from supernet.report import print_results
+
+    console = Console()
+    print_results(results, console)
+    console.out(f"\nPage: {folder / 'report.html'}", highlight=False)
+    show_next(suggest_next(results))
+
+
+def suggest_next(results: Results) -> list[str]:
+    """Return the command that would tell more: the comparison, more seeds, the other sampler."""
+    try:
+        settings = Settings.model_validate(results.settings)
+    except ValueError:  # made in Python, with settings of its own
+        return ["compare"]
+    changes: dict[str, Any] = {}
+    if any(seed.standalone for seed in results.seeds):
+        if len(results.seeds) < 3:
+            changes["seeds"] = 3
+        else:
+            changes["sampler"] = "uniform" if settings.sampler == "every" else "every"
+    return ["compare", *to_options(settings, **changes)]
+
+
+def show_plan(plan: RunPlan, speed: float, as_json: bool) -> None:
+    """Print what a run would do, and how long it will take at a measured speed."""
+    macs = sum(job.macs for job in plan.jobs)
+    seconds = macs / (speed * plan.workers)
+    if as_json:
+        print_json(
+            {
+                "settings": plan.settings.model_dump(),
+                "architectures": [arch.model_dump() for arch in plan.architectures],
+                "shared_pass": {
+                    "images": plan.sharing.samples,
+                    "pieces": len(plan.sharing.pieces),
+                    "macs": plan.sharing.macs,
+                    "macs_apart": plan.sharing.macs_apart,
+                    "training_bytes": plan.sharing.training_bytes,
+                    "scoring_bytes": plan.sharing.scoring_bytes,
+                },
+                "trainings": [{"name": job.name, "macs": job.macs} for job in plan.jobs],
+                "macs": macs,
+                "macs_per_second_and_worker": speed,
+                "workers": plan.workers,
+                "estimated_seconds": seconds,
+            }
+        )
+        return
+    console = Console()
+    console.print("Settings", style="bold")
+    console.out(_to_yaml(plan.settings), highlight=False)
+    table = Table(title="Architectures", title_justify="left", title_style="bold")
+    table.add_column("architecture")
+    table.add_column("params", justify="right")
+    table.add_column("MACs per image", justify="right")
+    for arch in plan.architectures:
+        table.add_row(arch.label, f"{arch.params:,}", f"{arch.macs:,}")
+    console.print(table)
+    console.print("One pass over a batch through all architectures", style="bold")
+    for line in plan.sharing.lines():
+        console.out(line, highlight=False)
+    console.print()
+    duration = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    console.print(
+        f"{len(plan.jobs)} training(s), {macs / 1e12:.2f} T MACs with scoring; about {duration} "
+        f"with {plan.workers} worker(s) at the {speed / 1e9:.1f} G MACs/s measured just now on "
+        "one, and some seconds to start and to report.",
+        highlight=False,
+    )
+    show_next([argument for argument in sys.argv[1:] if argument != "--dry-run"])
+
+
+def _to_yaml(settings: Settings) -> str:
+    return yaml.safe_dump(settings.model_dump(), sort_keys=False)
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+def command_line() -> str:
+    """Return the command line of this process, as text that a record can hold."""
+    command = shlex.join(["supernet", *sys.argv[1:]])
+    return command.encode(errors="backslashreplace").decode()  # records are UTF-8
+
+
+def as_argument(path: Path) -> str:
+    """Return a path that is not taken for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
+def show_next(arguments: Sequence[str]) -> None:
+    """Print, as the last line, the next command to run, as it can be typed here."""
+    Console().out(f"Next: {program_name()} {shlex.join(arguments)}", highlight=False)
+
+
+def program_name() -> str:
+    """Return how this program can be called here."""
+    called = Path(sys.argv[0])
+    if called.name != "supernet":
+        return f"{shlex.quote(os.path.relpath(sys.executable))} -m supernet"
+    on_path = shutil.which("supernet")
+    if on_path and called.exists() and called.samefile(on_path):
+        return "supernet"
+    return shlex.quote(os.path.relpath(called))

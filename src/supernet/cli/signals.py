@@ -1,0 +1,77 @@
+"""Signals that end a run, and the exit code and sentence of every ending."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import NoReturn
+
+from rich.console import Console
+
+from supernet.errors import (
+    CheckpointError,
+    DataError,
+    DivergedError,
+    RunFolderError,
+    SettingsError,
+    SupernetError,
+    WorkerError,
+)
+
+EXIT_CODES: dict[type[Exception], int] = {
+    SettingsError: 2,
+    DataError: 3,
+    RunFolderError: 4,
+    CheckpointError: 4,
+    DivergedError: 5,
+    WorkerError: 6,
+}
+
+
+_ENDINGS: dict[int, tuple[str, int]] = {
+    signal.SIGINT: ("stopped by Ctrl-C", 130),
+    signal.SIGTERM: ("terminated", 143),
+}
+
+
+#: Programs such as timeout(1) send a signal twice; what comes so soon after it is the same one.
+_ONE_SIGNAL_S = 0.5
+
+
+class StopSignal(BaseException):
+    """A signal asked for the end."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def heed_signals() -> None:
+    """Let a signal stop what is going on in good order, and a second one end it at once."""
+    first: list[float] = []
+
+    def stop(signum: int, frame: object) -> None:
+        sentence, code = _ENDINGS[signum]
+        if not first:
+            first.append(time.monotonic())
+            raise StopSignal(sentence, code)
+        if time.monotonic() - first[0] > _ONE_SIGNAL_S:
+            os._exit(code)
+
+    for number in _ENDINGS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and `&` have it
+            signal.signal(number, stop)
+
+
+def fail(error: StopSignal | SupernetError, way_on: str = "") -> NoReturn:
+    """Print an error as one sentence, with what to do next, and exit with its code."""
+    if isinstance(error, StopSignal):
+        code = error.code
+    else:
+        codes = (code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+        code = next(codes, 1)
+    sentence = f"{error}; {way_on}" if way_on else str(error)
+    Console(stderr=True).out(f"supernet: {sentence}", highlight=False)
+    sys.exit(code)
