@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     )
     from supernet.nn.extraction import extract as extract
     from supernet.nn.supernet import Supernet as Supernet
+    from supernet.records import Measure as Measure
     from supernet.report import print_results as print_results, write_report as write_report
     from supernet.runs.checkpoints import Checkpoints as Checkpoints
     from supernet.sharing import plan as plan
@@ -63,6 +64,15 @@ if TYPE_CHECKING:
         Choice as Choice,
         Condition as Condition,
         SearchSpace as SearchSpace,
+    )
+    from supernet.tasks import (
+        Classification as Classification,
+        Dense as Dense,
+        MultiLabel as MultiLabel,
+        NextToken as NextToken,
+        Regression as Regression,
+        Task as Task,
+        make_task as make_task,
     )
     from supernet.testing import ChoiceModuleContract as ChoiceModuleContract
     from supernet.training.recipe import Recipe as Recipe
@@ -91,7 +101,9 @@ _HOME = {
     "Choice": "space",
     "ChoiceModule": "nn.choices",
     "ChoiceModuleContract": "testing",
+    "Classification": "tasks",
     "Condition": "space",
+    "Dense": "tasks",
     "Depth": "nn.choices",
     "Draw": "training.samplers",
     "ElasticAttention": "nn.elastic",
@@ -101,9 +113,13 @@ _HOME = {
     "ElasticLinear": "nn.elastic",
     "Fair": "training.samplers",
     "InvertedResidual": "nn.elastic",
+    "Measure": "records",
+    "MultiLabel": "tasks",
+    "NextToken": "tasks",
     "OneOf": "nn.choices",
     "Phases": "training.samplers",
     "Recipe": "training.recipe",
+    "Regression": "tasks",
     "Residual": "nn.elastic",
     "Resolution": "nn.elastic",
     "Sandwich": "training.samplers",
@@ -116,6 +132,7 @@ _HOME = {
     "SqueezeExcitation": "nn.elastic",
     "Supernet": "nn.supernet",
     "SupernetError": "errors",
+    "Task": "tasks",
     "Weighted": "training.samplers",
     "WithLargest": "training.samplers",
     "Zero": "nn.elastic",
@@ -142,6 +159,7 @@ _HOME = {
     "make_elastic": "networks.conversion",
     "make_sampler": "training.samplers",
     "make_subtree": "training.samplers",
+    "make_task": "tasks",
     "plan": "sharing",
     "print_results": "report",
     "recalibrate": "evaluation.batchnorm",

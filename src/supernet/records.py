@@ -29,6 +29,28 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
+class Measure(Record):
+    """What a score is called where people read it; see `supernet.tasks`.
+
+    In code a score is always better when it is higher. Where `higher_is_better` is false, the
+    score is minus the quantity that people know: a score of -0.25 prints as an error of 0.25. With
+    the unit `%` the quantity is a fraction in code and percent in print.
+
+    >>> Measure(name="accuracy", unit="%").shown(0.987)
+    98.7
+    >>> Measure(name="squared error", unit="", higher_is_better=False).shown(-0.25)
+    0.25
+    """
+
+    name: str
+    unit: str = ""
+    higher_is_better: bool = True
+
+    def shown(self, score: float) -> float:
+        """Return what stands in print for a score, or for the mean of some."""
+        return (score if self.higher_is_better else -score) * (100 if self.unit == "%" else 1)
+
+
 class Estimate(Record):
     """A number with a 95 % interval."""
 
