@@ -50,7 +50,8 @@ class MultiLabel(Task):
 
     def distill(self, outputs: Tensor, teacher: Tensor) -> Tensor:
         """Return the loss against the teacher's probabilities."""
-        return self.loss(outputs, torch.sigmoid(teacher.detach().float()))
+        likely = torch.sigmoid(teacher.detach().float()).to(outputs.dtype)
+        return F.binary_cross_entropy_with_logits(outputs, likely)
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """See `Task.check`."""
