@@ -82,14 +82,16 @@ def test_better_outputs_score_higher_and_lose_less(
     assert scores[-1] >= scores[0]
 
 
-@pytest.mark.parametrize(("task", "outputs", "targets"), READY)
+PLAIN = (Classification(), MultiLabel(), Regression("absolute"), Dense(), NextToken())
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "targets"), [case for case in READY if case[0] in PLAIN]
+)
 def test_the_loss_of_a_batch_is_that_of_its_samples(
     task: Task, outputs: Tensor, targets: Tensor
 ) -> None:
     """Where a batch mean is a plain mean: no smoothing, no weights, nothing ignored."""
-    plain = (Classification(), MultiLabel(), Regression("absolute"), Dense(), NextToken())
-    if task not in plain:
-        pytest.skip("its mean is weighted, or training adds something")
     torch.testing.assert_close(task.losses(outputs, targets).mean(), task.loss(outputs, targets))
 
 

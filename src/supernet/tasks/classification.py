@@ -70,7 +70,8 @@ class Classification(Task):
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return which samples are hits."""
-        classes = targets if targets.ndim == 1 else targets.argmax(dim=1)
+        labels = _as_labels(targets, outputs)
+        classes = labels if labels.ndim == 1 else labels.argmax(dim=1)
         return outputs.argmax(dim=1) == classes
 
     def distill(self, outputs: Tensor, teacher: Tensor) -> Tensor:
