@@ -39,7 +39,8 @@ from supernet.runs.process import set_up_process
 from supernet.sharing import Planner
 from supernet.space import Architecture
 from supernet.training.losses import mean_loss
-from supernet.training.recipe import Recipe, make_optimizer
+from supernet.training.optimizers import make_optimizer
+from supernet.training.recipe import Recipe
 from supernet.training.steps import train_steps
 
 SHAPE = (1, 28, 28)

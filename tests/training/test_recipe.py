@@ -6,7 +6,8 @@ import pytest
 from torch import nn
 
 from supernet.errors import SettingsError
-from supernet.training.recipe import Recipe, make_optimizer, make_schedule, scale_rates
+from supernet.training.optimizers import make_optimizer, make_schedule, scale_rates
+from supernet.training.recipe import Recipe
 from tests.conftest import plain_net
 
 

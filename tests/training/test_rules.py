@@ -25,7 +25,8 @@ from supernet.sharing import Planner, plan
 from supernet.space import Architecture
 from supernet.training import samplers
 from supernet.training.losses import Losses
-from supernet.training.recipe import Recipe, make_optimizer, make_schedule
+from supernet.training.optimizers import make_optimizer, make_schedule
+from supernet.training.recipe import Recipe
 from supernet.training.samplers import AnySampler, Draw, Sampler, sampler_at, training_macs
 from supernet.training.steps import Steps, train_steps
 from tests.conftest import nine, noise, stir, tiny_data

@@ -1,15 +1,26 @@
-"""How to train: the numbers, and the optimiser and the schedule that they stand for."""
+"""How to train: every knob, written once. No torch, so that the command line can read it.
+
+The command line has an option for each field, with the field's description as its help.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import functools
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
-from torch import nn
-from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from supernet.errors import SettingsError
+
+
+def _knob(description: str, **rules: Any) -> Any:
+    """Return what a field says about itself: its help, and what its value must be."""
+    return Field(strict=True, description=description, **rules)
+
+
+def _number(description: str, **rules: Any) -> Any:
+    return _knob(description, allow_inf_nan=False, **rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,79 +59,69 @@ class Recipe:
         SettingsError: If a value makes no sense.
     """
 
-    epochs: int = 3
-    batch_size: int = 128
-    learning_rate: float = 0.3
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 5e-4
-    schedule: Literal["one-cycle", "constant"] = "one-cycle"
-    warmup: float = 0.3
-    precision: Literal["float32", "bfloat16"] = "float32"
-    compile: bool = False
-    max_bytes: int | None = None
-    on_nan: Literal["stop", "rollback", "skip"] = "stop"
-    distill: bool = False
-    label_smoothing: float = 0.0
-    clip_norm: float | None = None
-    ema: float = 0.0
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    epochs: Annotated[int, _knob("Epochs of every training.", ge=1, le=10_000)] = 3
+    batch_size: Annotated[int, _knob("Images per step.", ge=1)] = 128
+    learning_rate: Annotated[float, _number("Learning rate at its peak.", gt=0)] = 0.3
+    momentum: Annotated[float, _number("Momentum of SGD.", ge=0, lt=1)] = 0.9
+    nesterov: Annotated[bool, _knob("Whether the momentum looks ahead.")] = True
+    weight_decay: Annotated[float, _number("Weight decay, on weights only.", ge=0)] = 5e-4
+    schedule: Annotated[
+        Literal["one-cycle", "constant"], Field(description="Schedule of the learning rate.")
+    ] = "one-cycle"
+    warmup: Annotated[float, _number("Share of steps in which one-cycle rises.", gt=0, lt=1)] = 0.3
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(description="Of convolutions and matrix products, in training."),
+    ] = "float32"
+    compile: Annotated[bool, _knob("Whether to compile the networks for training.")] = False
+    max_bytes: Annotated[
+        int | None,
+        _knob("Most bytes of activations in a training step; above, it is done in parts.", ge=1),
+    ] = None
+    on_nan: Annotated[
+        Literal["stop", "rollback", "skip"],
+        Field(
+            description="What to do when a loss is no finite number: stop; rollback to the "
+            "beginning of the epoch, at half the learning rate; or skip the step."
+        ),
+    ] = "stop"
+    distill: Annotated[
+        bool,
+        _knob(
+            "Whether the others learn from what the largest puts out, which is then added to every "
+            "step."
+        ),
+    ] = False
+    label_smoothing: Annotated[
+        float, _number("Share of a label that is spread over all classes.", ge=0, lt=1)
+    ] = 0.0
+    clip_norm: Annotated[
+        float | None,
+        _number("Cut the norm of the gradients down to this where it is above.", gt=0),
+    ] = None
+    ema: Annotated[
+        float,
+        _number(
+            "Score an average of the weights, with this decay per step; 0 for none.", ge=0, lt=1
+        ),
+    ] = 0.0
 
     def __post_init__(self) -> None:
-        for name, fine, rule in (
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("learning_rate", self.learning_rate > 0, "above 0"),
-            ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
-            ("nesterov", not self.nesterov or self.momentum > 0, "false where momentum is 0"),
-            ("weight_decay", self.weight_decay >= 0, "at least 0"),
-            ("schedule", self.schedule in ("one-cycle", "constant"), "one-cycle or constant"),
-            ("warmup", 0 < self.warmup < 1, "between 0 and 1"),
-            ("precision", self.precision in ("float32", "bfloat16"), "float32 or bfloat16"),
-            ("max_bytes", self.max_bytes is None or self.max_bytes > 0, "above 0, or None"),
-            ("on_nan", self.on_nan in ("stop", "rollback", "skip"), "stop, rollback or skip"),
-            ("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1"),
-            ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0, or None"),
-            ("ema", 0 <= self.ema < 1, "from 0 to below 1"),
-        ):
-            if not fine:
-                raise SettingsError(f"{name} is {getattr(self, name)!r}; it must be {rule}")
+        for name, adapter in _adapters().items():
+            value = getattr(self, name)
+            try:
+                adapter.validate_python(value)
+            except ValidationError as error:
+                rule = error.errors()[0]["msg"].replace("Input should be", "it must be")
+                raise SettingsError(f"{name} is {value!r}; {rule}") from None
+        if self.nesterov and self.momentum == 0:
+            raise SettingsError("nesterov is True; it must be False where momentum is 0")
 
 
-def make_optimizer(net: nn.Module, recipe: Recipe) -> Optimizer:
-    """Return SGD as the recipe has it, with weight decay on weights (two axes or more) only."""
-    weights = [p for p in net.parameters() if p.ndim >= 2]
-    others = [p for p in net.parameters() if p.ndim < 2]
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return SGD(
-        [group for group in groups if group["params"]],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-    )
-
-
-def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> LRScheduler:
-    """Return the recipe's schedule over `steps` steps."""
-    if recipe.schedule == "constant" or steps < 2:
-        return LambdaLR(optimizer, lambda _: 1.0)
-    # OneCycleLR divides by this product less one.
-    warmup = recipe.warmup if recipe.warmup * steps != 1 else 0.999 * recipe.warmup
-    return OneCycleLR(
-        optimizer,
-        recipe.learning_rate,
-        total_steps=steps,
-        pct_start=warmup,
-        anneal_strategy="linear",
-        cycle_momentum=False,
-    )
-
-
-def scale_rates(optimizer: Optimizer, schedule: LRScheduler, factor: float) -> None:
-    """Multiply the learning rate, now and over all that is left of the schedule, by `factor`."""
-    for group in optimizer.param_groups:
-        for name in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys():
-            group[name] *= factor
-    schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+@functools.cache
+def _adapters() -> dict[str, TypeAdapter[Any]]:
+    """Return what checks each field, made from what is written beside it."""
+    hints = get_type_hints(Recipe, include_extras=True)
+    return {field.name: TypeAdapter(hints[field.name]) for field in fields(Recipe)}

@@ -22,7 +22,8 @@ from supernet.nn.supernet import Supernet
 from supernet.runs.checkpoints import foreign_refused
 from supernet.training.ema import Average
 from supernet.training.losses import Losses
-from supernet.training.recipe import Recipe, make_optimizer, make_schedule, scale_rates
+from supernet.training.optimizers import make_optimizer, make_schedule, scale_rates
+from supernet.training.recipe import Recipe
 from supernet.training.samplers import AnySampler, Draw, every, sampler_at
 
 #: In a row, of the steps that `on_nan="skip"` skips.

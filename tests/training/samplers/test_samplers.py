@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from torch import nn
 
 from supernet.errors import SettingsError, SpaceError
-from supernet.nn.choices import Depth
+from supernet.nn.choices import Depth, OneOf
 from supernet.nn.supernet import Supernet
 from supernet.sharing import Planner, plan
 from supernet.space import Architecture, Choice, Condition, SearchSpace
@@ -22,6 +22,7 @@ from supernet.training.samplers import (
     Split,
     Subtree,
     WithLargest,
+    default_sampler,
     every,
     make_sampler,
     make_subtree,
@@ -306,6 +307,16 @@ def test_samplers_go_by_their_names() -> None:
         SettingsError, match=r"no sampler 'greedy'; choose every, uniform, .* or subtree"
     ):
         make_sampler("greedy", supernet, EMPTY)
+
+
+def test_the_default_is_every_where_tens_share_most_of_their_work_else_uniform() -> None:
+    assert default_sampler(nine(), EMPTY) == "every"
+    assert make_sampler(None, nine(), EMPTY) is every
+    apart = [nn.Conv2d(1, 2, 3), nn.Conv2d(1, 2, 3), nn.Conv2d(1, 2, 3)]
+    branches = Supernet(nn.Sequential(OneOf("op", dict(zip("abc", apart, strict=True)))))
+    assert default_sampler(branches, EMPTY) == "uniform"
+    many = Supernet(nn.Sequential(*[Depth(f"d{i}", [nn.ReLU()], shortest=0) for i in range(7)]))
+    assert default_sampler(many, EMPTY) == "uniform"
 
 
 def test_the_work_of_a_draw_is_that_of_its_shared_pass_or_of_the_average_path() -> None:

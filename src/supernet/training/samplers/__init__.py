@@ -13,7 +13,7 @@ a method `at` instead, which returns such a function for every point of the trai
 from supernet.training.samplers.balanced import Fair, Split
 from supernet.training.samplers.costs import parts_of, training_macs
 from supernet.training.samplers.draws import AnySampler, Draw, Sampler, Staged, name_of, sampler_at
-from supernet.training.samplers.naming import make_sampler
+from supernet.training.samplers.naming import SAMPLERS, default_sampler, make_sampler
 from supernet.training.samplers.paths import (
     MOST_AT_ONCE,
     Sandwich,
@@ -27,6 +27,7 @@ from supernet.training.samplers.subtrees import Subtree, make_subtree
 
 __all__ = [
     "MOST_AT_ONCE",
+    "SAMPLERS",
     "AnySampler",
     "Draw",
     "Fair",
@@ -39,6 +40,7 @@ __all__ = [
     "Subtree",
     "Weighted",
     "WithLargest",
+    "default_sampler",
     "every",
     "largest",
     "make_sampler",

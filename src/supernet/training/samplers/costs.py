@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from supernet.sharing import Planner
 from supernet.space import Architecture
 from supernet.training.samplers.draws import Draw
+
+if TYPE_CHECKING:
+    from supernet.sharing import Planner
 
 
 def parts_of(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import bisect
 import random
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from supernet.errors import SettingsError
-from supernet.nn.supernet import Supernet
-from supernet.sharing import Planner
 from supernet.space import Architecture, SearchSpace
 from supernet.training.samplers.balanced import balance
 from supernet.training.samplers.draws import Draw
+
+if TYPE_CHECKING:
+    from supernet.nn.supernet import Supernet
+    from supernet.sharing import Planner
 
 _MOST_ENDS = 64  # of a sub-tree
 
@@ -72,6 +74,8 @@ def make_subtree(supernet: Supernet, x: Any, *, budget: float = 2.0) -> Subtree:
     space = supernet.space
     if space.size == 1:
         raise SettingsError("the sampler `subtree` needs more than one architecture")
+    from supernet.sharing import Planner  # here, because it needs torch
+
     planner = Planner(supernet, x)
     bound = budget * planner.plan([space.largest]).macs
     found = [_most_ends(planner, space, place, bound) for place in range(len(space.choices))]
