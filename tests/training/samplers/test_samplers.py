@@ -304,7 +304,7 @@ def test_samplers_go_by_their_names() -> None:
     first = make_sampler("uniform", supernet, EMPTY, largest_first=0.2, with_largest=True)
     assert first == WithLargest(warm_up(uniform, 0.2))
     with pytest.raises(
-        SettingsError, match=r"no sampler 'greedy'; choose every, uniform, .* or subtree"
+        SettingsError, match=r"no sampler 'greedy'; choose every, uniform, .* or split"
     ):
         make_sampler("greedy", supernet, EMPTY)
 
