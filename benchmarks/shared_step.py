@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import OneCycleLR
 
-from supernet.datasets import Split, load_mnist
+from supernet.datasets import DataSplit, load_mnist
 from supernet.evaluation.accuracy import score, score_network
 from supernet.evaluation.batchnorm import calibrate, recalibrate
 from supernet.networks.zoo import build_mnist_net
@@ -100,7 +100,7 @@ def against_promise(found: dict[str, Any], apart: int, together: int) -> dict[st
     }
 
 
-def measure_scoring(supernet: Supernet, images: Split, repeats: int) -> dict[str, Any]:
+def measure_scoring(supernet: Supernet, images: DataSplit, repeats: int) -> dict[str, Any]:
     """Score all nine in one pass against the nine extracted networks one by one."""
     archs = list(supernet.space)
     inputs = list(images.inputs(250))
@@ -116,7 +116,7 @@ def measure_scoring(supernet: Supernet, images: Split, repeats: int) -> dict[str
     )
 
 
-def measure_loop(images: Split, batch: int, repeats: int) -> dict[str, Any]:
+def measure_loop(images: DataSplit, batch: int, repeats: int) -> dict[str, Any]:
     """An epoch of (2, 2) through the library against the same loop by hand."""
     recipe = Recipe(epochs=1, batch_size=batch, learning_rate=0.1)
     steps = len(images) // batch

@@ -37,7 +37,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet import sharing
-from supernet.datasets import Split, load_mnist
+from supernet.datasets import DataSplit, load_mnist
 from supernet.evaluation.accuracy import score, score_network
 from supernet.evaluation.batchnorm import calibrate, recalibrate
 from supernet.networks.zoo import build_mnist_net, build_operations_net, build_residual_net
@@ -69,7 +69,7 @@ MEASURED = (1, 16, 256, 4096)  # in a process of its own
 DEPTHS = (2, 4, 6, 8, 10)  # and POSITIONS
 
 
-def measure_scoring(supernet: Supernet, images: Split, repeats: int) -> dict[str, Any]:
+def measure_scoring(supernet: Supernet, images: DataSplit, repeats: int) -> dict[str, Any]:
     """Score all architectures in one pass against the extracted networks one by one.
 
     Calibrating and recalibrating them before is timed once.

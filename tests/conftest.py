@@ -7,7 +7,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
-from supernet.datasets import ImageData, Split
+from supernet.datasets import DataSplit, ImageData
 from supernet.networks.zoo import build_mnist_net
 from supernet.nn.choices import Depth
 from supernet.nn.supernet import Supernet
@@ -106,10 +106,10 @@ def tiny_data(*, train: int = 40, validation: int = 12, test: int = 15) -> Image
     down = torch.arange(8).expand(8, 8) % 2
     patterns = torch.stack([down, down.T, (down + down.T) % 2]).unsqueeze(1)
 
-    def split(count: int, seed: int) -> Split:
+    def split(count: int, seed: int) -> DataSplit:
         y = torch.arange(count) % 3
         x = 90 * patterns[y] + 80 + 40 * noise(count, 1, 8, 8, seed=seed)
-        return Split(x.clamp(0, 255).to(torch.uint8), y, mean=(0.45,), std=(0.3,))
+        return DataSplit(x.clamp(0, 255).to(torch.uint8), y, mean=(0.45,), std=(0.3,))
 
     return ImageData(
         name="tiny",

@@ -13,8 +13,9 @@
   - WorkerError          a worker process failed for good
   - Stopped              work was asked to stop, and did
 
-and two warnings:
+and three warnings:
 
+* DataWarning              a class has too few images to be in every split
 * SharingWarning           part of a network runs without shared execution: right, but slower
 * CheckpointWarning        a saved state is damaged, and the one before it is used
 """
@@ -66,6 +67,10 @@ class WorkerError(SupernetError, RuntimeError):
 
 class Stopped(SupernetError):
     """Work was asked to stop, and did; where it saves its state, it can go on from there."""
+
+
+class DataWarning(UserWarning):
+    """Data can be used, but not all of them in every way: a class is missing from a split."""
 
 
 class SharingWarning(UserWarning):

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from supernet.datasets import DataSplit
+
 NAMES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -56,3 +58,15 @@ def write_folder(
     for name, array in zip(names, arrays, strict=True):
         write_bytes(folder, name + suffix, idx_bytes(array))
     return folder
+
+
+def numbered(train: int = 30, test: int = 7) -> list[Bytes]:
+    """Every image says which one it is."""
+    arrays = random_arrays(train=train, test=test)
+    arrays[0][:, 0, 0] = np.arange(train)
+    arrays[2][:, 0, 0] = 100 + np.arange(test)
+    return arrays
+
+
+def numbers(split: DataSplit) -> list[int]:
+    return split.images[:, 0, 0, 0].tolist()

@@ -207,8 +207,8 @@ def test_no_archive_at_all(file: Path, content: bytes) -> None:
 
 
 def test_a_missing_file_and_a_folder_in_its_place(tmp_path: Path) -> None:
-    refuses(lambda: read_npz(tmp_path / "none.npz"), "none.npz is missing")
-    refuses(lambda: read_npz(tmp_path), "not a file")
+    refuses(lambda: read_npz(tmp_path / "none.npz"), "none.npz can't be read (No such file")
+    refuses(lambda: read_npz(tmp_path), "a folder, not a file")
 
 
 def test_an_archive_with_a_password(file: Path) -> None:
@@ -364,16 +364,14 @@ def test_counts_that_differ(file: Path, split: str) -> None:
     arrays = sound()
     count = len(arrays[f"y_{split}"])
     arrays[f"y_{split}"] = arrays[f"y_{split}"][1:]
-    refused(file, arrays, f"x_{split} has {count} image(s), but y_{split} has {count - 1} label")
+    refused(file, arrays, f"y_{split} has {count - 1} label(s) for {count} image(s)")
 
 
 @pytest.mark.parametrize("split", ["test", "val"])
 def test_image_sizes_that_differ(file: Path, split: str) -> None:
     arrays = sound(validation=True)
     arrays[f"x_{split}"] = arrays[f"x_{split}"].transpose(0, 2, 1)
-    refused(
-        file, arrays, f"images of x_{split} have shape (1, 8, 6) and those of x_train (1, 6, 8)"
-    )
+    refused(file, arrays, f"y_{split} have shape (1, 8, 6) and those of", "y_train (1, 6, 8)")
 
 
 def test_labels_out_of_range(file: Path) -> None:

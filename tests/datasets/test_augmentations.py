@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernet.datasets import ImageData, Split, load_idx
+from supernet.datasets import DataSplit, ImageData, load_idx
 from supernet.datasets.augmentations import Augmentation, crop, cut_out, flip
 from supernet.errors import SettingsError
 from tests.datasets.idxfiles import random_arrays, write_folder
@@ -113,7 +113,7 @@ def data(tmp_path: Path) -> ImageData:
     return load_idx(write_folder(tmp_path / "data", arrays), validation=7)
 
 
-def content(split: Split, *, seed: int, epoch: int, size: int = 4) -> bytes:
+def content(split: DataSplit, *, seed: int, epoch: int, size: int = 4) -> bytes:
     return b"".join(
         x.numpy().tobytes() + y.numpy().tobytes()
         for x, y in split.shuffled(size, seed=seed, epoch=epoch)

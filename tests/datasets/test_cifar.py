@@ -69,6 +69,7 @@ def test_every_pixel_and_label_is_read(folder: Path, layout: Layout) -> None:
     }
 
 
+@pytest.mark.filterwarnings("ignore::supernet.errors.DataWarning")  # so few images
 def test_colours_are_normalised_each_by_itself(folder: Path) -> None:
     data = load_folder(folder, validation=9)
     pixels = data.train.images.double() / 255
@@ -137,4 +138,4 @@ def test_too_large_for_memory_is_said_before_reading(
 def test_a_folder_in_place_of_a_file(folder: Path, layout: Layout) -> None:
     (folder / layout.test).unlink()
     (folder / layout.test).mkdir()
-    refuses(lambda: read_cifar(folder), layout.test, "not a file")
+    refuses(lambda: read_cifar(folder), layout.test, "a folder, not a file")

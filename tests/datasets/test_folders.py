@@ -18,8 +18,9 @@ from PIL import Image
 
 from supernet.datasets import folders, load_folder, raw
 from supernet.datasets.folders import read_image_folder
-from supernet.datasets.raw import RawData, divide
-from supernet.errors import DataError
+from supernet.datasets.raw import RawData
+from supernet.datasets.splits import divide_by_class
+from supernet.errors import DataError, DataWarning
 from tests.datasets.refusals import HOSTILE_NAMES, refuses
 
 Pixels = NDArray[np.uint8]
@@ -98,13 +99,13 @@ def test_other_formats_are_decoded_as_pillow_does(tmp_path: Path, suffix: str) -
 def test_one_folder_is_divided_by_the_rule(tmp_path: Path) -> None:
     whole = stacked(make(tmp_path, {"a": 10, "b": 15}))
     data = read_image_folder(tmp_path)
-    kept, aside = divide(25, 3)
+    kept, aside = divide_by_class(np.repeat([0, 1], [10, 15]), 3)
     assert np.array_equal(data.train.images, whole[kept])
     assert np.array_equal(data.test.images, whole[aside])
     assert np.array_equal(data.train.labels, (kept >= 10).astype(int))
     assert np.array_equal(data.test.labels, (aside >= 10).astype(int))
     found = load_folder(tmp_path)
-    assert [len(split) for split in (found.train, found.validation, found.test)] == [21, 1, 3]
+    assert [len(split) for split in (found.train, found.validation, found.test)] == [20, 2, 3]
 
 
 def test_hidden_files_and_litter_are_passed_over(root: Path) -> None:
@@ -232,12 +233,18 @@ def test_a_class_without_pictures(root: Path) -> None:
     refused(root, "eel is empty; put the pictures")
 
 
-def test_a_class_whose_only_picture_is_set_aside(tmp_path: Path) -> None:
-    _, aside = divide(14, 2)
-    lone = int(aside[0])
-    sizes = {"a": lone, "b": 1, "c": 14 - lone - 1}
-    make(tmp_path, {name: count for name, count in sizes.items() if count})
-    refused(tmp_path, "no training image of 1 of")
+def test_a_class_of_one_picture_is_learnt_from(tmp_path: Path) -> None:
+    make(tmp_path, {"a": 6, "b": 1, "c": 7})
+    data = read_image_folder(tmp_path)
+    assert (data.train.labels == 1).sum() == 1
+    assert set(data.test.labels) == {0, 2}
+    with pytest.warns(DataWarning, match=r"hold none of class 1; set more aside, or add images"):
+        load_folder(tmp_path)
+
+
+def test_one_picture_of_each_class_can_not_be_divided(tmp_path: Path) -> None:
+    make(tmp_path, {"a": 1, "b": 1})
+    refused(tmp_path, "1 of 2 images can't be set aside; there must be 2 at least of a class")
 
 
 def test_other_files_and_folders_among_the_pictures(root: Path) -> None:
@@ -270,7 +277,7 @@ def test_links_must_stay_inside(root: Path, tmp_path: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(root: Path) -> None:
     os.mkfifo(root / "train" / "cat" / "pipe.png")
-    refused(root, "pipe.png is missing, or not a file")
+    refused(root, "pipe.png can't be read (it is a pipe, not a file)")
 
 
 def test_too_many_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,9 +290,9 @@ def test_too_many_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_large_for_memory_is_said_before_reading(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw, "find_memory", lambda: 2 * 12 * 60)
+    monkeypatch.setattr(raw, "find_memory", lambda: 12 * (2 * 60 + 24))
     read_image_folder(root)
-    monkeypatch.setattr(raw, "find_memory", lambda: 2 * 12 * 60 - 1)
+    monkeypatch.setattr(raw, "find_memory", lambda: 12 * (2 * 60 + 24) - 1)
     (root / "train" / "dog" / "00.png").write_bytes(b"")
     refused(root, "holds 12 images of 60 bytes", "fewer or smaller")
 
@@ -349,7 +356,7 @@ def test_a_damaged_png_is_refused_or_harmless(
 
 def pixels_of(data: RawData, place: int) -> Pixels:
     """One picture of a folder of 16 that was divided."""
-    kept, aside = divide(16, 2)
+    kept, aside = divide_by_class(np.repeat([0, 1], 8), 2)
     order = [*kept.tolist(), *aside.tolist()]
     whole: Pixels = np.concatenate([data.train.images, data.test.images])
     found: Pixels = whole[order.index(place)]

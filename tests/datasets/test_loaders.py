@@ -22,7 +22,7 @@ from torch.utils.data import (
 import supernet as sn
 from supernet.datasets import loaders, wrap_datasets
 from supernet.datasets.loaders import WrappedData, WrappedSplit
-from supernet.datasets.raw import divide
+from supernet.datasets.splits import divide
 from supernet.records import DataRecord
 from tests.conftest import nine, tiny_data
 from tests.datasets.refusals import HOSTILE_NAMES, refuses

@@ -9,9 +9,10 @@ from hypothesis import given, strategies as st
 from rich.console import Console
 
 from supernet.report import print_results, write_report
-from supernet.report.cleaning import cleaned, visible
+from supernet.report.cleaning import cleaned
 from supernet.report.csvfile import to_csv
 from supernet.report.page import to_html
+from supernet.text import visible
 from tests.report.samples import ATTACKS, attacked, sample_results, with_failures
 from tests.report.test_csvfile import read
 from tests.report.test_page import check

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernet.datasets import ImageData, Split
+from supernet.datasets import DataSplit, ImageData
 from supernet.errors import CheckpointError, DataError, DivergedError, Stopped
 from supernet.evaluation.accuracy import accuracy, score, score_network
 from supernet.evaluation.batchnorm import calibrate, recalibrate
@@ -40,7 +40,7 @@ ALL_NINE = STEM + 3 * WIDE + 3 * DOWN + 9 * NARROW + 9 * HEAD
 class Spy:
     """A split that notes every image that is taken from it."""
 
-    def __init__(self, name: str, split: Split, log: list[str]) -> None:
+    def __init__(self, name: str, split: DataSplit, log: list[str]) -> None:
         self.name, self.split, self.log = name, split, log
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from lzma import LZMAError
@@ -23,15 +23,14 @@ from supernet.datasets.raw import (
     Labelled,
     Numbers,
     RawData,
-    check_classes,
+    check_arrays,
     check_fits,
-    check_labels,
     name_of,
     opened,
-    read_up_to,
-    show,
 )
 from supernet.errors import DataError
+from supernet.reading import read_up_to
+from supernet.text import show
 
 #: What the arrays may be called, split by split: as in Keras's files, or as in MedMNIST's.
 NAMES: Final = (
@@ -50,6 +49,7 @@ NAMES: Final = (
 _MOST_CHANNELS: Final = 4
 #: Bytes. numpy itself refuses longer ones.
 _LONGEST_HEADER: Final = 10_000 + 12
+_CHUNK: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,41 +96,22 @@ def read_npz(file: Path) -> RawData:
             headers[name] = _read_header(file, name, archive)
         for images, labels in names.values():
             _check_kind(file, images, labels, headers)
-        sizes = {images: math.prod(headers[images].shape[1:]) for images, _ in names.values()}
-        count = sum(headers[images].shape[0] for images in sizes)
-        check_fits(file, count, max(sizes.values()))
-        sha256: dict[str, str] = {}
-        read = {name: _read(file, archive, name, headers[name], sha256) for name in headers}
+        _check_memory(file, names.values(), headers)
+        sha256 = {f"{name}.npy": _digest(file, archive, name, headers[name]) for name in headers}
+        read = {name: _read(file, archive, name) for name in headers}
     splits = {
         split: Labelled(
             _channels_first(file, images, read.pop(images)), _flat(file, labels, read[labels])
         )
         for split, (images, labels) in names.items()
     }
-    return _fit(file, names, splits, sha256)
-
-
-def _fit(
-    file: Path,
-    names: dict[str, tuple[str, str]],
-    splits: dict[str, Labelled],
-    sha256: dict[str, str],
-) -> RawData:
-    """Put the splits together, if they belong together."""
-    train = splits["train"]
-    classes = int(train.labels.max()) + 1
-    check_labels(f"{file}: {names['train'][1]}", train.labels, max(classes, 1))
-    check_classes(f"{file}: {names['train'][1]}", train.labels, classes)
-    for split, part in splits.items():
-        images, labels = names[split]
-        if part.images.shape[1:] != train.images.shape[1:]:
-            raise DataError(
-                f"{show(file)}: images of {images} have shape {part.images.shape[1:]} and those of "
-                f"{names['train'][0]} {train.images.shape[1:]} (channels, height, width); store "
-                "them alike"
-            )
-        check_labels(f"{file}: {labels}", part.labels, classes)
-    return RawData(name_of(file), train, splits["test"], classes, sha256, splits.get("validation"))
+    wheres = {split: f"{file}: {names[split][1]}" for split in splits}
+    learnt = {wheres["train"]: splits["train"]}
+    others = {wheres[split]: part for split, part in splits.items() if split != "train"}
+    classes = check_arrays(learnt, others)
+    return RawData(
+        name_of(file), splits["train"], splits["test"], classes, sha256, splits.get("validation")
+    )
 
 
 @contextmanager
@@ -199,7 +180,7 @@ def _read_header(file: Path, name: str, archive: zipfile.ZipFile) -> _Header:
 
 
 def _check_kind(file: Path, images: str, labels: str, headers: dict[str, _Header]) -> None:
-    """Images are bytes with three or four axes, labels are integers, one per image."""
+    """Images are bytes with three or four axes, labels are integers with one."""
     for name in (images, labels):
         if headers[name].dtype.hasobject:
             raise DataError(
@@ -229,29 +210,46 @@ def _check_kind(file: Path, images: str, labels: str, headers: dict[str, _Header
             f"{show(file)}: {labels} has shape {y.shape}; labels must have one number per image, "
             "(N,): save one-hot labels as y.argmax(axis=1)"
         )
-    if x.shape[0] != y.shape[0]:
-        raise DataError(
-            f"{show(file)}: {images} has {x.shape[0]} image(s), but {labels} has {y.shape[0]} "
-            "label(s); save arrays that belong together"
-        )
 
 
-def _read(
-    file: Path, archive: zipfile.ZipFile, name: str, header: _Header, sha256: dict[str, str]
-) -> NDArray[Any]:
-    """Return one array, and note the SHA-256 of its file in the archive."""
-    whole = header.start + header.size
+def _check_memory(
+    file: Path, pairs: Iterable[tuple[str, str]], headers: Mapping[str, _Header]
+) -> None:
+    """Refuse what would not fit memory, by what the headers promise."""
+    held = [headers[name] for pair in pairs for name in pair]
+    size = max(header.size // header.shape[0] for header in held[::2])
+    label = max(header.dtype.itemsize for header in held[1::2])
+    images = max(sum(header.shape[0] for header in those) for those in (held[::2], held[1::2]))
+    check_fits(file, images, size, label)
+
+
+def _digest(file: Path, archive: zipfile.ZipFile, name: str, header: _Header) -> str:
+    """Return the SHA-256 of an array's file in the archive, if it is as long as it promises."""
+    whole, digest, count = header.start + header.size, hashlib.sha256(), 0
     with archive.open(f"{name}.npy") as stream:
-        data = read_up_to(stream, whole + 1)  # one more: is there something behind it?
-    if len(data) != whole:
+        while count <= whole and (chunk := stream.read(min(_CHUNK, whole + 1 - count))):
+            digest.update(chunk)
+            count += len(chunk)
+    if count != whole:
         raise DataError(
             f"{show(file)}: {name} promises {header.size} bytes for shape {header.shape}, but "
-            f"{'more follow' if len(data) > whole else f'only {len(data) - header.start} follow'}; "
+            f"{'more follow' if count > whole else f'only {count - header.start} follow'}; "
             "the file is damaged: save it again, or fetch it again"
         )
-    sha256[f"{name}.npy"] = hashlib.sha256(data).hexdigest()
-    numbers = np.frombuffer(data, header.dtype, offset=header.start)
-    return numbers.reshape(header.shape, order="F" if header.fortran else "C")
+    return digest.hexdigest()
+
+
+def _read(file: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """Return one array; Python objects were refused by its header, and are here once more."""
+    with archive.open(f"{name}.npy") as stream:
+        try:
+            array: NDArray[Any] = np.load(stream, allow_pickle=False)
+        except ValueError as error:
+            raise DataError(
+                f"{show(file)}: {name} can't be read ({show(error)}); save it again with "
+                "numpy.savez_compressed"
+            ) from error
+    return array
 
 
 def _channels_first(file: Path, name: str, images: Bytes) -> Bytes:

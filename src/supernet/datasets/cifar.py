@@ -9,17 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from supernet.datasets.raw import (
-    Labelled,
-    RawData,
-    check_classes,
-    check_fits,
-    check_labels,
-    opened,
-    read_up_to,
-    show,
-)
+from supernet.datasets.raw import Labelled, RawData, check_arrays, check_fits, opened
 from supernet.errors import DataError
+from supernet.reading import read_up_to
+from supernet.text import show
 
 _SHAPE: Final = (3, 32, 32)
 _PIXELS: Final = 3 * 32 * 32
@@ -90,7 +83,10 @@ def read_cifar(folder: Path) -> RawData:
         np.concatenate([read[name].images for name in layout.train]),
         np.concatenate([read[name].labels for name in layout.train]),
     )
-    check_classes(folder, train.labels, layout.classes)
+    named = {str(folder / name): part for name, part in read.items()}
+    tested = {where: part for where, part in named.items() if part is read[layout.test]}
+    learnt = {where: part for where, part in named.items() if where not in tested}
+    check_arrays(learnt, tested, layout.classes)
     return RawData(layout.name, train, read[layout.test], layout.classes, sha256)
 
 
@@ -124,5 +120,4 @@ def _read(file: Path, layout: Layout, sha256: dict[str, str]) -> Labelled:
     sha256[file.name] = hashlib.sha256(data).hexdigest()
     records = np.frombuffer(data, np.uint8).reshape(images, record)
     labels = records[:, layout.label_bytes - 1].astype(np.int64)
-    check_labels(file, labels, layout.classes)
     return Labelled(records[:, layout.label_bytes :].reshape(images, *_SHAPE), labels)

@@ -17,18 +17,17 @@ from PIL import Image, UnidentifiedImageError
 from supernet.datasets.raw import (
     Bytes,
     Labelled,
-    Numbers,
     RawData,
-    check_classes,
+    check_arrays,
     check_fits,
-    divide,
     name_of,
     opened,
-    read_up_to,
-    show,
     unreadable,
 )
+from supernet.datasets.splits import divide_by_class
 from supernet.errors import DataError
+from supernet.reading import read_up_to
+from supernet.text import show
 
 SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp")
 """How the name of a picture may end, in either case."""
@@ -101,8 +100,10 @@ def read_image_folder(folder: Path) -> RawData:
     for part, those in pictures.items():
         read[part], sha256[part] = _read_all(those, first.path, sample)
     if "all" in read:
-        read |= _set_test_aside(root, read.pop("all"))
-    check_classes(root, read["train"].labels, len(numbers))
+        read |= _set_test_aside(read.pop("all"))
+    learnt = {str(parts[training]): read["train"]}
+    others = {str(root / part): those for part, those in read.items() if part != "train"}
+    check_arrays(learnt, others, len(numbers))
     return RawData(
         name_of(root), read["train"], read["test"], len(numbers), sha256, read.get("validation")
     )
@@ -337,12 +338,10 @@ def _pixels(file: Path, image: Image.Image) -> Bytes:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _set_test_aside(root: Path, whole: Labelled) -> dict[str, Labelled]:
-    """Divide one folder into training and test, by the rule for validation."""
-    total = len(whole.labels)
-    kept, aside = divide(total, max(1, total // 7))
-
-    def part(chosen: Numbers) -> Labelled:
-        return Labelled(whole.images[chosen], whole.labels[chosen])
-
-    return {"train": part(kept), "test": part(aside)}
+def _set_test_aside(whole: Labelled) -> dict[str, Labelled]:
+    """Divide one folder into training and test: one picture in seven, or one of each class."""
+    counts = np.unique(whole.labels, return_counts=True)[1]
+    kept, aside = divide_by_class(
+        whole.labels, max(len(whole.labels) // 7, int((counts > 1).sum()), 1)
+    )
+    return {"train": whole.take(kept), "test": whole.take(aside)}

@@ -8,8 +8,9 @@ from typing import Literal
 from supernet.datasets.cifar import LAYOUTS
 from supernet.datasets.folders import SUFFIXES, holds_pictures
 from supernet.datasets.idx import is_idx_name
-from supernet.datasets.raw import show, unreadable
+from supernet.datasets.raw import unreadable
 from supernet.errors import DataError
+from supernet.text import show
 
 Kind = Literal["idx", "cifar", "npz", "npz in a folder", "pictures"]
 

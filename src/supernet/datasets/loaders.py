@@ -20,8 +20,11 @@ from torch.utils.data import (
     default_collate,
 )
 
-from supernet.datasets.raw import check_classes, check_labels, divide, find_memory, show
+from supernet.datasets.raw import check_classes, check_labels
+from supernet.datasets.splits import default_aside, divide
 from supernet.errors import DataError
+from supernet.reading import find_memory
+from supernet.text import show
 
 Source = Dataset[Any] | DataLoader[Any]
 
@@ -184,7 +187,8 @@ def wrap_datasets(
     if not isinstance(validation, int) and validation is not None:
         held = _split("validation", _as_map(validation, "validation"))
     else:
-        kept, aside = map(torch.from_numpy, divide(len(learn), validation))
+        held_out = default_aside(len(learn)) if validation is None else validation
+        kept, aside = map(torch.from_numpy, divide(len(learn), held_out))
         held = replace(learn, source=learn.plain, positions=aside)
         learn = replace(learn, positions=kept)
     judge = _split("test", _as_map(test, "test"))

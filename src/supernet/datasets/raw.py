@@ -5,27 +5,25 @@ Needs no torch.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from supernet.errors import DataError
+from supernet.reading import find_memory, open_regular
+from supernet.text import show
 
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
-
-_CHUNK: Final = 2**20
-_GROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
-
-#: Of the permutation that divides training images into train and validation. Never change it:
-#: results would no longer be comparable.
-_SPLIT_SEED: Final = 1904
+Entry = Path | Traversable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +32,10 @@ class Labelled:
 
     images: Bytes
     labels: Numbers
+
+    def take(self, positions: Numbers) -> Labelled:
+        """Return the images at some positions, with their labels."""
+        return Labelled(self.images[positions], self.labels[positions])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,83 +54,108 @@ class RawData:
     validation: Labelled | None = None
 
 
-class Stream(Protocol):
-    """What can be read."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
-def show(name: object, most: int = 400) -> str:
-    """Return a name or path on one line of at most `most` printable characters.
-
-    Names come from disk: they may hold line ends, bytes that are no text, or 250 letters. Ordinary
-    ones are returned as they are.
-    """
-    text = str(name)
-    if not text.isprintable():
-        text = text.encode("unicode_escape").decode()
-    return text if len(text) <= most else f"{text[: most // 2]}...{text[3 - most // 2 :]}"
-
-
 def name_of(path: Path) -> str:
     """Return what to call the data in a folder or file."""
     return show(path.stem if path.suffix == ".npz" else path.name, 100) or "data"
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[BinaryIO]:
-    """Open a regular file; whatever the system refuses while it is read is a `DataError`.
+def opened(file: Entry, *, packed: bool = False) -> Iterator[BinaryIO]:
+    """Open a regular file; whatever goes wrong while it is read is a `DataError`.
 
-    Only regular files: a pipe could make us wait for ever.
+    Args:
+        file: The file, which may be in a package.
+        packed: Whether to unpack it with gzip.
     """
     try:
-        if not file.is_file():
-            raise DataError(f"{show(file)} is missing, or not a file; put the file itself there")
-        with file.open("rb") as stream:
-            yield stream
+        raw = open_regular(file) if isinstance(file, Path) else cast(BinaryIO, file.open("rb"))
+        with raw:
+            if packed:
+                with gzip.GzipFile(fileobj=raw) as unpacked:
+                    yield cast(BinaryIO, unpacked)
+            else:
+                yield raw
+    except EOFError as error:
+        raise DataError(f"{show(file)} ends too early for a gzip file; fetch it again") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{show(file)} is not a sound gzip file ({show(error)}); fetch it again, "
+            "or drop .gz from its name if it is unpacked already"
+        ) from error
     except OSError as error:
         raise unreadable(file, error) from error
 
 
-def unreadable(path: Path, error: OSError) -> DataError:
-    """Return the error for what the system won't let us read."""
+def unreadable(path: Entry, error: OSError) -> DataError:
+    """Return the error for what the system won't let us read, or what is no file."""
     return DataError(
-        f"{show(path)} can't be read ({error.strerror or error}); see to its permissions"
+        f"{show(path)} can't be read ({error.strerror or error}); put a file there that may be read"
     )
 
 
-def read_up_to(stream: Stream, count: int) -> bytearray:
-    """Read `count` bytes, or what there is; memory grows with what came, not with `count`."""
-    data = bytearray()
-    while chunk := stream.read(min(_CHUNK, count - len(data))):
-        data += chunk
-    return data
-
-
-def find_memory() -> int:
-    """Return how many bytes of memory there are, for this machine or for its control group."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(whole, int(_GROUP_LIMIT.read_text()))
-    except (OSError, ValueError):  # there is no group, or its limit is the word "max"
-        return whole
-
-
-def check_fits(where: object, images: int, size: int) -> None:
+def check_fits(where: object, images: int, size: int, labels: int = 8) -> None:
     """Refuse more than memory holds, before anything of it is read.
 
     Args:
         where: What the images are in.
         images: How many there are.
         size: Of one image, in bytes.
+        labels: Of one label as it is stored, in bytes; in memory it has 8.
     """
-    needed, there = 2 * images * size, find_memory()
+    needed, there = images * (2 * size + labels + 16), find_memory()
     if needed > there:
         raise DataError(
             f"{show(where)} holds {images} images of {size} bytes, and dividing them takes twice "
-            f"that, {needed / 2**30:.1f} GiB, where {there / 2**30:.1f} GiB of memory are there; "
-            "use fewer or smaller images, or give supernet.wrap_datasets a Dataset that reads "
-            "them one by one"
+            f"that, with labels {needed / 2**30:.1f} GiB, where {there / 2**30:.1f} GiB of memory "
+            "are there; use fewer or smaller images, or give supernet.wrap_datasets a Dataset that "
+            "reads them one by one"
+        )
+
+
+def check_arrays(
+    train: Mapping[str, Labelled], others: Mapping[str, Labelled], classes: int | None = None
+) -> int:
+    """Check that what a reader found is a task: the same for all readers.
+
+    Every image has a label; all images have one size; every label is one of the classes, of which
+    there are two at least; and every class has a training image.
+
+    Args:
+        train: Training images, by the name of what holds their labels, for messages.
+        others: Test and validation images, likewise.
+        classes: How many classes there are; by default one more than the largest training label.
+
+    Returns:
+        The number of classes.
+
+    Raises:
+        DataError: If it isn't so; says which, where, and what to do.
+    """
+    first = next(iter(train))
+    size = train[first].images.shape[1:]
+    for where, part in [*train.items(), *others.items()]:
+        _check_shapes(where, part, size, first)
+    learnt = np.concatenate([part.labels for part in train.values()])
+    classes = max(int(learnt.max()) + 1, 1) if classes is None else classes
+    for where, part in train.items():
+        check_labels(where, part.labels, classes)
+    check_classes(first, learnt, classes)
+    for where, part in others.items():
+        check_labels(where, part.labels, classes)
+    return classes
+
+
+def _check_shapes(where: object, part: Labelled, size: tuple[int, ...], first: str) -> None:
+    """Every image has a label, and the size of the first ones."""
+    if len(part.images) != len(part.labels):
+        raise DataError(
+            f"{show(where)} has {len(part.labels)} label(s) for {len(part.images)} image(s); "
+            "put together what belongs together"
+        )
+    if part.images.shape[1:] != size:
+        raise DataError(
+            f"images of {show(where)} have shape {part.images.shape[1:]} and those of "
+            f"{show(first)} {size} (channels, height, width); store all alike"
         )
 
 
@@ -138,8 +165,8 @@ def check_labels(where: object, labels: Numbers, classes: int) -> None:
     if len(wrong):
         raise DataError(
             f"{show(where)}: label {wrong[0]} (counted from 0) is {labels[wrong[0]]}, but with "
-            f"{classes} classes they run from 0 to {classes - 1}; the file is damaged, or has "
-            "classes that the training images don't have"
+            f"{classes} classes they run from 0 to {classes - 1}; number the classes of the "
+            "training images from 0, and use no others"
         )
 
 
@@ -155,29 +182,6 @@ def check_classes(where: object, labels: Numbers, classes: int) -> None:
         raise DataError(
             f"{show(where)} has no training image of {classes - len(there)} of {classes} classes: "
             f"number {', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''}; "
-            "add some, or number the classes from 0 without gaps"
+            "add some, or number the classes from 0 without gaps (as a Dataset can that is given "
+            "to supernet.wrap_datasets)"
         )
-
-
-def divide(total: int, aside: int | None = None) -> tuple[Numbers, Numbers]:
-    """Divide training images into those to learn from and those to choose by, always alike.
-
-    Args:
-        total: How many images there are.
-        aside: How many to set aside; by default one in twelve, at least 1, at most 5,000.
-
-    Returns:
-        The positions of the images to learn from, and of those set aside.
-
-    Raises:
-        DataError: If that leaves none to learn from, or sets none aside.
-    """
-    if aside is None:
-        aside = min(5000, max(1, total // 12))
-    if not 1 <= aside < total:
-        raise DataError(
-            f"{aside} of {total} training images can't be set aside for validation; "
-            + (f"choose 1 to {total - 1}" if total > 1 else "there must be 2 at least")
-        )
-    order = np.random.Generator(np.random.PCG64(_SPLIT_SEED)).random(total).argsort(kind="stable")
-    return order[: total - aside], order[total - aside :]

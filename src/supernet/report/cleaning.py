@@ -1,37 +1,12 @@
-r"""Names as they may be shown: nothing in them breaks lines, steers terminals, or reorders text.
-
-Names come from folders, command lines and networks. What is no letter, sign or space in them
-(control characters, marks that turn the direction of writing, halves of characters) is written as
-its escape.
-"""
+"""Results whose every text may be shown."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 from supernet.records import Results
-
-_INVISIBLE = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
-"""Unicode's categories: control, format, unassigned, surrogate, line and paragraph separator."""
-
-
-def visible(text: str) -> str:
-    r"""Return text in which what can't be seen is written as Python writes it.
-
-    >>> print(visible("tab\t, zero\0, accents é, 漢字"))
-    tab\t, zero\x00, accents é, 漢字
-    """
-    return escape(text, lambda character: unicodedata.category(character) not in _INVISIBLE)
-
-
-def escape(text: str, shows: Callable[[str], bool]) -> str:
-    """Return text with the escapes of the characters that don't show."""
-    return "".join(
-        character if shows(character) else character.encode("unicode_escape").decode()
-        for character in text
-    )
+from supernet.text import visible
 
 
 def cleaned(results: Results, clean: Callable[[str], str] = visible) -> Results:

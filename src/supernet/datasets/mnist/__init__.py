@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from typing import Final
 
-from supernet.datasets.idx import IdxData, read_idx_folder
+from supernet.datasets.idx import read_idx_folder
+from supernet.datasets.raw import RawData
 
 SHA256: Final = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -15,10 +17,10 @@ SHA256: Final = {
 }
 
 
-def load_packaged_mnist() -> IdxData:
+def load_packaged_mnist() -> RawData:
     """Read the 60,000 training and 10,000 test images, 28 x 28, that come with the package.
 
     Raises:
         DataError: If a file is missing, damaged, or not the one that was published.
     """
-    return read_idx_folder(files(__name__), classes=10, expected=SHA256)
+    return replace(read_idx_folder(files(__name__), expected=SHA256), name="MNIST")

@@ -17,7 +17,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import text_to_path
 
-from supernet.report.cleaning import escape, visible
+from supernet.text import escape, visible
 
 INK = "#222222"
 SOFT = "#666666"
