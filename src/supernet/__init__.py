@@ -39,7 +39,12 @@ if TYPE_CHECKING:
         build_operations_net as build_operations_net,
         build_residual_net as build_residual_net,
     )
-    from supernet.nn.choices import ChoiceModule as ChoiceModule, Depth as Depth, OneOf as OneOf
+    from supernet.nn.choices import (
+        ChoiceChain as ChoiceChain,
+        ChoiceModule as ChoiceModule,
+        Depth as Depth,
+        OneOf as OneOf,
+    )
     from supernet.nn.elastic import (
         ElasticAttention as ElasticAttention,
         ElasticBatchNorm as ElasticBatchNorm,
@@ -99,6 +104,7 @@ _HOME = {
     "Architecture": "space",
     "Checkpoints": "runs.checkpoints",
     "Choice": "space",
+    "ChoiceChain": "nn.choices",
     "ChoiceModule": "nn.choices",
     "ChoiceModuleContract": "testing",
     "Classification": "tasks",

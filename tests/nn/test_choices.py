@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from supernet.errors import NoArchitectureError, SpaceError
-from supernet.nn.choices import ChoiceModule, Depth, OneOf, to_plain
+from supernet.nn.choices import ChoiceChain, ChoiceModule, Depth, OneOf, to_plain
+from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture, Choice
 from tests.conftest import noise
@@ -162,9 +163,46 @@ class Neither(ChoiceModule):
 
 def test_a_module_that_does_not_say_what_it_runs_is_named() -> None:
     message = "Neither is no chain: it needs a `path`, or `forward` and `plain`"
-    for run in (Neither().path, Neither().plain):
-        with pytest.raises(NotImplementedError, match=message):
-            run(Architecture({"n": 1}))
+    with pytest.raises(NotImplementedError, match=message):
+        Neither().plain(Architecture({"n": 1}))
+
+
+class Fork(ChoiceModule):
+    """Says what it runs by a `path`, as a chain does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Tanh(), nn.Sigmoid()
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        return (Choice("fork", (1, 2)),)
+
+    def path(self, arch: Architecture) -> tuple[nn.Module, ...]:
+        return (self.first,) if arch["fork"] == 1 else (self.second,)
+
+
+def test_a_choice_module_that_defines_a_path_is_a_chain() -> None:
+    assert issubclass(Fork, ChoiceChain)
+    supernet, x = Supernet(Fork()), noise(2, 3)
+    first, second = supernet.space
+    assert torch.equal(supernet(x, first), x.tanh())
+    assert torch.equal(extract(supernet, second)(x), x.sigmoid())
+
+
+def test_a_chain_without_a_path_or_with_a_forward_is_refused() -> None:
+    class Pathless(ChoiceChain):
+        @property
+        def choices(self) -> tuple[Choice, ...]:
+            return ()
+
+    with pytest.raises(TypeError, match="path"):
+        Pathless()  # type: ignore[abstract]
+    with pytest.raises(TypeError, match="Both is a ChoiceChain, so it runs its `path`, but"):
+
+        class Both(ChoiceChain):
+            def forward(self, x: Any) -> Any:
+                return x
 
 
 def test_they_print_their_names_and_options() -> None:

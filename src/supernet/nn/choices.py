@@ -1,10 +1,11 @@
 """Modules that hold more than any one architecture uses.
 
-A choice module is one of two kinds. A chain says which of its children an architecture runs, in
+There are two kinds. A chain (`ChoiceChain`) says which of its children an architecture runs, in
 which order: its `path`. The forward pass, extraction and shared execution all follow that one
-answer, so they can't disagree. Any other has a `forward` of its own and says what plain module does
-the same for an architecture (`plain`); both take what they need from one method, so they can't
-disagree either. `supernet.nn.elastic` has those that choose how much of a weight they use.
+answer, so they can't disagree. Any other choice module has a `forward` of its own and says what
+plain module does the same for an architecture (`plain`); both take what they need from one method,
+so they can't disagree either. `supernet.nn.elastic` has those that choose how much of a weight they
+use.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +25,28 @@ from supernet.space import Architecture, Choice
 class ChoiceModule(nn.Module, ABC):
     """A module whose computation depends on the architecture. Subclasses are final.
 
-    They define `choices`, and either `path`, or `forward` and `plain`. `supernet.testing` has the
-    contract that all of them keep.
+    They define `choices`, `forward` and `plain`. `supernet.testing` has the contract that all of
+    them keep. What only runs some of its children is a `ChoiceChain`; a subclass that defines a
+    `path` and no `forward` becomes one.
+
+    Attributes:
+        keeps_input: Whether `forward` is known to leave its input as it is. Shared execution then
+            needs no copy of an input that other architectures still need. False is always right.
+        has_fixed_forward: Whether `forward` does the same with its children on every call. Shared
+            execution then relies on its traced graph without trying it first. False is always
+            right.
     """
+
+    keeps_input: ClassVar[bool] = False
+    has_fixed_forward: ClassVar[bool] = False
 
     #: Set by `Supernet.activate`, and by nothing else; read as `active`.
     _active: Architecture | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "path" in vars(cls) and "forward" not in vars(cls) and ChoiceModule in cls.__bases__:
+            cls.__bases__ = tuple(ChoiceChain if b is ChoiceModule else b for b in cls.__bases__)
 
     @property
     def active(self) -> Architecture:
@@ -51,14 +68,42 @@ class ChoiceModule(nn.Module, ABC):
     def choices(self) -> tuple[Choice, ...]:
         """The decisions this module makes; those of modules inside it are theirs."""
 
-    def path(self, arch: Architecture) -> tuple[nn.Module, ...]:
-        """Return the children that `arch` runs here, in order: each is given the last one's output.
+    def plain(self, arch: Architecture) -> nn.Module:
+        """Return a module that does what this one does for `arch`, and holds what that needs only.
 
-        It depends on the module's own choices only. A module with a `forward` of its own has none.
+        Its class is PyTorch's. It may consist of children of this module, with their choices, if
+        they are used as they are; parts of weights are copies.
         """
         raise NotImplementedError(
             f"{type(self).__name__} is no chain: it needs a `path`, or `forward` and `plain`"
         )
+
+
+class ChoiceChain(ChoiceModule):
+    """A choice module that runs some of its children, one after the other. Subclasses are final.
+
+    They define `choices` and `path`, and have no `forward` of their own. Shared execution walks
+    along the path, and the choices of children that an architecture doesn't reach don't count.
+    """
+
+    #: Whether `check` may object; said by defining it.
+    checks: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in vars(cls):
+            raise TypeError(
+                f"{cls.__name__} is a ChoiceChain, so it runs its `path`, but it defines a "
+                "`forward`; make it a ChoiceModule with `forward` and `plain`"
+            )
+        cls.checks = cls.checks or "check" in vars(cls)
+
+    @abstractmethod
+    def path(self, arch: Architecture) -> tuple[nn.Module, ...]:
+        """Return the children that `arch` runs here, in order: each is given the last one's output.
+
+        It depends on the module's own choices only.
+        """
 
     def forward(self, x: Any) -> Any:
         """Run the active architecture's path on a value: a tensor, or whatever its modules take.
@@ -77,16 +122,11 @@ class ChoiceModule(nn.Module, ABC):
         """Raise `SpaceError` if the module at a place of the path must not make `y` of `x`."""
 
     def plain(self, arch: Architecture) -> nn.Module:
-        """Return a module that does what this one does for `arch`, and holds what that needs only.
-
-        Its class is PyTorch's. It may consist of children of this module, with their choices, if
-        they are used as they are; parts of weights are copies.
-        """
         return nn.Sequential(*self.path(arch))
 
 
 @final
-class Depth(ChoiceModule):
+class Depth(ChoiceChain):
     """Runs the first `d` of its blocks, where `d` is chosen: 1, 1->2, 1->2->3, never a gap.
 
     Block k is the same module, with the same weights, in every architecture that runs it.
@@ -164,7 +204,7 @@ class Depth(ChoiceModule):
 
 
 @final
-class OneOf(ChoiceModule):
+class OneOf(ChoiceChain):
     """Runs one of several operations, the chosen one.
 
     An operation is the same module, with the same weights, in every architecture that runs it.

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from torch import nn
 
 from supernet.errors import SpaceError
-from supernet.nn.choices import ChoiceModule
+from supernet.nn.choices import ChoiceChain, ChoiceModule
 from supernet.space import Architecture, Choice, Condition, Option, SearchSpace
 
 # A way to reach something: certain options of certain choices. Without any, it is always reached.
@@ -71,14 +71,14 @@ def restrict(arch: Architecture, module: nn.Module) -> Architecture:
 
 def _reached(module: nn.Module, arch: Architecture) -> Iterable[nn.Module]:
     """Return the modules inside that a module hands on to, for an architecture."""
-    if isinstance(module, ChoiceModule) and _is_chain(module):
+    if isinstance(module, ChoiceChain) and _runs_its_path(module):
         return module.path(arch)
     return module.children()
 
 
-def _is_chain(module: ChoiceModule) -> bool:
+def _runs_its_path(chain: ChoiceChain) -> bool:
     # A forward that somebody put on the object itself may run anything.
-    return type(module).path is not ChoiceModule.path and "forward" not in vars(module)
+    return "forward" not in vars(chain)
 
 
 def _choices_of(net: nn.Module) -> list[Choice]:
@@ -108,7 +108,7 @@ def _ways_from(
         return known[module]
     own = module.choices if isinstance(module, ChoiceModule) else ()
     # Whatever another module chooses, it reaches the same: there is nothing to try out.
-    deciding = own if isinstance(module, ChoiceModule) and _is_chain(module) else ()
+    deciding = own if isinstance(module, ChoiceChain) and _runs_its_path(module) else ()
     # Which combinations of its own options lead on to a choice, by the way from there.
     leading: dict[tuple[Choice, _Way], list[Architecture]] = {}
     for arch in SearchSpace(tuple(dict.fromkeys(deciding))):

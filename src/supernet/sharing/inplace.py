@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from supernet.nn.choices import ChoiceModule
 from supernet.sharing.programs import Compute, Instruction, Program
 from supernet.sharing.tracing import IN_PLACE_OPERATORS, has_hooks
 
@@ -55,7 +56,9 @@ def _spares(module: nn.Module) -> bool:
         first, *others = module
         fresh = isinstance(first, _ConvNd | _BatchNorm | nn.Linear)
         return _spares(first) and (fresh or all(map(_spares, others)))
-    known = type(module).__module__.startswith(("torch.nn.modules.", "supernet.nn.elastic."))
+    if isinstance(module, ChoiceModule):
+        return module.keeps_input
+    known = type(module).__module__.startswith("torch.nn.modules.")
     return known and not module._modules and not starts_in_place(module)
 
 

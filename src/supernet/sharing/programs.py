@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from torch import fx, nn
 
-from supernet.nn.choices import ChoiceModule
+from supernet.nn.choices import ChoiceChain, ChoiceModule
 from supernet.nn.reachability import restrict
 from supernet.nn.supernet import Supernet
 from supernet.sharing.structure import Ref, Structure, key, refs, replace
@@ -201,7 +201,7 @@ class _Author:
             return ()
         if module not in self.supernet.modules_with_choices:
             return None
-        if isinstance(module, ChoiceModule) and plainly_runs(module, ChoiceModule.forward):
+        if isinstance(module, ChoiceChain) and plainly_runs(module, ChoiceChain.forward):
             return module.path(self._arch)
         if isinstance(module, nn.Sequential) and plainly_runs(module, nn.Sequential.forward):
             return module  # not `children()`, which gives a module used twice only once
@@ -212,7 +212,7 @@ class _Author:
         inside = self.supernet.modules_with_choices
         return (
             isinstance(module, ChoiceModule)
-            and type(module).forward is not ChoiceModule.forward
+            and not isinstance(module, ChoiceChain)
             and inside.isdisjoint(module.children())
         )
 

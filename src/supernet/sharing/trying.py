@@ -1,6 +1,6 @@
 """What is wrong with a chain, found before it runs in company.
 
-Alone, a chain checks what it hands from one module to the next (`ChoiceModule.check`). Shared
+Alone, a chain checks what it hands from one module to the next (`ChoiceChain.check`). Shared
 execution doesn't call it, so it is tried once beforehand, where nothing is computed.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from supernet.errors import SpaceError
-from supernet.nn.choices import ChoiceModule
+from supernet.nn.choices import ChoiceChain
 from supernet.nn.supernet import Supernet
 from supernet.sharing.cache import Cache
 from supernet.sharing.structure import Structure, replace
@@ -56,9 +56,9 @@ def try_out(
             return
 
 
-def _checking(supernet: Supernet) -> Iterator[ChoiceModule]:
+def _checking(supernet: Supernet) -> Iterator[ChoiceChain]:
     for module in supernet.modules_with_choices:
-        if isinstance(module, ChoiceModule) and type(module).check is not ChoiceModule.check:
+        if isinstance(module, ChoiceChain) and module.checks:
             yield module
 
 

@@ -40,6 +40,8 @@ class ElasticAttention(ChoiceModule):
         heads and width, with heads of one size: AutoFormer, ICCV 2021, arXiv:2107.00651.
     """
 
+    has_fixed_forward = True
+
     def __init__(
         self, width: Width, heads: Width, *, head_width: int | None = None, bias: bool = True
     ) -> None:

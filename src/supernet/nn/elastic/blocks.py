@@ -24,6 +24,8 @@ class Residual(ChoiceModule):
         body: A module that keeps the shape; it may hold choices.
     """
 
+    has_fixed_forward = True
+
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
@@ -59,6 +61,8 @@ class SqueezeExcitation(ChoiceModule):
     References:
         Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, arXiv:1709.01507.
     """
+
+    has_fixed_forward = True
 
     def __init__(
         self,
@@ -122,6 +126,8 @@ class InvertedResidual(ChoiceModule):
         Howard et al., "Searching for MobileNetV3", ICCV 2019, arXiv:1905.02244; elastic in
         expansion and kernel: arXiv:1908.09791.
     """
+
+    has_fixed_forward = True
 
     def __init__(
         self,

@@ -45,6 +45,8 @@ class ElasticConv2d(ChoiceModule):
         ICLR 2020, arXiv:1908.09791: the centre, and the map (section 3.3 there).
     """
 
+    keeps_input = True
+
     def __init__(
         self,
         in_channels: Width,

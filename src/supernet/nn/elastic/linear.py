@@ -28,6 +28,8 @@ class ElasticLinear(ChoiceModule):
         SpaceError: If a width is below one.
     """
 
+    keeps_input = True
+
     def __init__(self, in_features: Width, out_features: Width, *, bias: bool = True) -> None:
         super().__init__()
         self.in_features, self.out_features = as_size(in_features), as_size(out_features)

@@ -35,6 +35,8 @@ class ElasticBatchNorm(ChoiceModule, _BatchNorm):
         SpaceError: If a width is below one, or `dims` is not 1 to 3.
     """
 
+    keeps_input = True
+
     def __init__(
         self,
         width: Width,
@@ -116,6 +118,8 @@ class ElasticLayerNorm(ChoiceModule):
     References:
         Elastic in width as in Chen et al., "AutoFormer", ICCV 2021, arXiv:2107.00651.
     """
+
+    keeps_input = True
 
     def __init__(self, width: Width, *, eps: float = 1e-5) -> None:
         super().__init__()

@@ -34,6 +34,8 @@ class Zero(ChoiceModule):
         "None", or zeroise, in Dong and Yang, "NAS-Bench-201", ICLR 2020, arXiv:2001.00326.
     """
 
+    keeps_input = True
+
     def __init__(self, stride: int = 1) -> None:
         super().__init__()
         if stride < 1:
@@ -72,6 +74,8 @@ class Resolution(ChoiceModule):
     References:
         The input resolution is a choice in arXiv:1908.09791 and in BigNAS, arXiv:2003.11142.
     """
+
+    keeps_input = True
 
     def __init__(self, size: Width) -> None:
         super().__init__()
