@@ -1,18 +1,30 @@
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, strategies as st
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from supernet.errors import CalibrationError, DataError, DivergedError
-from supernet.evaluation.accuracy import accuracy, evaluate, find_best, score, score_network, stack
+from supernet.errors import CalibrationError, DataError, DivergedError, SpaceError
+from supernet.evaluation.accuracy import (
+    accuracy,
+    evaluate,
+    find_best,
+    score,
+    score_network,
+    score_samples,
+    stack,
+)
 from supernet.evaluation.batchnorm import calibrate, recalibrate
 from supernet.nn.choices import Depth, OneOf
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
-from tests.conftest import nested, nine, noise, plain_net
+from supernet.tasks import Classification, Dense, MultiLabel, Regression, Task
+from tests.conftest import nested, nine, noise, plain_net, tiny_data
 from tests.space.spaces import spellings
 
 CALIBRATION = [noise(8, 1, 8, 8, seed=1), noise(5, 1, 8, 8, seed=2)]
@@ -220,6 +232,157 @@ def test_a_failed_evaluation_has_a_row_and_no_accuracy() -> None:
 def test_scoring_keeps_no_gradients() -> None:
     supernet = nine()
     x = noise(4, 1, 8, 8).requires_grad_()
-    score(calibrate(supernet, [supernet.space.smallest], [x]), [(x, torch.zeros(4))])
+    score(calibrate(supernet, [supernet.space.smallest], [x]), [(x, torch.zeros(4).long())])
     assert x.grad is None
     assert not any(p.grad is not None for p in supernet.parameters())
+
+
+# -- any task -----------------------------------------------------------------------------------
+
+
+class Half(Task):
+    """A user's own, of which `losses` is the slow default, and the network puts out a dict."""
+
+    def loss(self, outputs: dict[str, Tensor], targets: list[Tensor]) -> Tensor:
+        return (outputs["all"].mean(dim=1) - targets[0]).square().mean()
+
+    def score(self, outputs: dict[str, Tensor], targets: list[Tensor]) -> Tensor:
+        return 1 / (1 + (outputs["all"].mean(dim=1) - targets[0]).abs())
+
+
+class AsDict(nn.Module):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"all": x}
+
+
+TASKS: list[tuple[Task, Callable[[int], Any], type[nn.Module]]] = [
+    (Classification(), lambda n: torch.arange(n) % 3, nn.Identity),
+    (Classification(), lambda n: torch.eye(3)[torch.arange(n) % 3], nn.Identity),
+    (MultiLabel(), lambda n: torch.eye(3).long()[torch.arange(n) % 3], nn.Identity),
+    (Regression(), lambda n: noise(n, 3, seed=4), nn.Identity),
+    (Half(), lambda n: [torch.arange(float(n))], AsDict),
+]
+
+
+@pytest.mark.parametrize(("task", "targets", "head"), TASKS)
+def test_any_task_scores_many_as_each_alone_and_losses_come_from_the_same_pass(
+    task: Task, targets: Callable[[int], Any], head: type[nn.Module]
+) -> None:
+    supernet = Supernet(nn.Sequential(*nine().net, head()))  # type: ignore[misc]
+    archs = list(supernet.space)
+    batches = [(noise(n, 1, 8, 8, seed=n), targets(n)) for n in (7, 5)]
+    found = evaluate(
+        supernet, archs, calibration=CALIBRATION, batches=batches, task=task, per_sample=True
+    )
+    means = evaluate(supernet, archs, calibration=CALIBRATION, batches=batches, task=task)
+    for arch in archs:
+        net = extract(supernet, arch)
+        recalibrate(net, CALIBRATION)
+        alone = score_network(net, batches, task)
+        assert alone.shape == (12,)
+        ours = found[arch]
+        assert ours.scores is not None
+        assert torch.equal(ours.scores, alone)
+        assert ours.score == means[arch] == alone.double().mean().item()
+        assert ours.losses is not None
+        with torch.no_grad():
+            expected = torch.cat([task.losses(net.eval()(x), y) for x, y in batches])
+        assert torch.equal(ours.losses, expected)
+        assert ours.loss == expected.double().mean().item()
+    assert find_best(found) == find_best(means)
+
+
+def test_where_nobody_asked_there_are_no_losses() -> None:
+    supernet = nine()
+    statistics = calibrate(supernet, supernet.space, CALIBRATION)
+    (first, *_) = score_samples(statistics, labelled(4), losses=False).values()
+    assert first.losses is None
+    assert math.isnan(first.loss)
+
+
+def test_targets_of_the_wrong_form_are_refused_in_scoring_too() -> None:
+    """`argmax == y[:, None]` compares everyone with everyone: .50 where the accuracy is 1."""
+    net, x, y = nn.Identity(), torch.eye(2).repeat(4, 1), torch.arange(2).repeat(4)
+    assert score_network(net, [(x, y)]).all()
+    with pytest.raises(DataError, match=r"\(8, 2\) float32 and targets are \(8, 1\) int64"):
+        score_network(net, [(x, y[:, None])])
+
+
+def test_a_score_that_is_no_number_where_outputs_are_is_the_targets_fault() -> None:
+    y = torch.zeros(4, 2)
+    later = y.clone()
+    later[2, 1] = math.nan
+    with pytest.raises(DataError, match=r"Regression\.score is nan for sample 2 of batch 1"):
+        score_network(
+            nn.Identity(), [(torch.zeros(4, 2), y), (torch.zeros(4, 2), later)], Regression()
+        )
+    nothing = torch.full((1, 3), 255)
+    with pytest.raises(DataError, match=r"Dense\.score is nan for sample 0 of batch 0"):
+        score_network(nn.Identity(), [(torch.zeros(1, 2, 3), nothing)], Dense())
+
+
+def test_loaders_splits_and_single_architectures_are_taken() -> None:
+    supernet, data = nine(), tiny_data()
+    archs = list(supernet.space)
+    usual = evaluate(
+        supernet,
+        archs,
+        calibration=data.train.inputs(20),
+        batches=data.validation.batches(12),
+    )
+    images = torch.cat(list(data.train.inputs(40)))
+    labels = data.train.labels
+    loader: Any = DataLoader(TensorDataset(images, labels), batch_size=20)
+    dicts = ({"x": images[i : i + 20]} for i in (0, 20))
+    for calibration in (loader, [[x, y] for x, y in loader], images.split(20)):
+        assert usual == evaluate(supernet, archs, calibration=calibration, batches=data.validation)
+    assert usual[archs[3]] == evaluate(
+        supernet, archs[3], calibration=loader, batches=data.validation
+    )[archs[3]]  # fmt: skip
+    whole = evaluate(supernet, archs, calibration=data, batches=data.validation)
+    assert whole == evaluate(supernet, archs, calibration=images, batches=data.validation)
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = extract(supernet, archs[0])
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.net(x)
+            return y
+
+    net, same = Named(), Named()
+    recalibrate(net, dicts)
+    recalibrate(same, loader)
+    assert all(
+        torch.equal(ours, theirs)
+        for ours, theirs in zip(net.buffers(), same.buffers(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("calibration", "sentence"),
+    [
+        (7, "batches are a int; give a list, a generator or a DataLoader"),
+        ("images", "batches are a str"),
+        (nn.Linear(1, 1), "batches are a Linear"),
+        ([3], "batch 0 is a int; it must be a tensor of inputs"),
+        ([[]], r"batch 0 is \[\]"),
+        (TensorDataset(torch.zeros(4, 1, 8, 8)), r"one sample at a time; give\s+DataLoader"),
+    ],
+)
+def test_what_is_no_batch_is_refused_in_a_sentence(calibration: Any, sentence: str) -> None:
+    supernet = nine()
+    with pytest.raises(DataError, match=sentence):
+        calibrate(supernet, supernet.space.largest, calibration)
+    with pytest.raises(DataError, match=sentence.replace("tensor of inputs", "pair of inputs")):
+        score_network(nn.Identity(), calibration)
+
+
+def test_what_has_no_targets_or_no_split_is_refused() -> None:
+    with pytest.raises(DataError, match=r"batch 0 is \(4, 3\) float32; it must be a pair"):
+        score_network(nn.Identity(), [torch.zeros(4, 3)])
+    with pytest.raises(DataError, match=r"all of the data \(ImageData\); say which split"):
+        score_network(nn.Identity(), tiny_data())  # type: ignore[arg-type]
+    with pytest.raises(SpaceError, match=r"was given a Linear; wrap a network, Supernet\(net\)"):
+        calibrate(nn.Linear(3, 3), Architecture(), [torch.zeros(4, 3)])  # type: ignore[arg-type]

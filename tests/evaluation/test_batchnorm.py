@@ -1,8 +1,10 @@
 import copy
+import math
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
 from supernet.errors import CalibrationError
@@ -20,7 +22,7 @@ from supernet.nn.supernet import Supernet
 from supernet.sharing import Group
 from tests.conftest import block, nested, nine, noise, plain_net, stir
 
-SIZES = (8, 5, 3)  # batches count equally, whatever their size
+SIZES = (8, 5, 3)  # samples count equally, however they are cut
 
 
 def batches(*shape: int) -> list[Tensor]:
@@ -63,15 +65,96 @@ def _fail(*_: object) -> None:
 # -- one plain network --------------------------------------------------------------------------
 
 
-def test_recalibration_is_the_plain_average_over_batches() -> None:
-    norm = nn.BatchNorm2d(3)
-    norm.get_buffer("running_mean").fill_(99)  # nothing of what was there may remain
-    recalibrate(nn.Sequential(norm, nn.Dropout(0.5)), batches(3, 4, 4))
-    mean = torch.stack([b.mean(dim=(0, 2, 3)) for b in batches(3, 4, 4)]).mean(0)
-    var = torch.stack([b.var(dim=(0, 2, 3)) for b in batches(3, 4, 4)]).mean(0)
-    torch.testing.assert_close(norm.running_mean, mean)
-    torch.testing.assert_close(norm.running_var, var)
-    assert norm.num_batches_tracked == 3
+def by_hand(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of every channel over all there is, in float64."""
+    channels = x.double().transpose(0, 1).flatten(1)
+    return channels.mean(dim=1), channels.var(dim=1)
+
+
+CUTS = st.lists(st.integers(1, 9), min_size=1, max_size=6).filter(lambda sizes: sum(sizes) > 1)
+
+
+@given(sizes=CUTS, seed=st.integers(0, 99), shape=st.sampled_from([(3,), (3, 5), (3, 2, 2)]))
+def test_any_cut_into_batches_gives_the_statistics_of_all_samples(
+    sizes: list[int], seed: int, shape: tuple[int, ...]
+) -> None:
+    """Also where the mean is large against the spread, which sums of squares don't survive."""
+    x = noise(sum(sizes), *shape, seed=seed) * torch.linspace(0.5, 2, sum(sizes)).view(
+        -1, *[1] * len(shape)
+    )
+    x += 100
+    norm = (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(3)
+    norm.get_buffer("running_mean").fill_(math.nan)  # nothing of what was there may remain
+    recalibrate(nn.Sequential(norm, nn.Dropout(0.5)), x.split(sizes))
+    mean, var = by_hand(x)
+    torch.testing.assert_close(norm.running_mean, mean.float(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(norm.running_var, var.float(), rtol=1e-4, atol=1e-6)
+
+
+def test_in_float64_they_are_those_by_hand_to_the_last_digits() -> None:
+    x = noise(23, 3, 4, 4).double()
+    norm = nn.BatchNorm2d(3).double()
+    recalibrate(norm, x.split((7, 7, 7, 2)))
+    mean, var = by_hand(x)
+    torch.testing.assert_close(norm.running_mean, mean, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(norm.running_var, var, rtol=1e-12, atol=1e-14)
+    assert norm.num_batches_tracked == 3  # the last two came together
+
+
+def test_a_remainder_moves_a_deep_network_no_more_than_any_other_batch() -> None:
+    """One odd image as a batch of its own moved accuracies by up to 11 points."""
+    net = nine(widths=(8, 6)).net
+    net = extract(Supernet(net), Supernet(net).space.largest)
+    x = noise(81, 1, 8, 8, seed=5) + torch.arange(81).view(-1, 1, 1, 1) / 81
+    x[-1] *= 8  # an outlier is what the last one may be
+    last = [norm for norm in net.modules() if isinstance(norm, nn.BatchNorm2d)][-1]
+
+    def statistics(*sizes: int) -> Tensor:
+        recalibrate(net, x[: sum(sizes)].split(sizes))
+        assert last.running_var is not None
+        return last.running_var.clone()
+
+    usual = statistics(20, 20, 20, 20)
+    uneven = (statistics(20, 20, 20, 20, 1) / usual).log().abs().max()
+    even = (statistics(21, 20, 20, 20) / usual).log().abs().max()
+    assert uneven < 2 * even + 0.05
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 8, 8)])
+def test_no_batch_of_one_reaches_a_batch_norm(shape: tuple[int, ...]) -> None:
+    supernet, x = (nested() if len(shape) == 1 else nine()), noise(9, *shape)
+    seen: list[int] = []
+    handle = supernet.net[0].register_forward_hook(lambda m, args, y: seen.append(len(y)))  # type: ignore[index]
+    for sizes in ((4, 4, 1), (1,) * 9, (1, 8), (8, 1), (3, 1, 5)):
+        calibrate(supernet, [supernet.space.largest], x.split(sizes))
+        recalibrate(supernet.net[0], x.split(sizes))  # type: ignore[index]
+    handle.remove()
+    assert min(seen) > 1
+    assert sum(seen) == 2 * 5 * 9
+    for one in ([x[:1]], x[:1]):
+        with pytest.raises(CalibrationError, match=r"given one sample, which has no variance"):
+            calibrate(supernet, supernet.space.largest, one)
+        with pytest.raises(CalibrationError, match=r"given one sample, which has no variance"):
+            recalibrate(nn.BatchNorm1d(4), one)
+
+
+def test_one_value_per_channel_is_refused_in_a_sentence() -> None:
+    """Two samples, of which the second goes another way, as in a mixture of experts."""
+
+    class Half(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:1]
+
+    with pytest.raises(CalibrationError, match=r"given \(1, 3\), one value per channel"):
+        recalibrate(nn.Sequential(Half(), nn.BatchNorm1d(3)), [noise(4, 3)])
+
+
+def test_a_failed_recalibration_leaves_nothing_that_looks_like_statistics() -> None:
+    net = plain_net()
+    with pytest.raises(ZeroDivisionError):
+        recalibrate(net, fails_after(batches(1, 8, 8)))
+    with pytest.raises(CalibrationError, match="no statistics yet"):
+        require_statistics(net)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -1,111 +1,225 @@
 """Scoring: one architecture, or many at once, never without batch-norm statistics of their own.
 
-What puts out anything that is not a finite number, on whatever image, has a failed evaluation: no
-hits, and NaN for an accuracy. So one bad architecture of thousands doesn't end the scoring of the
-others, nor is it taken for one that gets nothing right.
+A task says what the score of a sample is, higher is better; for classification, whether it is a
+hit. What puts out anything that is not a finite number, on whatever sample, has a failed
+evaluation: no scores, and NaN for their mean. So one bad architecture of thousands doesn't end the
+scoring of the others, nor is it taken for one that gets nothing right.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, final, overload
 
 import torch
 from torch import Tensor, nn
 
 from supernet.errors import DataError, DivergedError
+from supernet.evaluation.batches import Batches, Inputs, call, pairs_of
 from supernet.evaluation.batchnorm import Statistics, calibrate, evaluating, require_statistics
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
-
-Batches = Iterable[tuple[Tensor, Tensor]]
+from supernet.tasks import (
+    Classification,
+    Task,
+    check_batch,
+    check_scores,
+    form_of,
+    tensors_in,
+)
 
 _Candidate = TypeVar("_Candidate")
 
 
-@torch.no_grad()
-def score(statistics: Statistics, batches: Batches) -> dict[Architecture, Tensor | None]:
-    """Say which images each calibrated architecture classifies right, in one shared pass.
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What scoring found out about an architecture, sample by sample.
+
+    Attributes:
+        scores: The score of each sample, (N,), in the order of the batches: booleans for hits and
+            misses, floating-point numbers otherwise. None for a failed evaluation.
+        losses: The loss of each, likewise; None also where nobody asked for it.
+    """
+
+    scores: Tensor | None
+    losses: Tensor | None = None
+
+    @property
+    def score(self) -> float:
+        """The mean score; NaN for a failed evaluation."""
+        return accuracy(self.scores)
+
+    @property
+    def loss(self) -> float:
+        """The mean loss; NaN for a failed evaluation, or where nobody asked for it."""
+        return accuracy(self.losses)
+
+
+def score(
+    statistics: Statistics, batches: Batches, task: Task | None = None
+) -> dict[Architecture, Tensor | None]:
+    """Return the score of each sample by each calibrated architecture, from one shared pass.
 
     Args:
         statistics: What `calibrate` returned, for the weights as they are now.
-        batches: Inputs and labels (class numbers).
+        batches: Inputs and targets; or a split of the data, or a loader.
+        task: What the network is for; classification by default, with hits as scores.
 
     Returns:
-        For each architecture a boolean tensor, one entry per image, in the order of `batches`; None
-        for one whose evaluation failed, as an output was not a finite number.
+        For each architecture a tensor, one entry per sample, in the order of `batches`; None for
+        one whose evaluation failed, as an output was not a finite number.
 
     Raises:
-        DataError: If `batches` is empty.
+        DataError: If `batches` is empty, or doesn't fit the task.
         DivergedError: If the evaluation of every architecture failed.
     """
-    hits: dict[Architecture, list[Tensor | None]] = {arch: [] for arch in statistics.archs}
+    return {
+        arch: found.scores
+        for arch, found in score_samples(statistics, batches, task, losses=False).items()
+    }
+
+
+@torch.no_grad()
+def score_samples(
+    statistics: Statistics, batches: Batches, task: Task | None = None, *, losses: bool = True
+) -> dict[Architecture, Scores]:
+    """Return score and loss of each sample by each calibrated architecture, from one pass.
+
+    Arguments and errors are those of `score`.
+
+    Args:
+        statistics: See `score`.
+        batches: See `score`.
+        task: See `score`.
+        losses: Whether losses are wanted too.
+    """
+    judge = _Judge(task or Classification(), losses=losses)
+    parts: dict[Architecture, list[Scores | None]] = {arch: [] for arch in statistics.archs}
     with evaluating(statistics.supernet):
-        for x, y in batches:
+        for number, (x, y) in enumerate(pairs_of(batches)):
             for group in statistics.run(x):
-                right = _hits(group.value, y)
+                found = judge.score(group.value, y, number)
                 for arch in group.archs:
-                    hits[arch].append(right)
-    joined = {arch: _joined(parts) for arch, parts in hits.items()}
-    if joined and all(right is None for right in joined.values()):
+                    parts[arch].append(found)
+    joined = {arch: _joined(those) for arch, those in parts.items()}
+    if joined and all(found.scores is None for found in joined.values()):
         raise DivergedError(_nothing_finite([arch.label for arch in joined]))
     return joined
 
 
 @torch.no_grad()
-def score_network(net: nn.Module, batches: Batches) -> Tensor:
-    """Say which images a plain network classifies right; see `score`.
+def score_network(net: nn.Module, batches: Batches, task: Task | None = None) -> Tensor:
+    """Return the score of each sample by a plain network; see `score`.
 
     Raises:
         CalibrationError: If a batch norm has no statistics yet.
-        DataError: If `batches` is empty.
+        DataError: If `batches` is empty, or doesn't fit the task.
         DivergedError: If an output is not a finite number.
     """
     require_statistics(net)
+    judge = _Judge(task or Classification(), losses=False)
     with evaluating(net):
-        hits = _joined([_hits(net(x), y) for x, y in batches])
-    if hits is None:
+        found = _joined(
+            [
+                judge.score(call(net, x), y, number)
+                for number, (x, y) in enumerate(pairs_of(batches))
+            ]
+        )
+    if found.scores is None:
         raise DivergedError(_nothing_finite(["()"]))
-    return hits
+    return found.scores
 
 
+@overload
 def evaluate(
     supernet: Supernet,
-    archs: Sequence[Architecture],
+    archs: Iterable[Architecture] | Architecture,
     *,
-    calibration: Iterable[Tensor],
+    calibration: Inputs,
     batches: Batches,
-) -> dict[Architecture, float]:
-    """Return the accuracy of each of `archs`, a fraction, from two shared passes.
+    task: Task | None = None,
+    per_sample: Literal[False] = False,
+) -> dict[Architecture, float]: ...
+@overload
+def evaluate(
+    supernet: Supernet,
+    archs: Iterable[Architecture] | Architecture,
+    *,
+    calibration: Inputs,
+    batches: Batches,
+    task: Task | None = None,
+    per_sample: Literal[True],
+) -> dict[Architecture, Scores]: ...
+def evaluate(
+    supernet: Supernet,
+    archs: Iterable[Architecture] | Architecture,
+    *,
+    calibration: Inputs,
+    batches: Batches,
+    task: Task | None = None,
+    per_sample: bool = False,
+) -> dict[Architecture, float] | dict[Architecture, Scores]:
+    """Return the mean score of each of `archs`, from two shared passes; by default, its accuracy.
 
-    The first pass, over `calibration` (inputs of the training set), gives each its batch-norm
-    statistics; the second scores. The numbers are those that extracting, recalibrating and scoring
-    one by one would give. One whose outputs are not all finite numbers has NaN: find the best with
-    `find_best(scores)`, for what `max` makes of NaN depends on where in the order it stands.
+    The first pass, over `calibration`, gives each its batch-norm statistics; the second scores. The
+    numbers are those that extracting, recalibrating and scoring one by one would give. One whose
+    outputs are not all finite numbers has NaN: find the best with `find_best(scores)`, for what
+    `max` makes of NaN depends on where in the order it stands.
+
+    Args:
+        supernet: The network that holds them.
+        archs: Architectures, or one.
+        calibration: Samples of the training set, as `recalibrate` takes them.
+        batches: Inputs and targets to score on; or a split of the data, or a loader.
+        task: What the network is for; classification by default.
+        per_sample: Whether to return all scores and losses, from the same pass, instead of means.
 
     Raises:
         CalibrationError: If `calibration` is empty; see also `calibrate`.
-        DataError: If `batches` is empty.
+        DataError: If `batches` is empty, or doesn't fit the task.
         DivergedError: If the evaluation of every architecture failed.
+
+    Example:
+        >>> from supernet import Depth
+        >>> net = nn.Sequential(Depth("block", [nn.Identity(), nn.Softmax(dim=1)]))
+        >>> supernet = Supernet(net)
+        >>> x, y = torch.eye(3), torch.tensor([0, 1, 1])
+        >>> found = evaluate(supernet, supernet.space, calibration=[x], batches=[(x, y)])
+        >>> {arch["block.depth"]: round(score, 3) for arch, score in found.items()}
+        {1: 0.667, 2: 0.667}
+        >>> found = evaluate(
+        ...     supernet, supernet.space, calibration=[x], batches=[(x, y)], per_sample=True
+        ... )
+        >>> {arch["block.depth"]: round(scores.loss, 3) for arch, scores in found.items()}
+        {1: 0.885, 2: 0.992}
     """
-    hits = score(calibrate(supernet, archs, calibration), batches)
-    return {arch: accuracy(hits[arch]) for arch in archs}
+    archs = [archs] if isinstance(archs, Architecture) else list(archs)
+    statistics = calibrate(supernet, archs, calibration)
+    found = score_samples(statistics, batches, task, losses=per_sample)
+    if per_sample:
+        return {arch: found[arch] for arch in archs}
+    return {arch: found[arch].score for arch in archs}
 
 
 def accuracy(hits: Tensor | None) -> float:
-    """Return the fraction of `hits` that is true; NaN for a failed evaluation."""
+    """Return the mean of scores, the fraction that is true if they are hits.
+
+    NaN for a failed evaluation.
+    """
     return math.nan if hits is None else hits.double().mean().item()
 
 
 def stack(hits: Sequence[Tensor | None]) -> Tensor:
-    """Return hits as one boolean tensor, architectures x images.
+    """Return scores as one tensor, architectures x samples.
 
-    The row of a failed evaluation is False throughout. Only its accuracy, which is NaN, tells it
+    The row of a failed evaluation is False, or 0, throughout. Only its mean, which is NaN, tells it
     from one that gets nothing right, so the two have to be kept together.
 
     Raises:
-        DivergedError: If there are no hits at all, so that nobody knows how many images there were.
+        DivergedError: If there are no scores at all, so that nobody knows how many samples there
+            were.
     """
     sound = next((right for right in hits if right is not None), None)
     if sound is None:
@@ -113,11 +227,14 @@ def stack(hits: Sequence[Tensor | None]) -> Tensor:
     return torch.stack([torch.zeros_like(sound) if right is None else right for right in hits])
 
 
-def find_best(scores: Mapping[_Candidate, float]) -> _Candidate:
+def find_best(scores: Mapping[_Candidate, float | Scores]) -> _Candidate:
     """Return the candidate with the highest score; of equals, the first. NaN is never chosen.
 
     >>> find_best({"failed": math.nan, "bad": 0.0, "good": 0.9})
     'good'
+
+    Args:
+        scores: What `evaluate` returns: mean scores, or `Scores`.
 
     Raises:
         DataError: If there are no candidates.
@@ -125,21 +242,69 @@ def find_best(scores: Mapping[_Candidate, float]) -> _Candidate:
     """
     if not scores:
         raise DataError("there are no scores to find the best of; give at least one")
-    scored = {candidate: score for candidate, score in scores.items() if not math.isnan(score)}
+    means = {
+        candidate: found.score if isinstance(found, Scores) else found
+        for candidate, found in scores.items()
+    }
+    scored = {candidate: mean for candidate, mean in means.items() if not math.isnan(mean)}
     if not scored:
         raise DivergedError(_nothing_finite([str(candidate) for candidate in scores]))
     return max(scored, key=scored.__getitem__)
 
 
-def _hits(logits: Tensor, y: Tensor) -> Tensor | None:
-    return logits.argmax(dim=1) == y if torch.isfinite(logits).all() else None
+@final
+class _Judge:
+    """Scores batches by a task, and checks each new form of batch first."""
+
+    def __init__(self, task: Task, *, losses: bool) -> None:
+        self.task, self.losses = task, losses
+        self._known: set[object] = set()
+
+    def score(self, outputs: Any, targets: Any, number: int) -> Scores | None:
+        """Return what a batch scores, kept on the processor; None if an output is not finite."""
+        if not all(map(_is_finite, tensors_in(outputs))):
+            return None
+        form = form_of((outputs, targets))
+        if form not in self._known:
+            check_batch(self.task, outputs, targets)
+            self._known.add(form)
+        scores = self._of(self.task.score, outputs, targets, number)
+        losses = self._of(self.task.losses, outputs, targets, number) if self.losses else None
+        return Scores(scores, losses)
+
+    def _of(
+        self, method: Callable[[Any, Any], Tensor], outputs: Any, targets: Any, number: int
+    ) -> Tensor:
+        found = method(outputs, targets)
+        name = method.__name__
+        check_scores(self.task, found, outputs, targets, method=name)
+        if not _is_finite(found):
+            row = int((~torch.isfinite(found)).int().argmax())
+            raise DataError(
+                f"{type(self.task).__name__}.{name} is {found[row].item()} for sample {row} of "
+                f"batch {number}, where all outputs are finite numbers; look at its targets"
+            )
+        return found.cpu()
 
 
-def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+def _is_finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all())
+
+
+def _joined(parts: Sequence[Scores | None]) -> Scores:
     if not parts:
         raise DataError("scoring needs at least one batch, and was given none")
     sound = [part for part in parts if part is not None]
-    return torch.cat(sound) if len(sound) == len(parts) else None
+    if len(sound) < len(parts):
+        return Scores(None)
+    return Scores(
+        _catenated(part.scores for part in sound), _catenated(part.losses for part in sound)
+    )
+
+
+def _catenated(parts: Iterable[Tensor | None]) -> Tensor | None:
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None
 
 
 def _nothing_finite(who: Sequence[str]) -> str:

@@ -3,22 +3,30 @@
 Weights trained in a supernet saw the batch statistics of the architecture at hand. To evaluate one,
 its batch norms need averages taken while *that* architecture runs; without them the experiment's
 smallest network scored .664 instead of .965. `recalibrate` does it for a plain network, `calibrate`
-for any number of a supernet's architectures in one shared pass. The arithmetic is PyTorch's own in
+for any number of a supernet's architectures in one shared pass. The arithmetic is the same code in
 both, so both arrive at the same bits.
+
+Every sample counts the same, however the samples are cut into batches: means and variances are
+pooled by how many values they are of, the variance between batches included. For a single batch
+norm any cut gives the statistics of all samples. In a network, every batch is normalised by itself
+on its way to the norms further down, so batches should be of one size; see `evened`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from supernet import sharing
-from supernet.errors import CalibrationError
+from supernet.errors import CalibrationError, SpaceError
+from supernet.evaluation.batches import Inputs, call, evened, inputs_of, samples_in, split_inputs
 from supernet.nn.elastic.norms import ElasticBatchNorm
 from supernet.nn.supernet import Supernet, fresh_statistics
 from supernet.sharing import Group, Instruction
@@ -28,35 +36,53 @@ _Buffers = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 @torch.no_grad()
-def recalibrate(net: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace every batch norm's running statistics by the average over `batches`, in place.
+def recalibrate(net: nn.Module, batches: Inputs) -> None:
+    """Replace every batch norm's running statistics by those of `batches`, in place.
 
-    Batches count equally, whatever their size. Only batch norms are put in training mode: unlike in
-    `torch.optim.swa_utils.update_bn`, dropout stays off. Modes and momenta are put back, also if a
-    batch raises.
+    Every sample counts the same, whatever the sizes of the batches. Only batch norms are put in
+    training mode: unlike in `torch.optim.swa_utils.update_bn`, dropout stays off. Modes and momenta
+    are put back, also if a batch raises; the norms then have no statistics, and scoring refuses
+    them.
 
     Args:
-        net: A plain network, such as `extract` returns.
-        batches: Inputs, without labels, of the training set.
+        net: A plain network, such as `extract` returns. If it is compiled, batches count equally
+            instead of samples: recalibrate it before.
+        batches: Samples of the training set: inputs, batches of inputs and targets, a loader or a
+            split of the data; see `supernet.evaluation.batches.inputs_of`.
 
     Raises:
-        CalibrationError: If `batches` is empty and there was something to recalibrate.
+        CalibrationError: If `batches` is empty, or holds one sample, and there was something to
+            recalibrate.
+        DataError: If `batches` can't be gone through, or holds something else.
+
+    Example:
+        >>> net = nn.Sequential(nn.BatchNorm1d(1))
+        >>> recalibrate(net, [torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [6.0], [8.0]])])
+        >>> net[0].running_mean, net[0].running_var  # of all five samples
+        (tensor([4.]), tensor([11.5000]))
 
     References:
         Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling",
         ECCV 2020, arXiv:1904.00420.
     """
-    if not _norms(net):
+    norms = _norms(net)
+    if not norms:
         return
-    for norm in _norms(net):
+    for norm in norms:
         norm.reset_running_stats()
-    seen = 0
-    with averaging(net):
-        for batch in batches:
-            net(batch)
-            seen += 1
-    if not seen:
-        raise CalibrationError("recalibration needs at least one batch, and was given none")
+    pools = _Pools()
+    for norm in norms:
+        if norm.running_mean is not None:
+            pools.add(_installed(norm))
+    try:
+        with averaging(net), pools.filling():
+            for batch in _sized(evened(inputs_of(batches)), "recalibration"):
+                call(net, batch)
+    except BaseException:
+        for norm in norms:
+            norm.reset_running_stats()
+        raise
+    pools.write()
 
 
 def require_statistics(net: nn.Module) -> None:
@@ -81,6 +107,133 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def _sized(batches: Iterable[Any], what: str) -> Iterator[Any]:
+    """Pass batches on, unless there are none, or the only one is of a single sample.
+
+    Raises:
+        CalibrationError: If so.
+    """
+    seen = 0
+    for batch in batches:
+        if not seen and samples_in(batch) == 1:
+            raise CalibrationError(
+                f"{what} was given one sample, which has no variance; give more, such as 1,000 "
+                "samples of the training set"
+            )
+        seen += 1
+        yield batch
+    if not seen:
+        raise CalibrationError(f"{what} needs at least one batch, and was given none")
+
+
+#: Where the arguments of the functions that normalise stand.
+_ARGUMENTS: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
+    F.batch_norm: (
+        "input",
+        "running_mean",
+        "running_var",
+        "weight",
+        "bias",
+        "training",
+        "momentum",
+    ),
+    torch.batch_norm: (
+        *("input", "weight", "bias", "running_mean", "running_var", "training", "momentum"),
+        *("eps", "cudnn_enabled"),
+    ),
+}
+
+
+@final
+class _Pool:
+    """The statistics of all values that a batch norm has seen, from those of each batch.
+
+    Count, mean and sum of squared deviations are added up in float64 by the formula of Chan, Golub
+    and LeVeque ("Updating formulae and a pairwise algorithm for computing sample variances", 1979),
+    which, unlike the difference of two means, loses no digits.
+    """
+
+    def __init__(self, mean: Tensor, variance: Tensor) -> None:
+        self.mean, self.variance = mean, variance  # the norm's own, which hold those of a batch
+        self._count = 0
+        # On the processor where the device has no float64.
+        device = "cpu" if mean.device.type == "mps" else mean.device
+        self._mean = torch.zeros(mean.shape, dtype=torch.float64, device=device)
+        self._squares = torch.zeros_like(self._mean)
+
+    def take_in(self, count: int) -> None:
+        """Add what the norm's own buffers hold: the statistics of a batch of so many values."""
+        total = self._count + count
+        away = self.mean.to(self._mean) - self._mean
+        self._squares += self.variance.to(self._mean) * (count - 1)
+        self._squares += away.square() * (self._count * count / total)
+        self._mean += away * (count / total)
+        self._count = total
+
+    def write(self) -> None:
+        """Put the statistics of all batches into the norm's buffers, if it saw any."""
+        if self._count:
+            self.mean.copy_(self._mean)
+            self.variance.copy_(self._squares / (self._count - 1))
+
+
+@final
+class _Pools:
+    """The pools of some batch norms, known by their running means."""
+
+    def __init__(self) -> None:
+        self._pools: dict[int, _Pool] = {}
+
+    def add(self, buffers: _Buffers) -> None:
+        mean, variance, _ = buffers
+        assert mean is not None
+        assert variance is not None
+        self._pools[id(mean)] = _Pool(mean, variance)
+
+    def filling(self) -> AbstractContextManager[object]:
+        """Inside the block, what these norms see in training mode goes into the pools.
+
+        It is the functions behind norms that are watched, not modules: a hook on a module would
+        change how it is run, and tells nothing of norms that other modules run.
+        """
+        return _Watching(self._pools)
+
+    def write(self) -> None:
+        for pool in self._pools.values():
+            pool.write()
+        self._pools.clear()
+
+
+class _Watching(TorchFunctionMode):
+    def __init__(self, pools: dict[int, _Pool]) -> None:
+        super().__init__()
+        self._pools = pools
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _ARGUMENTS:
+            return func(*args, **kwargs)
+        given = dict(zip(_ARGUMENTS[func], args, strict=False)) | kwargs
+        pool = self._pools.get(id(given.get("running_mean")))
+        if pool is None or not given.get("training"):
+            return func(*args, **kwargs)
+        count = given["input"].numel() // len(pool.mean)
+        if count < 2:
+            raise CalibrationError(
+                f"a batch norm is given {tuple(given['input'].shape)}, one value per channel, "
+                "which has no variance; calibrate with batches of more samples"
+            )
+        result = func(**given | {"momentum": 1.0})  # so that its buffers hold this batch alone
+        pool.take_in(count)
+        return result
 
 
 @contextmanager
@@ -112,6 +265,7 @@ class Statistics:
         # A plain network's batch norm that keeps no statistics keeps none here either.
         self._several = supernet.space.size > 1
         self._buffers: dict[tuple[_BatchNorm, tuple[Architecture, ...]], _Buffers] = {}
+        self._pools = _Pools()
         self._place: dict[tuple[_BatchNorm, Architecture], tuple[Architecture, ...]] = {}
 
     def run(self, x: Any) -> Iterator[Group]:
@@ -120,7 +274,8 @@ class Statistics:
         Raises:
             CalibrationError: If there are none for some batch norm, and it isn't averaging.
         """
-        program, tensors = sharing.prepare(self.supernet, x, self.archs)
+        first, others = split_inputs(self.supernet.net, x)
+        program, tensors = sharing.prepare(self.supernet, first, self.archs, **others)
         return sharing.execute(program, self.supernet, tensors, self._carry_out)
 
     def _carry_out(
@@ -132,7 +287,9 @@ class Statistics:
         try:
             for norm in norms:
                 _install(norm, self._of(norm, instruction.archs))
-            return instruction.operation(self.supernet, args, kwargs)
+            fills = any(norm.training for norm in norms)
+            with self._pools.filling() if fills else nullcontext():
+                return instruction.operation(self.supernet, args, kwargs)
         finally:
             for norm, buffers in zip(norms, before, strict=True):
                 _install(norm, buffers)
@@ -154,31 +311,46 @@ class Statistics:
             # As wide as the norm is for these architectures, which agree on it.
             own = norm.plain(archs[0]) if isinstance(norm, ElasticBatchNorm) else norm
             self._buffers[key] = fresh_statistics(own, self.supernet)
+            self._pools.add(self._buffers[key])
         return self._buffers[key]
+
+    def settle(self) -> None:
+        """Keep the statistics of all batches, instead of the last one's; see `calibrate`."""
+        self._pools.write()
 
 
 @torch.no_grad()
 def calibrate(
-    supernet: Supernet, archs: Sequence[Architecture], batches: Iterable[Tensor]
+    supernet: Supernet, archs: Iterable[Architecture] | Architecture, batches: Inputs
 ) -> Statistics:
     """Return statistics for every one of `archs`, from one shared pass over `batches`.
 
-    They equal, bit for bit, those of `recalibrate(extract(supernet, arch), batches)` for each. The
-    supernet itself is not changed.
+    They equal, bit for bit, those of `recalibrate(extract(supernet, arch), batches)` for each, with
+    the same `batches`. The supernet itself is not changed.
+
+    Args:
+        supernet: The network that holds them.
+        archs: Architectures, or one.
+        batches: Samples of the training set, as for `recalibrate`.
 
     Raises:
-        CalibrationError: If `batches` is empty and there are batch norms, or if one batch norm
-            is used at two places of the network.
+        CalibrationError: If `batches` is empty, or holds one sample, and there are batch norms; or
+            if one batch norm is used at two places of the network.
+        DataError: If `batches` can't be gone through, or holds something else.
+        SpaceError: If `supernet` is no `Supernet`.
     """
-    statistics = Statistics(supernet, archs)
-    seen = 0
+    if not isinstance(supernet, Supernet):
+        raise SpaceError(
+            f"calibration takes a Supernet, and was given a {type(supernet).__name__}; wrap a "
+            "network, Supernet(net), or use `recalibrate(net, batches)` for a plain one"
+        )
+    statistics = Statistics(supernet, [archs] if isinstance(archs, Architecture) else archs)
+    found = evened(inputs_of(batches))
     with averaging(supernet):
-        for batch in batches:
+        for batch in _sized(found, "calibration") if _norms(supernet) else found:
             for _ in statistics.run(batch):
                 pass
-            seen += 1
-    if not seen and _norms(supernet):
-        raise CalibrationError("calibration needs at least one batch, and was given none")
+    statistics.settle()
     return statistics
 
 

@@ -36,7 +36,7 @@ class Settings(BaseModel):
         description="Images of the validation split used for scores and ranking.",
     )
     calibration_images: int = Field(
-        1000, ge=1, description="Training images from which batch-norm statistics are taken."
+        1000, ge=2, description="Training images from which batch-norm statistics are taken."
     )
     crop: int = Field(
         0, ge=0, description="Shift training images at random by up to so many pixels."

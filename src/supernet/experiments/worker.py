@@ -71,13 +71,13 @@ def _warm_up(settings: Settings) -> None:
     """
     set_up_process(threads=settings.threads)
     data = load_data(settings)
-    few = data.limit(train=settings.batch_size, validation=1)
+    few = data.limit(train=max(2, settings.batch_size), validation=1)
     recipe = Recipe(epochs=1, batch_size=settings.batch_size)
     train(
         build_supernet(settings, data, seed=0),
         replace(few, test=data.test.first(1)),
         recipe,
-        calibration_images=1,
+        calibration_images=2,  # one has no variance
     )
 
 

@@ -10,7 +10,15 @@ from supernet.tasks.multilabel import MultiLabel
 from supernet.tasks.naming import make_task
 from supernet.tasks.next_token import NextToken
 from supernet.tasks.regression import Regression
-from supernet.tasks.task import Task, check_batch, count_samples, describe, form_of, tensors_in
+from supernet.tasks.task import (
+    Task,
+    check_batch,
+    check_scores,
+    count_samples,
+    describe,
+    form_of,
+    tensors_in,
+)
 
 __all__ = [
     "Classification",
@@ -20,6 +28,7 @@ __all__ = [
     "Regression",
     "Task",
     "check_batch",
+    "check_scores",
     "count_samples",
     "describe",
     "form_of",

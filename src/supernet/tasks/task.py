@@ -78,26 +78,30 @@ def check_batch(task: Task, outputs: Any, targets: Any) -> None:
         task.check(outputs, targets)
         loss: Any = task.loss(outputs, targets)  # of a user's task, it may be anything
         scores: Any = task.score(outputs, targets)
-    name, both = type(task).__name__, f"outputs {describe(outputs)} and targets {describe(targets)}"
     if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
         raise DataError(
-            f"{name}.loss made {describe(loss)} of {both}; it must return one floating-point "
-            "number, as a tensor without axes"
+            f"{type(task).__name__}.loss made {describe(loss)} of outputs {describe(outputs)} and "
+            f"targets {describe(targets)}; it must return one floating-point number, as a tensor "
+            "without axes"
         )
-    check_scores(task, scores, count_samples(targets, outputs), both)
+    check_scores(task, scores, outputs, targets)
 
 
-def check_scores(task: Task, scores: Any, samples: int, of: str) -> None:
+def check_scores(
+    task: Task, scores: Any, outputs: Any, targets: Any, *, method: str = "score"
+) -> None:
     """Check that scores are one number per sample.
 
     Raises:
         DataError: If they are not.
     """
-    fine = isinstance(scores, Tensor) and (scores.dtype == torch.bool or scores.is_floating_point())
-    if not fine or scores.shape != (samples,):
+    kinds = (torch.bool, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    samples = count_samples(targets, outputs)
+    if not isinstance(scores, Tensor) or scores.dtype not in kinds or scores.shape != (samples,):
         raise DataError(
-            f"{type(task).__name__}.score made {describe(scores)} of {of}; it must return one "
-            f"boolean or floating-point number per sample, ({samples},)"
+            f"{type(task).__name__}.{method} made {describe(scores)} of outputs "
+            f"{describe(outputs)} and targets {describe(targets)}; it must return one boolean or "
+            f"floating-point number per sample, ({samples},)"
         )
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supernet.errors import CheckpointError, DivergedError, Stopped
-from supernet.evaluation.accuracy import Batches, accuracy, score, stack
+from supernet.evaluation.accuracy import accuracy, score, stack
+from supernet.evaluation.batches import even_size
 from supernet.evaluation.batchnorm import Statistics, calibrate
 from supernet.evaluation.cost import Shape, empty_batch
 from supernet.nn.supernet import Supernet
@@ -40,7 +41,7 @@ Subject = Literal["supernet", "standalone", "longer"]
 class Images(TrainingData, Protocol):
     """Images that can also be gone through in order."""
 
-    def batches(self, size: int) -> Batches:
+    def batches(self, size: int) -> Iterable[tuple[Any, Any]]:
         """Yield inputs and labels in order."""
 
     def inputs(self, size: int) -> Iterator[Tensor]:
@@ -264,7 +265,8 @@ class _Session:
         last = self.steps.step == self.steps.steps
         with self.bill.all_or_nothing(), self.steps.averaged():
             with self.bill.entry("recalibration", self.archs, len(self.calibration)):
-                inputs = _heeding(self.calibration.inputs(SCORING_BATCH), stop)
+                size = even_size(len(self.calibration), SCORING_BATCH)
+                inputs = _heeding(self.calibration.inputs(size), stop)
                 statistics = calibrate(self.supernet, self.archs, inputs)
             validation = self._score(statistics, self.data.validation, stop)
             test = self._score(statistics, self.data.test, stop) if last else None

@@ -1,0 +1,193 @@
+"""Batches as people have them: from loaders, splits and lists; inputs, and inputs with targets.
+
+A batch is a pair, inputs and targets. Where only inputs are wanted, a tuple or list is taken for a
+batch, and its first part for the inputs, as PyTorch's own `update_bn` does it; anything else is the
+inputs. Inputs are a tensor, or tensors in a tuple or dict, with one entry per sample along the
+first axis of each.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from supernet.errors import DataError
+from supernet.sharing.structure import replace
+from supernet.tasks import describe, tensors_in
+
+#: Samples per batch of a split that is gone through here.
+BATCH = 250
+
+
+class SplitLike(Protocol):
+    """Samples that can be gone through in order; see `supernet.datasets.Split`."""
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    def batches(self, size: int) -> Iterable[Any]:
+        """Yield pairs of inputs and targets."""
+
+
+class DataLike(Protocol):
+    """Data that are split; see `supernet.datasets.ImageData`."""
+
+    @property
+    def train(self) -> SplitLike:
+        """To learn from."""
+
+
+#: Where batches of inputs and targets can come from, and of inputs; see `inputs_of`.
+Batches = Iterable[Any] | SplitLike
+Inputs = Iterable[Any] | SplitLike | DataLike
+
+
+def inputs_of(source: Inputs) -> Iterator[Any]:
+    """Yield the inputs of every batch of a source.
+
+    Args:
+        source: Batches, each one of inputs alone or of inputs and targets: a list, a generator, a
+            `DataLoader`; a split of the data, such as `data.train`; data, of which it is the
+            training split; or one tensor, which is a single batch.
+
+    Raises:
+        DataError: If it is something else, or gives what can't be inputs.
+    """
+    for number, batch in enumerate(_batches_of(source, inputs=True)):
+        found = batch[0] if isinstance(batch, tuple | list) and batch else batch
+        if next(tensors_in(found), None) is None:
+            raise DataError(
+                f"batch {number} is {describe(batch)}; it must be a tensor of inputs, a pair of "
+                "inputs and targets, or a dict of tensors"
+            )
+        yield found
+
+
+def pairs_of(source: Batches) -> Iterator[tuple[Any, Any]]:
+    """Yield inputs and targets of every batch of a source; see `inputs_of`.
+
+    Raises:
+        DataError: If it is something else, or gives something else.
+    """
+    for number, batch in enumerate(_batches_of(source, inputs=False)):
+        if not (isinstance(batch, tuple | list) and len(batch) == 2):
+            raise DataError(
+                f"batch {number} is {describe(batch)}; it must be a pair of inputs and targets"
+            )
+        yield batch[0], batch[1]
+
+
+def _batches_of(source: Any, *, inputs: bool) -> Iterator[Any]:
+    if inputs and isinstance(source, Tensor):
+        return iter([source])
+    if hasattr(source, "train") and hasattr(source.train, "batches"):
+        if not inputs:
+            raise DataError(
+                f"scoring was given all of the data ({type(source).__name__}); say which split: "
+                "data.validation, say"
+            )
+        source = source.train
+    if hasattr(source, "batches") and hasattr(source, "__len__"):
+        return iter(source.batches(even_size(len(source), BATCH) if inputs else BATCH))
+    if isinstance(source, Dataset) and not isinstance(source, DataLoader):
+        raise DataError(
+            f"batches are a {type(source).__name__}, which gives one sample at a time; give "
+            "DataLoader(dataset, batch_size=250)"
+        )
+    if isinstance(source, Tensor | Mapping | str | bytes | nn.Module) or not isinstance(
+        source, Iterable
+    ):
+        raise DataError(
+            f"batches are {describe(source)}; give a list, a generator or a DataLoader of "
+            "batches, or a split of the data"
+        )
+    return iter(source)
+
+
+def even_size(count: int, about: int) -> int:
+    """Return the size of batches that are all nearly equal, and about so large.
+
+    >>> even_size(1001, 250)  # three batches of 251 and one of 248
+    251
+    """
+    return -(-count // max(1, round(count / about)))
+
+
+def evened(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield inputs batch by batch, without a last batch much smaller than the others.
+
+    If the last has less than half as many samples as the one before, the two come as one. Batches
+    of a single sample, which has no variance, are joined with others, unless there is no other.
+    Two batches are held back for this, and no sample is left out.
+    """
+    before: Any = None
+    held: Any = None
+    for batch in batches:
+        if held is not None and samples_in(held) < 2 and _alike(held, batch):
+            held = _join(held, batch)
+            continue
+        if before is not None:
+            yield before
+        before, held = held, batch
+    if before is not None and _is_small(held, before) and _alike(before, held):
+        before, held = None, _join(before, held)
+    yield from (batch for batch in (before, held) if batch is not None)
+
+
+def samples_in(inputs: Any) -> int:
+    """Return how many samples inputs have: the length of their first tensor."""
+    first = next(tensors_in(inputs), None)
+    return len(first) if first is not None and first.ndim else 0
+
+
+def call(net: nn.Module, inputs: Any) -> Any:
+    """Run a plain network on inputs; see `split_inputs`."""
+    first, others = split_inputs(net, inputs)
+    return net(first, **others)
+
+
+def split_inputs(net: nn.Module, inputs: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the first argument of a network for inputs, and the others by name.
+
+    A tuple goes to `forward` argument by argument if it takes several, and a dict by name if it has
+    arguments of these names; anything else, or to a `forward` that takes one, whole.
+    """
+    if not isinstance(inputs, tuple | dict) or isinstance(net, nn.Sequential):
+        return inputs, {}
+    names = _arguments_of(type(net).forward)
+    if isinstance(inputs, tuple) and len(names) >= len(inputs) > 1:
+        return inputs[0], dict(zip(names[1:], inputs[1:], strict=False))
+    if isinstance(inputs, dict) and names and names[0] in inputs and inputs.keys() <= set(names):
+        return inputs[names[0]], {name: inputs[name] for name in inputs if name != names[0]}
+    return inputs, {}
+
+
+@functools.lru_cache(maxsize=256)
+def _arguments_of(forward: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the arguments that a `forward` takes, those of any number left out."""
+    usual = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    _, *parameters = inspect.signature(forward).parameters.values()
+    return tuple(each.name for each in parameters if each.kind == usual)
+
+
+def _is_small(last: Any, before: Any) -> bool:
+    return samples_in(last) < 2 or 2 * samples_in(last) < samples_in(before)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether two inputs can be joined: the same tensors but for the number of samples."""
+    ours, theirs = list(tensors_in(one)), list(tensors_in(other))
+    return type(one) is type(other) and [(t.shape[1:], t.dtype) for t in ours] == [
+        (t.shape[1:], t.dtype) for t in theirs
+    ]
+
+
+def _join(one: Any, other: Any) -> Any:
+    rest = tensors_in(other)
+    return replace(one, Tensor, lambda tensor: torch.cat([tensor, next(rest)]))
