@@ -7,6 +7,7 @@
   - SharingError         a network does what running many architectures at once can't allow
   - DataError            data are missing, damaged, or do not fit
   - SettingsError        a setting is unknown or impossible
+    - LimitError           no architecture meets the limits of a search
   - RunFolderError       a run folder can't be used, written or read
   - CheckpointError      a saved state is none, or is not of what it is loaded into
   - DivergedError        training produced a loss that is not a number
@@ -47,6 +48,10 @@ class DataError(SupernetError, ValueError):
 
 class SettingsError(SupernetError, ValueError):
     """A setting is unknown or impossible."""
+
+
+class LimitError(SettingsError):
+    """No architecture meets the limits of a search; it says which comes nearest."""
 
 
 class RunFolderError(SupernetError, OSError):

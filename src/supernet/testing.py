@@ -22,6 +22,7 @@ from supernet.evaluation.cost import count_macs, count_params, count_shared_macs
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
+from supernet.strategies.contract import StrategyContract as StrategyContract
 
 
 class ChoiceModuleContract:
