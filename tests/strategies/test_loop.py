@@ -9,6 +9,7 @@ from supernet.strategies import (
     STRATEGIES,
     Evaluation,
     Failed,
+    GuidedNsga2,
     Problem,
     make_strategy,
     search_space,
