@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         count_shared_macs as count_shared_macs,
     )
     from supernet.experiments.comparison import SeedResults as SeedResults, compare as compare
+    from supernet.experiments.comparison import Seed as Seed, compare as compare
+    from supernet.export.card import Facts as Facts
+    from supernet.export.model_folder import load as load, save as save
     from supernet.networks.conversion import make_elastic as make_elastic
     from supernet.networks.zoo import (
         build_autoformer_net as build_autoformer_net,
@@ -117,6 +120,7 @@ _HOME = {
     "ElasticConv2d": "nn.elastic",
     "ElasticLayerNorm": "nn.elastic",
     "ElasticLinear": "nn.elastic",
+    "Facts": "export.card",
     "Fair": "training.samplers",
     "InvertedResidual": "nn.elastic",
     "Measure": "records",
@@ -159,6 +163,7 @@ _HOME = {
     "every": "training.samplers",
     "extract": "nn.extraction",
     "find_best": "evaluation.accuracy",
+    "load": "export.model_folder",
     "load_folder": "datasets",
     "load_idx": "datasets",
     "load_mnist": "datasets",
@@ -169,6 +174,7 @@ _HOME = {
     "plan": "sharing",
     "print_results": "report",
     "recalibrate": "evaluation.batchnorm",
+    "save": "export.model_folder",
     "score": "evaluation.accuracy",
     "score_network": "evaluation.accuracy",
     "train": "training.session",

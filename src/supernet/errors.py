@@ -10,6 +10,8 @@
     - LimitError           no architecture meets the limits of a search
   - RunFolderError       a run folder can't be used, written or read
   - CheckpointError      a saved state is none, or is not of what it is loaded into
+  - ExportError          a network can't be written in a format, or is not the same afterwards
+  - ModelFolderError     a model folder can't be used, written or read
   - DivergedError        training produced a loss that is not a number
   - WorkerError          a worker process failed for good
   - Stopped              work was asked to stop, and did
@@ -60,6 +62,14 @@ class RunFolderError(SupernetError, OSError):
 
 class CheckpointError(SupernetError, ValueError):
     """A saved state is none, or is not of what it is loaded into."""
+
+
+class ExportError(SupernetError, ValueError):
+    """A network can't be written in a format, or is not the same afterwards; nothing is left."""
+
+
+class ModelFolderError(SupernetError, OSError):
+    """A model folder can't be used, written or read."""
 
 
 class DivergedError(SupernetError, ArithmeticError):

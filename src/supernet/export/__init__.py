@@ -1,1 +1,1 @@
-"""Networks to take away: model folders, ONNX, torch.export, each checked against the subnet."""
+"""Networks to take away: model folders, and the formats of other runtimes."""

@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 
 from supernet.networks.zoo.parts import channels_last, classifier, conv_bn_relu, require, seeded
 from supernet.nn.choices import Depth
+from supernet.nn.elastic.parts import as_graph
 
 
 class ResidualBlock(nn.Module):
@@ -34,7 +35,7 @@ def residual_block(width: int) -> fx.GraphModule:
     It computes the same with the same parameters, but its class is PyTorch's: networks extracted
     from the zoo can be saved, loaded and shipped without this package.
     """
-    return fx.symbolic_trace(ResidualBlock(width))
+    return as_graph(ResidualBlock(width))
 
 
 def build_residual_net(

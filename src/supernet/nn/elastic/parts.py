@@ -7,6 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, fx, nn
 
+#: Where the `meta` of a graph keeps the name of the class it was traced from.
+CLASS = "class"
+
 Plain = TypeVar("Plain", bound=nn.Module)
 
 
@@ -52,4 +55,6 @@ def as_graph(module: nn.Module) -> fx.GraphModule:
         def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
             return True
 
-    return fx.GraphModule(module, Tracer().trace(module))
+    graph = fx.GraphModule(module, Tracer().trace(module))
+    graph.meta[CLASS] = type(module).__name__  # unlike the name of its class, this is copied too
+    return graph
