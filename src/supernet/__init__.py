@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         count_shared_macs as count_shared_macs,
     )
     from supernet.experiments.comparison import SeedResults as SeedResults, compare as compare
-    from supernet.experiments.comparison import Seed as Seed, compare as compare
     from supernet.export.card import Facts as Facts
     from supernet.export.model_folder import load as load, save as save
     from supernet.networks.conversion import make_elastic as make_elastic

@@ -94,6 +94,7 @@ class Arithmetic(nn.Module):
         super().__init__()
         self.first, self.second = nn.Linear(4, 4), nn.ReLU(inplace=True)
         self.weight = nn.Parameter(noise(4))
+        self.steps: Tensor
         self.register_buffer("steps", torch.arange(4.0))
         self.scale = 3
 

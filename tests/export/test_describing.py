@@ -160,6 +160,8 @@ def test_a_description_that_was_made_up_builds_nothing(old: str, new: str) -> No
 def test_reading_an_attribute_is_limited_to_what_a_tensor_says_of_itself() -> None:
     model, _ = OWN["arithmetic"]()
     network, weights = described(model)
-    text = changed(network.model_dump_json(), '{"result":"x"},"shape"', '{"result":"x"},"__class__"')
+    text = changed(
+        network.model_dump_json(), '{"result":"x"},"shape"', '{"result":"x"},"__class__"'
+    )
     with pytest.raises(ExportError, match="shape and type only"):
         rebuild(Network.model_validate_json(text), weights)

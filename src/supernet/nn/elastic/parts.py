@@ -55,6 +55,7 @@ def as_graph(module: nn.Module) -> fx.GraphModule:
         def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
             return True
 
-    graph = fx.GraphModule(module, Tracer().trace(module))
-    graph.meta[CLASS] = type(module).__name__  # unlike the name of its class, this is copied too
+    name = type(module).__name__
+    graph = fx.GraphModule(module, Tracer().trace(module), class_name=name)
+    graph.meta[CLASS] = name  # unlike the name of its class, this is copied too
     return graph
