@@ -1,3 +1,5 @@
+from typing import Any
+
 import yaml
 from torch import nn
 
@@ -34,8 +36,8 @@ def card(facts: Facts) -> str:
     return write_card(config, "mine")
 
 
-def head_of(text: str) -> dict[str, object]:
-    head: dict[str, object] = yaml.safe_load(text.split("---\n")[1])
+def head_of(text: str) -> dict[str, Any]:
+    head: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
     return head
 
 
@@ -56,7 +58,7 @@ def test_what_isnt_known_isnt_mentioned() -> None:
 
 
 def test_the_hub_finds_the_score() -> None:
-    (entry,) = head_of(card(FACTS))["model-index"]  # type: ignore[misc,attr-defined]
+    (entry,) = head_of(card(FACTS))["model-index"]
     (result,) = entry["results"]
     assert result["metrics"][0]["value"] == 0.9876
     assert result["dataset"] == {"type": "mnist", "name": "MNIST"}
