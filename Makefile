@@ -14,12 +14,13 @@ ifneq ($(shell test ! -e .venv/.unfinished && test -x $(BIN)/python && test "$$(
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help compare test install dev clean clean-runs anew
+.PHONY: help compare test docs install dev clean clean-runs anew
 
 help:
 	@echo 'make compare     the whole experiment: one-shot against standalone, on MNIST'
 	@echo '                   options: make compare ARGS="--help"'
 	@echo 'make test        every check: style, types, imports, tests, the built wheel'
+	@echo 'make docs        the documentation, into build/docs'
 	@echo 'make install     only what "make compare" needs, into .venv'
 	@echo 'make dev         the same, and the tools that "make test" needs'
 	@echo 'make clean       remove .venv, caches and built files; results in runs stay'
@@ -38,6 +39,11 @@ test: .venv/.installed-dev
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest -n auto --maxprocesses 4
 	$(BIN)/python tools/check_wheel.py
+
+# Every warning is an error: a page that says something else than it means is not built.
+docs: .venv/.installed-dev
+	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs
+	@echo 'The documentation: build/docs/index.html'
 
 install: .venv/.installed
 
@@ -76,7 +82,7 @@ dev: .venv/.installed-dev
 	@rm .venv/.unfinished
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv build dist docs/api docs/project
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find . -path ./runs -prune -o -path ./.git -prune -o \
 	  \( -name __pycache__ -o -name '*.egg-info' \) -type d -prune -exec rm -rf {} +

@@ -59,7 +59,7 @@ def build_nasbench201_net(
     With the defaults 15,625 architectures of 73 thousand to 1.53 million parameters and 7.8 to
     220.1 million multiply-adds per 32x32 image. These are the benchmark's figures, except that its
     FLOPs are multiply-adds and one more for each class: the bias of the linear layer. It writes
-    the cell as "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|", after "~" the node an edge comes from. Many
+    the cell as ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``, after "~" the node an edge comes from. Many
     of the cells compute the same function, as "none" may cut off what comes before it; they count
     as different here as they do there.
 
