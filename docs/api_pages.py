@@ -25,8 +25,8 @@ def write_pages(homes: Mapping[str, str], folder: Path) -> None:
     listed = "\n".join(sorted(rooms))
     _write(
         folder / "index.md",
-        "# Public names\n\n`import supernet as sn`: every name below is `sn.NAME`; the pages follow "
-        f"the folders of the package.\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n",
+        "# Public names\n\n`import supernet as sn`: every name below is `sn.NAME`; the pages "
+        f"follow the package's folders.\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n",
     )
 
 
@@ -35,7 +35,7 @@ def _page(room: str, names: list[str]) -> str:
     for name in names:
         value = getattr(supernet, name)
         if inspect.isclass(value):
-            lines += [f".. autoclass:: supernet.{name}", "   :members:", "   :show-inheritance:", ""]
+            lines += [f".. autoclass:: supernet.{name}", "   :members:", ""]
         elif callable(value):
             lines += [f".. autofunction:: supernet.{name}", ""]
         else:
@@ -46,7 +46,8 @@ def _page(room: str, names: list[str]) -> str:
 def _phrase(room: str) -> str:
     """Return what the folder or module says it is for."""
     spec = find_spec(f"supernet.{room}")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     source = Path(spec.origin).read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").split("\n\n")[0]
 

@@ -14,7 +14,7 @@ from repository_pages import copy_pages, resolved
 
 project = "supernet"
 author = "The supernet authors"
-copyright = "2026, The supernet authors"  # noqa: A001 - Sphinx reads this name
+copyright = "2026, The supernet authors"
 version = release = installed_version("supernet")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]

@@ -1,4 +1,4 @@
-"""Pages of the repository that the documentation shows too, and links that lead out of its folder."""
+"""Pages of the repository that the documentation shows too, and links out of its folder."""
 
 import posixpath
 import re
