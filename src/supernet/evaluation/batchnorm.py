@@ -27,6 +27,7 @@ from torch.overrides import TorchFunctionMode
 from supernet import sharing
 from supernet.errors import CalibrationError, SpaceError
 from supernet.evaluation.batches import Inputs, call, evened, inputs_of, samples_in, split_inputs
+from supernet.nn.elastic.narrowed import Narrowed
 from supernet.nn.elastic.norms import ElasticBatchNorm
 from supernet.nn.supernet import Supernet, fresh_statistics
 from supernet.sharing import Group, Instruction
@@ -286,7 +287,7 @@ class Statistics:
         before = [_installed(norm) for norm in norms]
         try:
             for norm in norms:
-                _install(norm, self._of(norm, instruction.archs))
+                _install(norm, self._of(norm, module, instruction.archs))
             fills = any(norm.training for norm in norms)
             with self._pools.filling() if fills else nullcontext():
                 return instruction.operation(self.supernet, args, kwargs)
@@ -294,7 +295,9 @@ class Statistics:
             for norm, buffers in zip(norms, before, strict=True):
                 _install(norm, buffers)
 
-    def _of(self, norm: _BatchNorm, archs: tuple[Architecture, ...]) -> _Buffers:
+    def _of(
+        self, norm: _BatchNorm, module: nn.Module | None, archs: tuple[Architecture, ...]
+    ) -> _Buffers:
         """Return the buffers of a norm in one group; one that averages updates them in place."""
         key = norm, archs
         if key not in self._buffers:
@@ -309,7 +312,7 @@ class Statistics:
                         "give each place a batch norm of its own"
                     )
             # As wide as the norm is for these architectures, which agree on it.
-            own = norm.plain(archs[0]) if isinstance(norm, ElasticBatchNorm) else norm
+            own = _as_used(norm, module, archs[0])
             self._buffers[key] = fresh_statistics(own, self.supernet)
             self._pools.add(self._buffers[key])
         return self._buffers[key]
@@ -352,6 +355,18 @@ def calibrate(
                 pass
     statistics.settle()
     return statistics
+
+
+def _as_used(norm: _BatchNorm, module: nn.Module | None, arch: Architecture) -> _BatchNorm:
+    """Return a norm as wide as an architecture has it inside a module."""
+    if isinstance(norm, ElasticBatchNorm):
+        return norm.plain(arch)
+    for inner in module.modules() if module is not None else ():
+        if isinstance(inner, Narrowed) and inner.layer is norm:
+            narrow = inner.narrow(arch)
+            assert isinstance(narrow, _BatchNorm)
+            return narrow
+    return norm
 
 
 def _norms(module: nn.Module | None) -> list[_BatchNorm]:

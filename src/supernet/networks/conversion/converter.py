@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from supernet.errors import SpaceError
-from supernet.networks.conversion.planning import Plan, Wishes, make_plan
+from supernet.networks.conversion.inputs import Inputs
+from supernet.networks.conversion.planning import ConversionPlan, Wishes, make_plan
 from supernet.networks.conversion.report import (
     Line as Line,
     Report as Report,
@@ -24,7 +25,8 @@ from supernet.networks.conversion.report import (
 )
 from supernet.networks.conversion.rewriting import rewrite
 from supernet.networks.conversion.tracing import observe
-from supernet.networks.conversion.trying import find_failures, require_same
+from supernet.networks.conversion.trying import Trial, find_failures, require_same
+from supernet.networks.conversion.weights import accept_weights, named_tensors
 from supernet.nn.choices import ChoiceModule
 from supernet.nn.supernet import Supernet
 
@@ -35,7 +37,7 @@ def make_elastic(
     depth: bool | int = True,
     width: Sequence[float] | None = (0.5, 0.75, 1.0),
     kernel: Sequence[int] | None = (3, 5),
-    example: Tensor | None = None,
+    example: Any = None,
     include: str | Sequence[str] = "*",
     exclude: str | Sequence[str] = (),
 ) -> tuple[Supernet, Report]:
@@ -88,16 +90,13 @@ def make_elastic(
         (exclude,) if isinstance(exclude, str) else tuple(exclude),
     )
     _check(model, wishes)
-    observed = None
-    if wishes.least is not None or wishes.shares:
-        if example is None:
-            raise SpaceError(
-                "depths and widths are found by running the model; give `example`, a batch such as "
-                "it is trained with, or depth=False and width=None"
-            )
-        observed = observe(model, example)
-    # Batch norms, which have no statistics in a supernet, need more than one sample.
-    batch = torch.cat([example] * 2) if example is not None and len(example) == 1 else example
+    if example is None and (wishes.least is not None or wishes.shares):
+        raise SpaceError(
+            "depths and widths are found by running the model; give `example`, a batch such as "
+            "it is trained with, or depth=False and width=None"
+        )
+    inputs = None if example is None else Inputs.of(example, model)
+    observed = () if inputs is None else observe(model, inputs)
     failed: dict[str, str] = {}
     while True:  # ends: each time round, at least one choice less
         plan = make_plan(model, observed, wishes, failed)
@@ -108,17 +107,23 @@ def make_elastic(
                 f"{name_reasons(report.lines) or '  it has no layers with weights'}"
             )
         supernet = _convert(model, plan)
-        if batch is None:
+        if inputs is None:
             return supernet, report
-        more = find_failures(supernet, batch)
+        # In training mode too, if the model can run in it.
+        trial = Trial(supernet, inputs.at_least_two(), (False, True)[: len(observed)])
+        more = find_failures(trial, plan.decisive)
         if not more:
-            require_same(supernet, model, batch)
+            require_same(trial, model)
             return supernet, report
         failed |= more
 
 
-def _convert(model: nn.Module, plan: Plan) -> Supernet:
-    return Supernet(rewrite(copy.deepcopy(model), plan))
+def _convert(model: nn.Module, plan: ConversionPlan) -> Supernet:
+    copied = copy.deepcopy(model)
+    given = named_tensors(copied)
+    supernet = Supernet(rewrite(copied, plan))
+    accept_weights(supernet, given)
+    return supernet
 
 
 def _check(model: nn.Module, wishes: Wishes) -> None:

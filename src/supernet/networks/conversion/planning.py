@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils.parametrize import is_parametrized
 
-from supernet.networks.conversion.groups import Label, Segment
-from supernet.networks.conversion.narrowing import is_norm_and_more, is_plain_norm
-from supernet.networks.conversion.rules import Labelling, Role, label_graph
+from supernet.networks.conversion.groups import Groups, Label, Segment
+from supernet.networks.conversion.labelling import Labelling, Labels, Role
+from supernet.networks.conversion.norms import is_norm_and_more, is_plain_norm
+from supernet.networks.conversion.rules import label_graphs
 from supernet.networks.conversion.stacks import Stack, find_stacks, join
-from supernet.networks.conversion.tracing import LAYERS, Call, Observed
+from supernet.networks.conversion.tracing import LAYERS, Call, Observed, Trace
 from supernet.sharing.tracing import has_hooks
 from supernet.space import Choice
 
@@ -49,7 +51,7 @@ class Wishes:
 
 
 @dataclass
-class Plan:
+class ConversionPlan:
     """What is to become of a model.
 
     Attributes:
@@ -57,6 +59,8 @@ class Plan:
         roles: By the name of a layer, of which widths it is.
         widths: The choices, by the number of a width.
         kernels: The choices, by the name of a convolution.
+        tensors: By the name of a parameter or buffer that is cut, the widths along its axes.
+        decisive: The names of choices by which the model's code decides what to do.
         reasons: By the name of a module, why something of it is not chosen, each said once.
     """
 
@@ -64,6 +68,8 @@ class Plan:
     roles: dict[str, Role] = field(default_factory=dict)
     widths: dict[int, Choice] = field(default_factory=dict)
     kernels: dict[str, Choice] = field(default_factory=dict)
+    tensors: dict[str, Labels] = field(default_factory=dict)
+    decisive: frozenset[str] = frozenset()
     reasons: dict[str, list[str]] = field(default_factory=dict)
 
     def say(self, name: str, why: str) -> None:
@@ -79,19 +85,19 @@ class Plan:
 
 
 def make_plan(
-    model: nn.Module, observed: Observed | None, wishes: Wishes, failed: Mapping[str, str]
-) -> Plan:
+    model: nn.Module, observed: Sequence[Observed], wishes: Wishes, failed: Mapping[str, str]
+) -> ConversionPlan:
     """Return which choices a model gets.
 
     Args:
         model: The model.
-        observed: What was seen of it; None if that is not needed.
+        observed: What was seen of it in each mode; nothing if that is not needed.
         wishes: What is wanted.
         failed: By the name of a choice, why it can't be made: it has been tried.
     """
-    plan = Plan()
+    plan = ConversionPlan()
     stacks: list[Stack] = []
-    if observed is not None and wishes.least is not None:
+    if observed and wishes.least is not None:
         stacks, reasons = find_stacks(model, observed, wishes.least)
         for name, why in reasons.items():
             plan.say(name, f"depth: {why}")
@@ -108,7 +114,7 @@ def make_plan(
                 plan.say(path, f"depth: {why}")
         else:
             plan.depths.append((name, stack))
-    if observed is not None and wishes.shares:
+    if observed and wishes.shares:
         _plan_widths(plan, model, observed, wishes, failed)
     for name, module in model.named_modules():
         if wishes.kernels and isinstance(module, nn.Conv2d):
@@ -120,7 +126,12 @@ def make_plan(
 
 
 def _plan_kernel(
-    plan: Plan, name: str, conv: nn.Conv2d, why: str, wishes: Wishes, failed: Mapping[str, str]
+    plan: ConversionPlan,
+    name: str,
+    conv: nn.Conv2d,
+    why: str,
+    wishes: Wishes,
+    failed: Mapping[str, str],
 ) -> None:
     choice, size = join(name, "kernel"), conv.kernel_size[0]
     options = tuple(k for k in wishes.kernels if k < size)
@@ -153,27 +164,32 @@ def is_regular(conv: nn.Conv2d) -> bool:
 
 
 def _plan_widths(
-    plan: Plan, model: nn.Module, observed: Observed, wishes: Wishes, failed: Mapping[str, str]
+    plan: ConversionPlan,
+    model: nn.Module,
+    observed: Sequence[Observed],
+    wishes: Wishes,
+    failed: Mapping[str, str],
 ) -> None:
     layers = {name: m for name, m in model.named_modules() if isinstance(m, LAYERS)}
-    if isinstance(observed.trace, str):
-        for name in layers:
-            plan.say(name, f"width: the model can't be traced: {observed.trace}")
-        return
+    for seen in observed:
+        if isinstance(seen.trace, str):
+            for name in layers:
+                plan.say(name, f"width: the model can't be traced: {seen.trace}")
+            return
+    traces = [seen.trace for seen in observed if isinstance(seen.trace, Trace)]
     modules = dict(model.named_modules(remove_duplicate=False))
-    labelling = label_graph(observed.trace, modules)
-    for _, stack in plan.depths:
-        _keep_equal(labelling, [c for p in stack.paths for c in observed.trace.calls.get(p, [])])
+    labelling = label_graphs(traces, modules)
+    for trace in traces:
+        for _, stack in plan.depths:
+            _keep_equal(labelling, [c for p in stack.paths for c in trace.calls.get(p, [])])
+    _fix_what_stays(labelling, model, traces)
     groups = labelling.groups
-    for name, role in labelling.roles.items():
-        if why := _refuse(modules[name], model):
-            for label in (role.inp, role.out):
-                groups.fix(label, f"{name!r} can't be a part of itself: {why}")
     choices: dict[int, Choice] = {}
     for number in groups:
-        if groups.reasons(number):
+        writers = groups.writers(number)
+        if groups.reasons(number) or not writers:
             continue
-        name = f"{groups.writer(number)}.width"
+        name = _free_name(writers, {choice.name for choice in choices.values()})
         count, multiple = groups.count(number), groups.multiple(number)
         options = _options(count, multiple, wishes.shares)
         why = wishes.refuse(name) or failed.get(name, "")
@@ -183,20 +199,82 @@ def _plan_widths(
             groups.fix((Segment(number, count),), why)
         else:
             choices[number] = Choice(name, options)
-    plan.roles = labelling.roles
+    plan.widths = choices
     for name, role in labelling.roles.items():
+        plan.roles[name] = Role(
+            None if role.inp is None else groups.resolve(role.inp),
+            None if role.out is None else groups.resolve(role.out),
+            role.block,
+        )
         for what, label in (("input width", role.inp), ("output width", role.out)):
             if what == "output width" and role.out is role.inp:
                 continue  # said already
-            for segment in label or ():
-                top = groups.top(segment.width)
-                if top in choices:
-                    plan.widths[segment.width] = choices[top]
+            for segment in groups.resolve(label or ()):
                 for why in groups.reasons(segment.width)[:1]:
                     plan.say(name, f"{what}: {why}")
+    for name, labels in labelling.tensors.items():
+        whole = tuple(None if label is None else groups.resolve(label) for label in labels)
+        if any(map(plan.choices_along, whole)):
+            plan.tensors[name] = whole
     for name in layers.keys() - labelling.roles.keys():
         why = _refuse(layers[name], model) or "a module that holds it is taken as a whole"
         plan.say(name, f"width: {why}")
+    decided = {
+        choice.name
+        for trace in traces
+        for node, axis in trace.decided
+        if isinstance(node, fx.Node) and isinstance(axis, int)
+        for choice in plan.choices_along(_resolved(groups, labelling.of(node)[axis]))
+    }
+    plan.decisive = frozenset(decided)
+
+
+def _resolved(groups: Groups, label: Label | None) -> Label | None:
+    return None if label is None else groups.resolve(label)
+
+
+def _free_name(writers: Sequence[str], taken: Collection[str]) -> str:
+    """Return a name for a width: that of the first layer which makes it and has none yet."""
+    names = [f"{writer}.width" for writer in writers]
+    names += (f"{writers[0]}.width_{number}" for number in range(2, len(taken) + 3))
+    return next(name for name in names if name not in taken)
+
+
+def _fix_what_stays(labelling: Labelling, model: nn.Module, traces: Sequence[Trace]) -> None:
+    """Fix the widths of layers and tensors that can't be cut."""
+    groups = labelling.groups
+    for name, role in labelling.roles.items():
+        why = _refuse(labelling.modules[name], model)
+        if not why and name in labelling.read_layers:
+            why = "its weights are read by the model's own code"
+        if why:
+            for label in (role.inp, role.out):
+                groups.fix(label, f"{name!r} can't be a part of itself: {why}")
+    called = {name for trace in traces for name in trace.calls} | {""}
+    shared = _shared_tensors(model)
+    for name, labels in labelling.tensors.items():
+        owner = name.rpartition(".")[0]
+        why = ""
+        if name in shared:
+            why = "several modules share it"
+        elif owner not in called:
+            why = "the module that holds it is not called itself"
+        elif has_hooks(labelling.modules[owner]):
+            why = "the module that holds it has hooks, which would be lost"
+        elif is_parametrized(labelling.modules[owner]):
+            why = "it is computed from other parameters"
+        for label in labels if why else ():
+            groups.fix(label, f"it is combined with {name!r}: {why}")
+
+
+def _shared_tensors(model: nn.Module) -> set[str]:
+    """Return the names of tensors that several modules hold."""
+    names: dict[int, list[str]] = {}
+    for owner, module in model.named_modules():
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None:
+                names.setdefault(id(tensor), []).append(join(owner, name))
+    return {name for several in names.values() if len(several) > 1 for name in several}
 
 
 def _keep_equal(labelling: Labelling, calls: Sequence[Call]) -> None:
@@ -235,9 +313,11 @@ def _refuse(module: nn.Module, model: nn.Module) -> str:
         return "it has hooks, which would be lost"
     if is_parametrized(module) or module._parameters.keys() - {"weight", "bias"}:
         return "its weight is computed from other parameters"
-    norm = module if isinstance(module, _BatchNorm) else None
-    if norm is not None and not is_plain_norm(norm) and not is_norm_and_more(norm):
-        return "its class does something else than a batch norm followed by what it holds"
+    if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
+        if not is_plain_norm(module) and not is_norm_and_more(module):
+            return "its class does something else than a batch norm followed by what it holds"
+    if isinstance(module, _InstanceNorm) and module.track_running_stats:
+        return "it keeps statistics of its own"
     own = {id(p) for p in module._parameters.values() if p is not None}
     for name, other in model.named_modules():
         if other is not module and own & {id(p) for p in other._parameters.values()}:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from supernet.networks.conversion.planning import Plan
+from supernet.networks.conversion.planning import ConversionPlan
+from supernet.networks.conversion.stacks import join
 from supernet.networks.conversion.tracing import LAYERS
 from supernet.space import Choice
 
@@ -60,17 +61,17 @@ def _shown(choice: Choice) -> str:
     return f"({' '.join(map(str, choice.options))})"
 
 
-def write_report(model: nn.Module, plan: Plan) -> Report:
+def write_report(model: nn.Module, plan: ConversionPlan) -> Report:
     """Return what a plan makes of a model."""
     depths = {
-        path: Choice(f"{name}.depth", tuple(range(stack.shortest, len(stack.blocks) + 1)))
+        path: Choice(f"{name}.depth", stack.options)
         for name, stack in plan.depths
         for path in stack.paths
     }
     return Report(tuple(_lines(model, plan, depths)))
 
 
-def _lines(model: nn.Module, plan: Plan, depths: dict[str, Choice]) -> Iterator[Line]:
+def _lines(model: nn.Module, plan: ConversionPlan, depths: dict[str, Choice]) -> Iterator[Line]:
     for name, module in model.named_modules():
         layer = isinstance(module, LAYERS)
         weighty = bool(module._parameters) and not layer
@@ -79,6 +80,9 @@ def _lines(model: nn.Module, plan: Plan, depths: dict[str, Choice]) -> Iterator[
         choices: list[Choice] = [depths[name]] if name in depths else []
         if role := plan.roles.get(name):
             choices += plan.choices_along(role.inp) + plan.choices_along(role.out)
+        for tensor in (*module._parameters, *module._buffers):
+            for label in plan.tensors.get(join(name, tensor), ()):
+                choices += plan.choices_along(label)
         if name in plan.kernels:
             choices.append(plan.kernels[name])
         reasons = plan.reasons.get(name, [])

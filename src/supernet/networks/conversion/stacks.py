@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import fx, nn
 
-from supernet.networks.conversion.tracing import LAYERS, Call, Observed
+from supernet.networks.conversion.tracing import LAYERS, Call, Observed, Trace
 from supernet.sharing.tracing import plainly_runs
 
 
@@ -17,22 +17,26 @@ class Stack:
     """Blocks that may be left out, from the last one on.
 
     Attributes:
-        container: The name of the `Sequential` or `ModuleList` they are in.
+        container: The name of the module they are in.
         blocks: Their names in it, without the container's.
         shortest: The least number of them that may run.
-        compact: Whether the places of the blocks may go. If not, all but one are kept by modules
-            that do nothing, because the model's own code may count on them.
+        adds: Whether what a block returns is added to what it was given, by the code that runs it.
     """
 
     container: str
     blocks: tuple[str, ...]
     shortest: int
-    compact: bool
+    adds: bool = False
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The blocks' names in the whole model."""
         return tuple(join(self.container, block) for block in self.blocks)
+
+    @property
+    def options(self) -> tuple[int, ...]:
+        """How many of them may run."""
+        return tuple(range(self.shortest, len(self.blocks) + 1))
 
 
 def join(container: str, name: str) -> str:
@@ -41,31 +45,38 @@ def join(container: str, name: str) -> str:
 
 
 def find_stacks(
-    model: nn.Module, observed: Observed, least: int
+    model: nn.Module, observed: Sequence[Observed], least: int
 ) -> tuple[list[Stack], dict[str, str]]:
     """Return the stacks of a model, and why other modules in a container are in none.
 
     Args:
         model: The model.
-        observed: What was seen of it.
+        observed: What was seen of it in each mode.
         least: How many blocks of a stage have to run. A first block of the same kind that changes
             the shape is one of them.
     """
     stacks: list[Stack] = []
     reasons: dict[str, str] = {}
     for name, container in model.named_modules():
-        if not isinstance(container, nn.Sequential | nn.ModuleList):
+        listed = isinstance(container, nn.Sequential | nn.ModuleList)
+        if not listed and _is_torch(container):
             continue
-        once = plainly_runs(container, nn.Sequential.forward) and len(_runs(observed, name)) == 1
+        in_order = plainly_runs(container, nn.Sequential.forward)
+        once = in_order and all(len(_runs(seen, name)) <= 1 for seen in observed)
         for run in _alike(container):
+            # Among PyTorch's own, such as `Sequential`, one that changes the shape is no kin.
+            kin = not _is_torch(run[0][1])
+            if not listed and not kin:
+                continue
             paths = [join(name, block) for block, _ in run]
             why = [_why_not(observed, path) for path in paths]
+            if not listed and any(reason.startswith("it never runs") for reason in why):
+                continue
             reasons |= {path: reason for path, reason in zip(paths, why, strict=True) if reason}
-            # Among PyTorch's own, such as `Sequential`, one that changes the shape is no kin.
-            kin = not type(run[0][1]).__module__.startswith("torch.nn.")
             for begin, end in _kept(why, kin):
-                if not once and (reason := _why_no_chain(observed, paths[begin:end])):
-                    reasons |= dict.fromkeys(paths[begin:end], reason)
+                chain, adds = ("", False) if once else _chain(observed, paths[begin:end])
+                if chain:
+                    reasons |= dict.fromkeys(paths[begin:end], chain)
                     continue
                 blocks = tuple(block for block, _ in run[begin:end])
                 first = kin and begin > 0
@@ -74,8 +85,12 @@ def find_stacks(
                     reason = f"at least {least} blocks of {len(blocks) + first} have to run"
                     reasons |= dict.fromkeys(paths[begin:end], reason)
                 else:
-                    stacks.append(Stack(name, blocks, shortest, once))
+                    stacks.append(Stack(name, blocks, shortest, adds))
     return stacks, reasons
+
+
+def _is_torch(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.")
 
 
 def _alike(container: nn.Module) -> Iterator[list[tuple[str, nn.Module]]]:
@@ -121,34 +136,73 @@ def _runs(observed: Observed, path: str) -> Sequence[object]:
     return observed.shapes.get(path, ())
 
 
-def _why_not(observed: Observed, path: str) -> str:
+def _why_not(observed: Sequence[Observed], path: str) -> str:
     """Return why a module can't be left out; empty if it can."""
-    runs = observed.shapes.get(path, [])
-    if not runs:
+    modes = [runs for seen in observed if (runs := _runs(seen, path))]
+    if not modes or len(modes) < len(observed):
         return "it never runs on one tensor that gives another, so it can't be left out"
-    if len(runs) > 1:
-        return f"it runs {len(runs)} times; a block that may be left out has to run once"
-    before, after = runs[0]
-    if before != after:
-        return f"it changes the shape, from {tuple(before)} to {tuple(after)}"
+    for runs in modes:
+        if len(runs) > 1:
+            return f"it runs {len(runs)} times; a block that may be left out has to run once"
+        before, after = runs[0]
+        if before != after:
+            return f"it changes the shape, from {tuple(before)} to {tuple(after)}"
     return ""
 
 
-def _why_no_chain(observed: Observed, paths: Sequence[str]) -> str:
-    """Return why blocks that the model's own code runs aren't known to be a chain."""
-    if isinstance(observed.trace, str):
-        return "the model's own code runs it, and the model can't be traced"
+def _chain(observed: Sequence[Observed], paths: Sequence[str]) -> tuple[str, bool]:
+    """Return why blocks that the model's own code runs are no chain, and whether it adds them."""
+    found = set()
+    for seen in observed:
+        if isinstance(seen.trace, str):
+            return "the model's own code runs it, and the model can't be traced", False
+        why = _why_no_chain(seen.trace, paths, adds=False)
+        adds = bool(why) and not _why_no_chain(seen.trace, paths, adds=True)
+        if why and not adds:
+            return why, False
+        found.add(adds)
+    return ("", found.pop()) if len(found) == 1 else ("it runs otherwise in training mode", False)
+
+
+def _why_no_chain(trace: Trace, paths: Sequence[str], *, adds: bool) -> str:
+    """Return why blocks do not run one after the other, or are not each added to what it is given.
+
+    Args:
+        trace: What the model does.
+        paths: The blocks' names.
+        adds: Whether each is expected to be added to what it is given.
+    """
     calls: list[Call] = []
     for path in paths:
-        found = observed.trace.calls.get(path, [])
+        found = trace.calls.get(path, [])
         if len(found) != 1 or len(found[0].inputs) != 1 or found[0].output is None:
             return "it does not take one value and return one"
         calls += found
-    places = {node: place for place, node in enumerate(observed.trace.graph.nodes)}
-    for one, other in itertools.pairwise(calls):
-        assert one.output is not None
-        if other.inputs != (one.output,):
+    ends: list[fx.Node] = []
+    for call in calls:
+        assert call.output is not None
+        end = _sum_with(call) if adds else call.output
+        if end is None:
+            return "what it returns is not added to what it is given"
+        ends.append(end)
+    places = {node: place for place, node in enumerate(trace.graph.nodes)}
+    for end, call in zip(ends, calls[1:], strict=False):
+        if call.inputs != (end,):
             return "the blocks do not run in order, each on what the last one returned"
-        if any(not other.before <= places[user] < other.after for user in one.output.users):
+        after = call.after + adds
+        if any(not call.before <= places[user] < after for user in end.users):
             return "what it returns is used by others than the next block"
     return ""
+
+
+def _sum_with(call: Call) -> fx.Node | None:
+    """Return the sum of what a block is given and what it returns, if that is all it is used for."""
+    assert call.output is not None
+    users = list(call.output.users)
+    if len(users) != 1 or users[0].op == "call_module":
+        return None
+    name = users[0].target if isinstance(users[0].target, str) else users[0].target.__name__
+    added = [a for a in users[0].args if isinstance(a, fx.Node)]
+    plain = name.strip("_") in ("add", "iadd") and len(users[0].args) == 2 and not users[0].kwargs
+    both = {call.inputs[0], call.output}
+    return users[0] if plain and len(added) == 2 and set(added) == both else None
