@@ -246,7 +246,7 @@ def test_a_choice_module_with_a_forward_of_its_own_reaches_all_inside() -> None:
 
 def test_whoever_replaces_a_forward_may_run_anything() -> None:
     depth = Depth("d", [linear(), Depth("inner", [linear(), linear()])])
-    depth.forward = lambda x: depth.blocks[1](x)  # type: ignore[method-assign]
+    depth.forward = lambda x: depth.blocks[1](x)  # type: ignore[method-assign, misc]
     assert not find_space(depth).conditions
     arch = Architecture({"d.depth": 1, "inner.depth": 2})
     assert restrict(arch, depth) == arch

@@ -105,15 +105,20 @@ class ChoiceChain(ChoiceModule):
         It depends on the module's own choices only.
         """
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, *more: Any, **named: Any) -> Any:
         """Run the active architecture's path on a value: a tensor, or whatever its modules take.
+
+        Args:
+            x: The value.
+            *more: What each module on the path is given besides, such as a mask.
+            **named: The same, by name.
 
         Raises:
             NoArchitectureError: If none is active.
             SpaceError: If a result is none that the path can have there; see `check`.
         """
         for place, module in enumerate(self.path(self.active)):
-            y = module(x)
+            y = module(x, *more, **named)
             self.check(place, x, y)
             x = y
         return x

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from supernet.errors import SpaceError
-from supernet.nn.choices import ChoiceModule
+from supernet.nn.choices import ChoiceChain
 from supernet.space import Architecture, Choice
 
 
 @final
-class Skippable(ChoiceModule):
+class Skippable(ChoiceChain):
     """Runs its block if the depth of its stack is more than the block's number there.
 
     Where `Depth` holds all blocks of a stack itself, these stay where their network has them, under
@@ -24,13 +24,20 @@ class Skippable(ChoiceModule):
         number: How many blocks of the stack come before this one.
         block: The block. Without an `otherwise` it must keep the shape of what it is given.
         otherwise: What runs instead; without it, the value goes on as it is.
+        more: Whether the block is given more than the value, such as a mask.
     """
 
     def __init__(
-        self, depth: Choice, number: int, block: nn.Module, otherwise: nn.Module | None = None
+        self,
+        depth: Choice,
+        number: int,
+        block: nn.Module,
+        otherwise: nn.Module | None = None,
+        *,
+        more: bool = False,
     ) -> None:
         super().__init__()
-        self.depth, self.number = depth, number
+        self.depth, self.number, self.more = depth, number, more
         self.block, self.otherwise = block, otherwise
 
     @property
@@ -51,7 +58,19 @@ class Skippable(ChoiceModule):
             )
 
     def plain(self, arch: Architecture) -> nn.Module:
-        return next(iter(self.path(arch)), nn.Identity())
+        if path := self.path(arch):
+            return path[0]
+        return _first_of_all() if self.more else nn.Identity()
 
     def extra_repr(self) -> str:
         return f"{self.depth.name!r} above {self.number}"
+
+
+def _first_of_all() -> nn.Module:
+    """Return a module that returns the first of whatever it is given; its class is PyTorch's."""
+    graph = fx.Graph()
+    value = graph.placeholder("value")
+    graph.placeholder("*more")
+    graph.placeholder("**named")
+    graph.output(value)
+    return fx.GraphModule(nn.Module(), graph)

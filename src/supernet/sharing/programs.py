@@ -183,10 +183,12 @@ class _Author:
 
     def _call(self, module: nn.Module, args: Structure, kwargs: Structure) -> Structure:
         """Follow a call of a module; return what stands for its result."""
-        if len(args) == 1 and not kwargs and (chain := self._as_chain(module)) is not None:
-            value = args[0]
+        chain = self._as_chain(module) if args else None
+        alone = len(args) == 1 and not kwargs
+        if chain is not None and (alone or isinstance(module, ChoiceChain)):
+            value, *more = args
             for inner in chain:
-                value = self._call(inner, (value,), {})
+                value = self._call(inner, (value, *more), kwargs)
             return value
         if module not in self.supernet.modules_with_choices:
             return self._write(Apply(module), args, kwargs)

@@ -142,7 +142,7 @@ def test_of_a_concatenation_the_first_channels_of_each_part_are_read() -> None:
 def test_grouped_convolutions_keep_the_size_of_their_groups() -> None:
     _, supernet = converted("convnext")
     for arch in supernet.space:
-        conv = extract(supernet, arch).get_submodule("blocks.0.0.conv")
+        conv = extract(supernet, arch).get_submodule("blocks.0.conv")
         assert isinstance(conv, nn.Conv2d)
         assert conv.in_channels // conv.groups == 4
 
@@ -157,8 +157,8 @@ def test_modes_types_and_frozen_weights_stay() -> None:
     assert supernet.net[1].training
     net = extract(supernet, supernet.space.smallest)
     assert all(p.dtype == torch.float64 for p in net.parameters())
-    assert not net.get_parameter("1.0.0.weight").requires_grad
-    assert net.get_parameter("1.0.1.weight").requires_grad
+    assert not net.get_parameter("1.0.weight").requires_grad
+    assert net.get_parameter("1.1.weight").requires_grad
 
 
 def test_no_random_number_is_drawn() -> None:

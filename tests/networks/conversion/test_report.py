@@ -1,9 +1,10 @@
 import dataclasses
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from supernet.networks.conversion import make_elastic
+from tests.conftest import noise
 from tests.networks.conversion.networks import NETWORKS, X
 
 
@@ -21,12 +22,18 @@ def test_every_layer_has_a_line_with_a_choice_or_a_reason(name: str) -> None:
 
 
 def test_what_has_weights_and_no_counterpart_is_said() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 8, 5, padding=2), nn.GroupNorm(2, 8), nn.PReLU(8))
-    _, report = make_elastic(model, example=X)
+    model = nn.Sequential(
+        nn.Linear(3, 8), nn.LSTM(8, 8), Unpacked(), nn.Linear(8, 8), nn.Linear(8, 2)
+    )
+    _, report = make_elastic(model, example=noise(2, 4, 3))
     kinds = {line.module: line for line in report.lines}
-    for name in ("1", "2"):
-        assert kinds[name].reasons == ("modules of this kind have no elastic counterpart",)
-    assert "GroupNorm '1' needs it as it is" in kinds["0"].reasons[0]
+    assert kinds["1"].reasons == ("modules of this kind have no elastic counterpart",)
+    assert "LSTM '1' needs it as it is" in kinds["0"].reasons[0]
+
+
+class Unpacked(nn.Module):
+    def forward(self, x: tuple[Tensor, Tensor]) -> Tensor:
+        return x[0]
 
 
 def test_printed_it_is_a_table_of_one_row_per_module() -> None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from supernet.networks.conversion.converter import Report, make_elastic
+from supernet.nn.extraction import extract
 from tests.conftest import noise, stir
 from tests.networks.conversion.networks import X
 
@@ -26,6 +27,18 @@ class Between(nn.Module):
         y: Tensor = self.last(self.what(self.first(x)))
         z: Tensor = self.other(x)
         return y.mean((2, 3)) + z.mean((1, 2, 3)).unsqueeze(1)
+
+
+def put(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, 0] = 1.0
+    return y
+
+
+def of_a_kind(x: object) -> Tensor:
+    if not isinstance(x, Tensor) or x.dtype != torch.float32:
+        raise TypeError
+    return x
 
 
 def tried(model: nn.Module) -> Report:
@@ -49,25 +62,55 @@ PASSES: dict[str, Callable[[Tensor], Tensor]] = {
     "padded": lambda x: F.pad(x, (1, 1, 1, 1)),
     "permuted": lambda x: x.permute(0, 2, 3, 1).permute((0, 3, 1, 2)),
     "transposed": lambda x: x.transpose(1, 3).transpose(3, 1),
+    "moved": lambda x: x.movedim(1, -1).movedim(-1, 1),
     "flattened and back": lambda x: x.flatten(2).view(x.shape[0], -1, 8, 8),
+    "flattened and divided": lambda x: x.flatten(2).unflatten(2, (8, 8)),
     "sizes read": lambda x: x.reshape(x.size(0), x.size(1), 64).view(x.size(0), -1, 8, 8),
+    "whole shape": lambda x: x.view(x.shape),
+    "rest of the shape": lambda x: x.flatten(2).reshape(*x.shape[:2], *x.shape[2:]),
+    "shape of another": lambda x: x.flatten(2).view_as(x),
     "cropped": lambda x: x[:, :, 1:, ::2],
     "dropped": lambda x: F.dropout(x, 0.0).contiguous(),
     "softmax": lambda x: torch.softmax(x, 1),
+    "normalised": lambda x: F.normalize(x, dim=1),
+    "masked": lambda x: x.masked_fill(x > 1, 0.0),
+    "chosen": lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
+    "turned": lambda x: x.flip(1) + x.flip((2, 3)) + x.roll(1, 2),
     "averaged": lambda x: x.mean(1, keepdim=True) + x,
+    "averaged by axis": lambda x: x.mean(axis=(2, 3), keepdim=True) + x,  # type: ignore[call-overload]
+    "largest": lambda x: x.amax((2, 3), keepdim=True) + x.max(2, keepdim=True)[0],
+    "split": lambda x: x.reshape(x.shape[0], 2, -1, 8, 8).flatten(1, 2),
+    "chunks": lambda x: torch.cat(x.chunk(2, 1), 1),
+    "halves": lambda x: torch.cat([x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]], 1),
+    "split in two": lambda x: torch.cat(x.split(x.size(1) // 2, 1)[::-1], 1),
+    "shuffled": lambda x: F.channel_shuffle(x, 2),
+    "shuffled by hand": lambda x: (
+        x.view(len(x), 2, x.size(1) // 2, 8, 8).transpose(1, 2).reshape(x.shape)
+    ),
+    "matrix": lambda x: torch.einsum("bchw,bdhw->bchw", x, x),
+    "product": lambda x: (
+        (x.flatten(2) @ x.flatten(2).mT).softmax(-1).matmul(x.flatten(2)).view_as(x)
+    ),
+    "attention": lambda x: F.scaled_dot_product_attention(x.mT, x.mT, x.mT).mT,
+    "stacked": lambda x: torch.stack([x, -x], 0).sum(0),
+    "instance": lambda x: F.instance_norm(x),
+    "checked": lambda x: x if x.ndim == 4 and x.shape[1] % 2 == 0 and len(x) > 1 else -x,
+    "of a kind": of_a_kind,
+    "one by one": lambda x: sum((x for _ in range(x.size(2))), x),
 }
 
 FIXES: dict[str, Callable[[Tensor], Tensor]] = {
     "unknown": lambda x: torch.cumsum(x, 1),
     "written size": lambda x: x.reshape(-1, 4, 64).reshape(-1, 4, 8, 8),
-    "whole shape": lambda x: x.view(x.shape),
-    "split": lambda x: x.reshape(x.shape[0], 2, -1, 8, 8).flatten(1, 2),
-    "chunks": lambda x: torch.cat(x.chunk(2, 1), 1),
     "a part": lambda x: torch.cat([x[:, :2], x[:, :2]], 1),
-    "shuffled": lambda x: F.channel_shuffle(x, 2),
-    "matrix": lambda x: torch.einsum("bchw,bdhw->bchw", x, x),
+    "cut at a number": lambda x: torch.cat(x.split(2, 1), 1),
+    "cut in unequal parts": lambda x: torch.cat(x.split([1, 3], 1), 1),
+    "channel by channel": lambda x: torch.stack([x[:, c] for c in range(x.size(1))], 1),
+    "taken apart": lambda x: torch.stack(x.unbind(1), 1),
+    "rolled": lambda x: x.roll(1, 1),
     "padded channels": lambda x: F.pad(x, (0, 0, 0, 0, 1, 1))[:, 1:-1],
     "with a constant": lambda x: x + torch.ones(4, 1, 1),
+    "into a place": put,
 }
 
 
@@ -110,11 +153,14 @@ class Parameter(nn.Module):
         return y
 
 
-def test_what_a_parameter_is_multiplied_with_is_fixed() -> None:
-    lines = {line.module: line for line in tried(Parameter()).lines}
-    assert not lines["conv"].choices
-    assert "it is combined with the parameter 'gamma'" in lines["conv"].reasons[0]
-    assert [c.name for c in lines["head"].choices] == ["last.width"]
+def test_a_parameter_of_the_models_own_follows() -> None:
+    supernet, report = make_elastic(stir(Parameter()), example=X, width=(0.5,), kernel=(3,))
+    lines = {line.module: line for line in report.lines}
+    assert [c.name for c in lines[""].choices] == ["conv.width"]
+    assert [c.name for c in lines["last"].choices] == ["conv.width", "last.width"]
+    for arch in supernet.space:
+        assert extract(supernet, arch).get_parameter("gamma").shape == (arch["conv.width"], 1, 1)
+        assert torch.equal(extract(supernet, arch)(X), supernet(X, arch))
 
 
 class Sum(nn.Module):
@@ -128,13 +174,15 @@ class Sum(nn.Module):
         return y
 
 
-def test_what_is_added_to_a_concatenation_is_fixed() -> None:
-    model = nn.Sequential(Sum(), nn.Conv2d(2, 4, 1), nn.Conv2d(4, 2, 1))
-    report = tried(model)
-    lines = {line.module: line for line in report.lines}
-    for name in ("0.a", "0.b", "0.c"):
-        assert not lines[name].choices
-        assert "channels that come from several layers are added" in lines[name].reasons[0]
+def test_what_is_added_to_a_concatenation_consists_of_as_many_parts() -> None:
+    model = stir(nn.Sequential(Sum(), nn.Conv2d(2, 4, 1), nn.Conv2d(4, 2, 1)))
+    supernet, report = make_elastic(model, example=X, width=(0.5,), kernel=(3,))
+    lines = {line.module: [c.name for c in line.choices] for line in report.lines}
+    assert lines["0.a"] == ["0.a.width"]
+    assert lines["0.b"] == ["0.b.width"]
+    assert lines["0.c"] == lines["0.last"][:2] == ["0.a.width", "0.b.width"]
+    for arch in supernet.space:
+        assert torch.equal(extract(supernet, arch)(X), supernet(X, arch))
 
 
 def test_a_layer_that_runs_twice_has_one_width() -> None:

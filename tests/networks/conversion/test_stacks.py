@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from supernet.networks.conversion import make_elastic
-from supernet.nn.choices import Depth
 from supernet.nn.extraction import extract
+from supernet.nn.skipping import Skippable
 from supernet.nn.supernet import Supernet
 from tests.conftest import noise, stir
 from tests.networks.conversion.networks import BasicBlock, ResNet, X, conv_bn_relu, plain_stack
@@ -131,7 +131,7 @@ def test_a_block_whose_result_is_dropped_is_in_no_stack() -> None:
     assert "do not run in order" in reasons(Listed(unused))["blocks.0"]
 
 
-@pytest.mark.parametrize("how", [backwards, collecting, with_more, side_by_side, unused])
+@pytest.mark.parametrize("how", [backwards, collecting, side_by_side, unused])
 def test_a_list_that_is_run_otherwise_is_not(how: Callable[[Listed, Tensor], Tensor]) -> None:
     model = Listed(how)
     assert depths(model) == {}
@@ -155,10 +155,73 @@ def test_blocks_inside_blocks() -> None:
         assert torch.equal(supernet(X, arch), x)
 
 
-def test_names_of_neighbours_stay() -> None:
+def test_names_stay() -> None:
     supernet, _ = make_elastic(plain_stack(), example=X, width=None, kernel=None)
-    assert list(supernet.net._modules) == ["0", "1", "4", "5", "6"]
-    assert isinstance(supernet.net.get_submodule("1"), Depth)
+    assert list(supernet.net._modules) == list("0123456")
+    assert not isinstance(supernet.net.get_submodule("1"), Skippable)  # it always runs
+    assert isinstance(supernet.net.get_submodule("2"), Skippable)
+
+
+def scaled(net: Listed, x: Tensor) -> Tensor:
+    for block in net.blocks:
+        x = x + 0.5 * block(x)
+    return x
+
+
+def summed_up(net: Listed, x: Tensor) -> Tensor:
+    total = x
+    for block in net.blocks:
+        x = block(x)
+        total = total + x
+    return total
+
+
+def test_blocks_whose_results_are_added_by_the_code_that_runs_them() -> None:
+    model = stir(Listed(with_more)).train()
+    assert depths(model, 0) == {"blocks": (0, 1, 2, 3)}
+    assert depths(Listed(scaled)) == depths(Listed(summed_up)) == {}
+    supernet, _ = make_elastic(model, example=X, width=None, kernel=None, depth=0)
+    x = X
+    for depth, arch in enumerate(supernet.space):
+        assert torch.equal(supernet(X, arch), x)
+        assert torch.equal(extract(supernet, arch)(X), x)
+        if depth < 3:
+            x = x + model.get_submodule(f"blocks.{depth}")(x)
+
+
+class Attributes(nn.Module):
+    """Its blocks are attributes, among others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv_bn_relu(3, 4)
+        self.block1, self.block2, self.block3 = (BasicBlock(4, 4) for _ in range(3))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.block3(self.block2(self.block1(self.stem(x))))
+        y: Tensor = self.head(x.mean((2, 3)))
+        return y
+
+
+def test_blocks_that_are_attributes_are_found() -> None:
+    model = stir(Attributes()).train()
+    assert depths(model) == {"block1": (1, 2, 3)}
+    supernet, _ = make_elastic(model, example=X, width=None, kernel=None)
+    for arch in supernet.space:
+        assert torch.equal(extract(supernet, arch)(X), supernet(X, arch))
+
+
+def test_pytorchs_transformer_encoder_has_a_depth() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    model = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+    x = noise(2, 5, 8)
+    supernet, report = make_elastic(model, example=x)
+    assert [c.name for c in report.choices] == ["layers.depth"]
+    for arch in supernet.space:
+        net = extract(supernet, arch)
+        assert torch.equal(net.train()(x), supernet.train()(x, arch))
+        assert torch.equal(net.eval()(x), supernet.eval()(x, arch))
 
 
 def test_sequences_work_as_images_do() -> None:

@@ -1,7 +1,8 @@
-"""The widths of a model: which layers make and read them, and which axes of its values have them."""
+"""The widths of a model: which layers make and read them, and along which axes they lie."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -112,8 +113,15 @@ class Labelling:
             if self.is_read(size):
                 return
             self.groups.fix(label, f"it is {what} to {int(size)}, a number in the model's code")
-        else:
+        elif self._make_up(label) != self._make_up(read):
             self.groups.join(label, read)
+
+    def _make_up(self, label: Label) -> Counter[int]:
+        """Return how many positions of a label are of each width, in whatever order."""
+        found: Counter[int] = Counter()
+        for segment in self.groups.resolve(label):
+            found[segment.width] += segment.size
+        return found
 
     def is_read(self, size: Any) -> bool:
         """Say whether a size follows from a width that may change."""

@@ -14,6 +14,11 @@ def is_plain_norm(norm: _BatchNorm) -> bool:
     return type(norm).forward is _BatchNorm.forward and "forward" not in vars(norm)
 
 
+def is_known_norm(norm: _BatchNorm) -> bool:
+    """Say whether a batch norm does nothing that can't be done with a part of its channels."""
+    return isinstance(norm, nn.SyncBatchNorm) or is_plain_norm(norm) or is_norm_and_more(norm)
+
+
 @torch.no_grad()
 def is_norm_and_more(norm: _BatchNorm) -> bool:
     """Say whether a subclass normalises and then runs its children in order; found by trying it."""

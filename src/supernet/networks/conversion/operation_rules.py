@@ -159,7 +159,7 @@ def reduce(labelling: Labelling, node: fx.Node) -> Labels | list[Labels] | None:
         isinstance(chosen, tuple | list) and all(isinstance(dim, int) for dim in chosen)
     ):
         return None
-    axes = {dim % len(labels) for dim in (range(len(labels)) if not chosen else chosen)}
+    axes = {dim % len(labels) for dim in (chosen or range(len(labels)))}
     value = node.meta["value"]
     rank = (value if isinstance(value, Tensor) else value[0]).ndim
     if rank == len(labels):
@@ -706,7 +706,8 @@ def _batch(
     """Return the labels of the axes before the last few, which are spread over one another."""
     out: list[Label | None] = [None] * len(shape)
     for back in range(1, len(shape) + 1):
-        found, bare = [], []
+        found: list[tuple[fx.Node, Label | None]] = []
+        bare: list[tuple[fx.Node, Label | None]] = []
         for n, skipped in operands:
             rank = value_of(n).ndim - skipped
             if back <= rank and value_of(n).shape[rank - back] == shape[-back] != 1:
@@ -766,8 +767,9 @@ def functional_norm(labelling: Labelling, node: fx.Node) -> Labels | None:
     labels, shape = labelling.of(x), argument(node, 1, "normalized_shape")
     if not isinstance(shape, tuple | list) or len(shape) != 1:
         return None
-    given = (argument(node, 2, "weight"), argument(node, 3, "bias"))
-    given = given if "layer" in str(node.target) or "layer" in node.name else given[:1]
+    given = [argument(node, 2, "weight")]
+    if "layer" in node.name:  # the fourth of an RMS norm is a number
+        given.append(argument(node, 3, "bias"))
     last = _beside(labelling, labels[-1], given)
     if last is not None:
         labelling.follow(shape[0], last, "normalised")
@@ -852,8 +854,11 @@ RULES: dict[str, Rule] = {
     "pad": pad,
     **dict.fromkeys(("max_pool1d_with_indices", "max_pool2d_with_indices"), pooled_pair),
     **dict.fromkeys(
-        ("mean", "sum", "amax", "amin", "var", "std", "prod", "logsumexp", "all", "any", "median")
-        + ("nanmean", "nansum", "var_mean", "std_mean", "max", "min", "argmax", "argmin"),
+        (
+            *("mean", "sum", "amax", "amin", "var", "std", "prod", "logsumexp", "all", "any"),
+            *("median", "nanmean", "nansum", "var_mean", "std_mean", "max", "min", "argmax"),
+            "argmin",
+        ),
         reduce,
     ),
     **dict.fromkeys(("norm", "vector_norm", "linalg_vector_norm"), norm),

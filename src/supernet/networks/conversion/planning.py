@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from supernet.networks.conversion.groups import Groups, Label, Segment
 from supernet.networks.conversion.labelling import Labelling, Labels, Role
-from supernet.networks.conversion.norms import is_norm_and_more, is_plain_norm
+from supernet.networks.conversion.norms import is_known_norm
 from supernet.networks.conversion.rules import label_graphs
 from supernet.networks.conversion.stacks import Stack, find_stacks, join
 from supernet.networks.conversion.tracing import LAYERS, Call, Observed, Trace
@@ -280,8 +280,9 @@ def _shared_tensors(model: nn.Module) -> set[str]:
 def _keep_equal(labelling: Labelling, calls: Sequence[Call]) -> None:
     """A block may be left out, so what goes into it is as wide as what comes out."""
     for call in calls:
+        assert call.source is not None
         assert call.output is not None
-        before, after = labelling.of(call.inputs[0]), labelling.of(call.output)
+        before, after = labelling.of(call.source), labelling.of(call.output)
         for one, other in zip(before, after, strict=True):
             if one is not None and other is not None:
                 labelling.groups.join(one, other)
@@ -313,9 +314,8 @@ def _refuse(module: nn.Module, model: nn.Module) -> str:
         return "it has hooks, which would be lost"
     if is_parametrized(module) or module._parameters.keys() - {"weight", "bias"}:
         return "its weight is computed from other parameters"
-    if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
-        if not is_plain_norm(module) and not is_norm_and_more(module):
-            return "its class does something else than a batch norm followed by what it holds"
+    if isinstance(module, _BatchNorm) and not is_known_norm(module):
+        return "its class does something else than a batch norm followed by what it holds"
     if isinstance(module, _InstanceNorm) and module.track_running_stats:
         return "it keeps statistics of its own"
     own = {id(p) for p in module._parameters.values() if p is not None}

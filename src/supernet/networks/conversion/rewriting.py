@@ -40,7 +40,7 @@ def rewrite(model: nn.Module, plan: ConversionPlan) -> nn.Module:
             new[module] = _make_elastic(name, module, role, plan)
     # The modules of stacks and those with tensors are found by name before anything moves.
     steps = [
-        (Choice(f"{name}.depth", stack.options), number, model.get_submodule(path), stack.adds)
+        (Choice(f"{name}.depth", stack.options), number, model.get_submodule(path), stack)
         for name, stack in plan.depths
         for number, path in enumerate(stack.paths)
         if number >= stack.shortest
@@ -58,11 +58,11 @@ def rewrite(model: nn.Module, plan: ConversionPlan) -> nn.Module:
     wrapped: dict[nn.Module, nn.Module] = {}
     for module, tensors in holders.items():
         wrapped[module] = _holder(module, tensors)
-    for choice, number, module, adds in steps:
+    for choice, number, module, stack in steps:
         block = wrapped.get(module, new.get(module, module))
-        wrapped[module] = Skippable(choice, number, block, Zero() if adds else None).train(
-            module.training
-        )
+        otherwise = Zero() if stack.adds else None
+        step = Skippable(choice, number, block, otherwise, more=stack.more)
+        wrapped[module] = step.train(module.training)
     # From the inside out: a block that is wrapped may hold one that is.
     _replace(model, wrapped)
     return wrapped.get(model, new.get(model, model))
@@ -71,7 +71,7 @@ def rewrite(model: nn.Module, plan: ConversionPlan) -> nn.Module:
 def _replace(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
     for module in list(model.modules()):
         for name, child in module._modules.items():
-            if child in new:
+            if child is not None and child in new:
                 module._modules[name] = new[child]
 
 

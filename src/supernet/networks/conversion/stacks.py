@@ -6,8 +6,10 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import fx, nn
 
+from supernet.networks.conversion.layer_rules import MAKERS
 from supernet.networks.conversion.tracing import LAYERS, Call, Observed, Trace
 from supernet.sharing.tracing import plainly_runs
 
@@ -21,12 +23,14 @@ class Stack:
         blocks: Their names in it, without the container's.
         shortest: The least number of them that may run.
         adds: Whether what a block returns is added to what it was given, by the code that runs it.
+        more: Whether the blocks are given more than the value that goes through them.
     """
 
     container: str
     blocks: tuple[str, ...]
     shortest: int
     adds: bool = False
+    more: bool = False
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -66,7 +70,7 @@ def find_stacks(
         for run in _alike(container):
             # Among PyTorch's own, such as `Sequential`, one that changes the shape is no kin.
             kin = not _is_torch(run[0][1])
-            if not listed and not kin:
+            if not listed and not (kin and _is_block(run[0][1], name)):
                 continue
             paths = [join(name, block) for block, _ in run]
             why = [_why_not(observed, path) for path in paths]
@@ -85,8 +89,18 @@ def find_stacks(
                     reason = f"at least {least} blocks of {len(blocks) + first} have to run"
                     reasons |= dict.fromkeys(paths[begin:end], reason)
                 else:
-                    stacks.append(Stack(name, blocks, shortest, adds))
+                    more = not once and _takes_more(observed, paths[begin:end])
+                    stacks.append(Stack(name, blocks, shortest, adds, more))
     return stacks, reasons
+
+
+def _is_block(module: nn.Module, inside: str) -> bool:
+    """Say whether an attribute is a block, and not one of the layers that a block is made of.
+
+    Directly in the model any module of somebody's own is; further inside, one with several layers.
+    """
+    makers = [m for m in module.modules() if isinstance(m, MAKERS)]
+    return len(makers) > 1 or (not inside and bool(makers))
 
 
 def _is_torch(module: nn.Module) -> bool:
@@ -132,7 +146,7 @@ def _kept(why: Sequence[str], kin: bool) -> Iterator[tuple[int, int]]:
         place += length
 
 
-def _runs(observed: Observed, path: str) -> Sequence[object]:
+def _runs(observed: Observed, path: str) -> Sequence[tuple[torch.Size, torch.Size]]:
     return observed.shapes.get(path, ())
 
 
@@ -164,6 +178,11 @@ def _chain(observed: Sequence[Observed], paths: Sequence[str]) -> tuple[str, boo
     return ("", found.pop()) if len(found) == 1 else ("it runs otherwise in training mode", False)
 
 
+def _takes_more(observed: Sequence[Observed], paths: Sequence[str]) -> bool:
+    traces = [seen.trace for seen in observed if not isinstance(seen.trace, str)]
+    return any(call.more for trace in traces for path in paths for call in trace.calls[path])
+
+
 def _why_no_chain(trace: Trace, paths: Sequence[str], *, adds: bool) -> str:
     """Return why blocks do not run one after the other, or are not each added to what it is given.
 
@@ -175,8 +194,8 @@ def _why_no_chain(trace: Trace, paths: Sequence[str], *, adds: bool) -> str:
     calls: list[Call] = []
     for path in paths:
         found = trace.calls.get(path, [])
-        if len(found) != 1 or len(found[0].inputs) != 1 or found[0].output is None:
-            return "it does not take one value and return one"
+        if len(found) != 1 or found[0].source is None or found[0].output is None:
+            return "it does not take a value and return one"
         calls += found
     ends: list[fx.Node] = []
     for call in calls:
@@ -187,7 +206,7 @@ def _why_no_chain(trace: Trace, paths: Sequence[str], *, adds: bool) -> str:
         ends.append(end)
     places = {node: place for place, node in enumerate(trace.graph.nodes)}
     for end, call in zip(ends, calls[1:], strict=False):
-        if call.inputs != (end,):
+        if call.source is not end:
             return "the blocks do not run in order, each on what the last one returned"
         after = call.after + adds
         if any(not call.before <= places[user] < after for user in end.users):
@@ -196,7 +215,7 @@ def _why_no_chain(trace: Trace, paths: Sequence[str], *, adds: bool) -> str:
 
 
 def _sum_with(call: Call) -> fx.Node | None:
-    """Return the sum of what a block is given and what it returns, if that is all it is used for."""
+    """Return the sum of what a block is given and returns, if that is all it is used for."""
     assert call.output is not None
     users = list(call.output.users)
     if len(users) != 1 or users[0].op == "call_module":
@@ -204,5 +223,5 @@ def _sum_with(call: Call) -> fx.Node | None:
     name = users[0].target if isinstance(users[0].target, str) else users[0].target.__name__
     added = [a for a in users[0].args if isinstance(a, fx.Node)]
     plain = name.strip("_") in ("add", "iadd") and len(users[0].args) == 2 and not users[0].kwargs
-    both = {call.inputs[0], call.output}
+    both = {call.source, call.output}
     return users[0] if plain and len(added) == 2 and set(added) == both else None

@@ -42,13 +42,15 @@ class Call:
     """A module at work in the graph.
 
     Attributes:
-        inputs: The values it was given.
+        source: The value it was given first; None if that is no tensor.
+        more: Whether it was given more than that.
         output: The value it returned; None if that was not a single one.
         before: How many operations come before its own.
         after: How many there are when it returns.
     """
 
-    inputs: tuple[fx.Node, ...]
+    source: fx.Node | None
+    more: bool
     output: fx.Node | None
     before: int
     after: int
@@ -78,8 +80,8 @@ class Observed:
 
     Attributes:
         trace: Its graph, or the reason why there is none.
-        shapes: By the name of a module that took and returned one tensor each time it ran: the
-            shapes of these, once per run.
+        shapes: By the name of a module that took a tensor first, and returned one, each time it
+            ran: the shapes of these, once per run.
     """
 
     trace: Trace | str
@@ -109,7 +111,7 @@ def observe(model: nn.Module, inputs: Inputs) -> tuple[Observed, ...]:
 def _observe(model: nn.Module, inputs: Inputs) -> Observed:
     shapes = _run(copy.deepcopy(model), inputs)
     try:
-        tracer = _Tracer(inputs)
+        tracer = _Tracer(inputs, model)
         with torch.no_grad():
             graph = tracer.trace(model)
     except Exception as error:  # whatever a user's forward raises when it meets a stand-in
@@ -127,8 +129,7 @@ def _run(model: nn.Module, inputs: Inputs) -> Shapes:
     seen: dict[nn.Module, list[tuple[torch.Size, torch.Size] | None]] = {m: [] for m in names}
 
     def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], y: Any) -> None:
-        single = len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
-        whole = single and isinstance(y, Tensor)
+        whole = bool(args) and isinstance(args[0], Tensor) and isinstance(y, Tensor)
         seen[module].append((args[0].shape, y.shape) if whole else None)
 
     hooks = [m.register_forward_hook(look, with_kwargs=True) for m in names]
@@ -153,9 +154,11 @@ def _run(model: nn.Module, inputs: Inputs) -> Shapes:
 
 #: What can be asked of a tensor without looking at the numbers in it, by method or function.
 _ABOUT = frozenset(
-    ("dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "is_floating_point")
-    + ("is_complex", "is_tensor", "get_device", "element_size", "storage_offset", "is_inference")
-    + ("is_nonzero_dim", "is_signed", "type", "__len__")
+    (
+        *("dim", "ndimension", "stride", "is_contiguous", "is_floating_point", "is_complex"),
+        *("is_tensor", "is_signed", "is_inference", "get_device", "element_size"),
+        *("storage_offset", "__len__"),
+    )
 )
 
 
@@ -165,7 +168,7 @@ class _StandIn(fx.Proxy):
 
     value: Any
 
-    @property
+    @property  # type: ignore[misc]  # typeshed has it writable
     def __class__(self) -> Any:  # so that `isinstance(x, torch.Tensor)` is true
         value = self.__dict__.get("value")
         return type(value) if isinstance(value, Tensor) else _StandIn
@@ -203,7 +206,13 @@ class _StandIn(fx.Proxy):
         return len(self.value)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([self[place] for place in range(len(self.value))])
+        def part(place: int) -> Any:
+            return self.tracer.create_proxy("call_function", operator.getitem, (self, place), {})
+
+        return map(part, range(len(self.value)))
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, place, value), {})
 
     def __contains__(self, other: object) -> bool:
         raise fx.proxy.TraceError("the model's code looks for a number in a tensor")
@@ -250,10 +259,11 @@ def _values(structure: Any) -> Any:
 class _Tracer(fx.Tracer):
     """Looks into every module that is not PyTorch's, and writes down where each begins and ends."""
 
-    proxy_buffer_attributes = True
-
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: Inputs, model: nn.Module) -> None:
         super().__init__()
+        self._names = {
+            id(tensor): name for name, tensor in (*model.named_buffers(), *model.named_parameters())
+        }
         self.inputs = inputs
         self.calls: list[tuple[str, Call]] = []
         self.decided: set[Root] = set()
@@ -282,13 +292,19 @@ class _Tracer(fx.Tracer):
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(kind, target, *args, **kwargs)
         if kind == "get_attr":
-            node.meta["value"] = _empty(functools.reduce(getattr, target.split("."), self.root))
+            with self._at_work():
+                node.meta["value"] = _empty(functools.reduce(getattr, target.split("."), self.root))
         return node
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        if self._working:
+        if self._working or not isinstance(attr_val, Tensor):
             return attr_val
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
+        name = self._names.get(id(attr_val))
+        if name is None:
+            return attr_val
+        if name not in parameter_proxy_cache:
+            parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
+        return parameter_proxy_cache[name]
 
     def create_proxy(
         self,
@@ -349,11 +365,10 @@ class _Tracer(fx.Tracer):
             return forward(*args, **kwargs)
         name, before = self.path_of_module(m), len(self.graph.nodes)
         y = super().call_module(m, forward, args, kwargs)
-        given = (*args, *kwargs.values())
-        inputs = tuple(a.node for a in given if type(a) is _StandIn)
+        source = args[0].node if args and type(args[0]) is _StandIn else None
+        more = len(args) + len(kwargs) > 1
         output = y.node if type(y) is _StandIn else None
-        whole = len(inputs) == len(given)
-        call = Call(inputs if whole else (), output, before, len(self.graph.nodes))
+        call = Call(source, more, output, before, len(self.graph.nodes))
         self.calls.append((name, call))
         return y
 
@@ -363,7 +378,7 @@ def _empty(value: Any) -> Any:
     return map_aggregate(value, lambda part: part.to("meta") if isinstance(part, Tensor) else part)
 
 
-def _like(value: Sequence[Any], parts: Sequence[Any]) -> Any:
+def _like(value: Any, parts: Sequence[Any]) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*parts)
     return type(value)(parts)

@@ -46,7 +46,7 @@ class Trial:
     def form(self, arch: Architecture, training: bool) -> object:
         """Return how the output of an architecture is built, and the shapes of its tensors."""
         # In training mode a copy runs: buffers may change, of other modules than batch norms.
-        net = copy.deepcopy(self.supernet).train() if training else self.supernet
+        net = _twin(self.supernet).train() if training else self.supernet
         with torch.random.fork_rng(devices=()), nullcontext() if training else evaluating(net):
             y = self.inputs.run(net, arch)
         leaves, structure = tree_flatten(y)
@@ -132,11 +132,16 @@ def require_same(trial: Trial, model: nn.Module) -> None:
 
 
 def _outcome(net: nn.Module, inputs: Inputs, training: bool, *arch: Architecture) -> list[Tensor]:
-    net = copy.deepcopy(net).train(training)
+    net = _twin(net).train(training)
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(0)
         leaves, _ = tree_flatten(inputs.run(net, *arch))
     return [part for part in leaves if isinstance(part, Tensor)]
+
+
+def _twin(net: nn.Module) -> nn.Module:
+    """Return a copy of a network with the very same parameters, which nobody changes here."""
+    return copy.deepcopy(net, {id(parameter): parameter for parameter in net.parameters()})
 
 
 def _equal(one: list[Tensor], other: list[Tensor]) -> bool:

@@ -35,8 +35,9 @@ def accept_weights(supernet: Supernet, given: Mapping[str, Tensor]) -> None:
         if id(tensor) in names
     }
     whole = {f"net.{name}": source for name, source in sources.items()}
-    supernet.register_load_state_dict_pre_hook(_Renaming(frozenset(given), whole))
-    supernet.net.register_load_state_dict_pre_hook(_Renaming(frozenset(given), sources))
+    for net, known in ((supernet, whole), (supernet.net, sources)):
+        renaming = _Renaming(frozenset(given), known)
+        net.register_load_state_dict_pre_hook(renaming)
 
 
 @final

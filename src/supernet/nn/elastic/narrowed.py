@@ -114,11 +114,11 @@ class Holding(ChoiceModule):
         self.module, self.cuts = module, cuts
         # Not by their own names, which may be those of attributes of a module.
         self.names = tuple(cuts)
-        self.tensors = nn.ModuleList()
+        self.tensors = nn.ModuleList(
+            NarrowedTensor(getattr(module, name), cuts[name]) for name in self.names
+        )
         for name in self.names:
-            self.tensors.append(NarrowedTensor(getattr(module, name), cuts[name]))
-            own = module._parameters if name in module._parameters else module._buffers
-            own[name] = None  # type: ignore[assignment]
+            _put(module, name, None)
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -137,15 +137,11 @@ class Holding(ChoiceModule):
         return _with(self.module, given).forward(*args, **kwargs)
 
     def plain(self, arch: Architecture) -> nn.Module:
-        given = {
-            name: take(part.tensor, self.cuts[name], arch)
-            for name, part in zip(self.names, self.tensors, strict=True)
-            if isinstance(part, NarrowedTensor)
-        }
-        own = {name: part.tensor for name, part in zip(self.names, self.tensors, strict=True)}
-        plain = _with(self.module, given)
-        for name, part in given.items():
-            _put(plain, name, _own(part, own[name]))
+        plain = _with(self.module, dict.fromkeys(self.names))
+        for name, part in zip(self.names, self.tensors, strict=True):
+            whole = part.tensor
+            assert isinstance(whole, Tensor)
+            _put(plain, name, _own(take(whole, self.cuts[name], arch), whole))
         return plain
 
 
