@@ -1,5 +1,6 @@
 """Models of timm, without their trained weights; an optional dependency."""
 
+import importlib
 import warnings
 
 import pytest
@@ -13,7 +14,7 @@ from supernet.nn.extraction import extract
 from tests.conftest import noise
 
 try:
-    import timm
+    timm = importlib.import_module("timm")
 except (ImportError, RuntimeError):  # a torchvision for another PyTorch raises the latter
     pytest.skip("timm is not here", allow_module_level=True)
 
