@@ -5,6 +5,7 @@
   - NoArchitectureError  a choice ran before anyone said which architecture to run
   - CalibrationError     a network was about to be scored without batch-norm statistics of its own
   - SharingError         a network does what running many architectures at once can't allow
+  - NetworkError         a network can't be found, built, or run on the data
   - DataError            data are missing, damaged, or do not fit
   - SettingsError        a setting is unknown or impossible
     - LimitError           no architecture meets the limits of a search
@@ -42,6 +43,10 @@ class CalibrationError(SupernetError, RuntimeError):
 
 class SharingError(SupernetError, RuntimeError):
     """A network does something that running many architectures at once can't allow."""
+
+
+class NetworkError(SupernetError, ValueError):
+    """A network can't be found by its name, can't be built, or can't be run on the data."""
 
 
 class DataError(SupernetError, ValueError):

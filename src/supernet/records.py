@@ -236,16 +236,20 @@ class Conditions(Record):
 class Manifest(Record):
     """What a run was begun with: `manifest.json`. It says what going on with it must find again.
 
-    `settings` are resolved; `arguments` is the command line; `code_sha256` is of the package's own
-    modules, and `commit` the one they were checked out from, if any.
+    `settings` are resolved, by the names of their options; `arguments` is the command line;
+    `sources_sha256` are of the user's own source files, `space_sha256` is of the search space;
+    `code_sha256` is of the package's own modules, and `commit` the one they were checked out from,
+    if any.
     """
 
     schema_version: Literal[1] = 1
     command: Literal["compare", "train"]
     arguments: str
     preset: str
-    settings: dict[str, int | float | str | bool | None]
+    settings: dict[str, int | float | str | bool | list[str] | None]
     data_sha256: dict[str, str]
+    sources_sha256: dict[str, str] = {}
+    space_sha256: str = ""
     versions: dict[str, str]
     code_sha256: str
     commit: str | None
@@ -291,7 +295,7 @@ class Results(Record):
 
     schema_version: Literal[1] = 1
     conditions: Conditions
-    settings: dict[str, int | float | str | bool | list[int] | None]
+    settings: dict[str, int | float | str | bool | list[int] | list[str] | None]
     data: DataRecord
     network: NetworkRecord
     architectures: list[ArchitectureRecord]

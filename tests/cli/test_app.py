@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-import yaml
 
 import supernet
 from supernet import report
 from supernet.cli import app, signals
 from supernet.experiments import execution, planning, running
-from supernet.experiments.settings import PRESETS, Settings, resolve_settings
+from supernet.experiments.settings import KNOBS, PRESETS, resolve_settings
 from supernet.records import Results
 from supernet.runs.folder import read_manifest, read_results
 from supernet.runs.workers import WorkerMessage, run_tasks
@@ -140,8 +139,8 @@ def run(dry_run: tuple[str, Path]) -> tuple[Path, str, str]:
 
 def test_a_dry_run_shows_settings_architectures_and_time(dry_run: tuple[str, Path]) -> None:
     said, _ = dry_run
-    for name in Settings.model_fields:
-        assert re.search(rf"^{name}: ", said, re.MULTILINE)
+    for knob in KNOBS.values():
+        assert re.search(rf"^ *{knob.field}:", said, re.MULTILINE)
     assert re.search(r"\(3, 3\) +│ +[\d,]+ │ +[\d,]+ │", said)
     assert re.search(r"10 training\(s\).*about \d+ seconds", said.replace("\n", " "))
 
@@ -196,7 +195,7 @@ def test_the_next_command_works_too(run: tuple[Path, str, str]) -> None:
     done = shell(f"{command} --dry-run --json", folder.parent)
     assert done.returncode == 0, done.stderr
     settings = strict_json(done.stdout)["settings"]
-    assert settings == {**yaml.safe_load((folder / "config.yaml").read_text()), "seeds": 3}
+    assert settings == {**read_manifest(folder).settings, "seeds": 3}
 
 
 def test_no_line_but_commands_and_paths_is_wider_than_the_terminal(
@@ -256,7 +255,8 @@ def sample(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["compare"], ["compare", "--dry-run"], ["train"], ["compare", "--longest=1"]]
+    "arguments",
+    [["compare"], ["compare", "--dry-run"], ["train"], ["compare", "--net-arg=longest=1"]],
 )
 @pytest.mark.usefixtures("no_figures")
 def test_json_is_one_document_without_nan(arguments: list[str], call: Call, data: Path) -> None:
@@ -290,7 +290,7 @@ def test_help_fits_and_names_every_setting(arguments: list[str], call: Call) -> 
     assert (code, told) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
     if arguments in (["compare"], ["train"]):
-        for name in Settings.model_fields:
+        for name in KNOBS:
             assert f"--{name.replace('_', '-')} " in out
 
 
@@ -344,7 +344,7 @@ def test_the_command_after_a_report_asks_for_what_is_missing(call: Call, sample:
         assert (code, told) == (0, "")
         return shlex.split(next_command(out))[1:]
 
-    settings = resolve_settings("standard", None, {"epochs": 2, "seeds": 1}).model_dump()
+    settings = resolve_settings("standard", None, {"epochs": 2, "seeds": 1}).flat()
     alone = sample_results(standalone=False).model_copy(update={"settings": settings})
     assert further(alone)[:2] == ["compare", "--preset=standard"]
     one = sample_results().model_copy(update={"settings": settings})
@@ -363,13 +363,11 @@ def test_the_command_after_a_report_asks_for_what_is_missing(call: Call, sample:
         (["--preset", "fast"], "there is no preset 'fast'; choose one of quick"),
         (["--epochs", "0"], "epochs is 0"),
         (["--batch-size", "5000"], "a batch of 5000 is larger than the training data"),
-        (["--supernet-rate", "nan"], "supernet_rate is nan"),
+        (["--learning-rate", "nan"], "learning_rate is nan"),
         (["--standalone-rate", "inf"], "standalone_rate is inf"),
-        (["--supernet-rate", "-1"], "supernet_rate is -1.0"),
+        (["--learning-rate", "-1"], "learning_rate is -1.0"),
         (["--schedule", "cosine"], "schedule is 'cosine'"),
         (["--sampler", "greedy"], "sampler is 'greedy'"),
-        (["--longest", "9"], "longest is 9"),
-        (["--wide", "999999"], "wide is 999999"),
         (["--config", "no.yaml"], "no.yaml can't be read"),
     ],
 )
@@ -530,7 +528,7 @@ def test_a_run_without_sound_results_has_no_report(
 
 
 def test_a_loss_that_is_no_number_is_exit_code_5(call: Call, data: Path, tmp_path: Path) -> None:
-    real = options(data, supernet_rate=1e30)
+    real = options(data, learning_rate=1e30)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execution, "run_tasks", run_tasks)  # the real thing, with workers
         code, out, told = call("train", *real, "--out", "run")

@@ -10,13 +10,25 @@ import numpy as np
 import pytest
 import torch
 
+from supernet.datasets import ImageData
 from supernet.datasets.augmentations import Augmentation
 from supernet.errors import DataError, DivergedError, SettingsError
 from supernet.evaluation.cost import count_macs, count_params
-from supernet.experiments import components, worker
-from supernet.experiments.components import load_data
-from supernet.experiments.execution import Outcome, files_of, judge, run
+from supernet.experiments import worker
+from supernet.experiments.components import build_named, initial_seed, load_data
+from supernet.experiments.execution import (
+    Completed,
+    Outcome,
+    Progressed,
+    Trained,
+    execute,
+    files_of,
+    judge,
+    run,
+)
 from supernet.experiments.planning import measure_speed, plan
+from supernet.experiments.settings import Settings
+from supernet.networks.named import NamedNetwork
 from supernet.networks.zoo import build_mnist_net
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
@@ -63,18 +75,19 @@ def same_weights(one: Outcome, other: Outcome) -> bool:
 def test_neither_the_number_of_workers_nor_their_death_changes_what_is_computed(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    two = plan(small(data, longest=2, workers=2))
+    before = torch.get_rng_state()
     killed: list[int] = []
-
-    def kill_all_at_first(name: str, progress: Progress) -> None:
-        if not killed:
+    outcome = None
+    for event in execute(two):
+        if isinstance(event, Progressed) and not killed:
             killed.extend(workers())
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
-
-    two = plan(small(data, longest=2, workers=2))
-    before = torch.get_rng_state()
-    outcome = run(two, watch=kill_all_at_first)
+        elif isinstance(event, Completed):
+            outcome = event.outcome
     assert killed
+    assert outcome
     assert workers() == []
 
     stay_here(monkeypatch)
@@ -92,14 +105,14 @@ def test_two_seeds_with_a_longer_supernet_are_put_in_order(
     planned = plan(small(data, longest=2, seeds=2, seed=5, epochs=1, longer=True))
     names = [job.name for job in planned.jobs]
     assert len(set(names)) == len(names) == 2 * (1 + 1 + 4)
-    ended: list[str] = []
+    *events, last = execute(planned)
+    assert isinstance(last, Completed)
+    outcome = last.outcome
+    assert [event.job for event in events if isinstance(event, Trained)] == names
     watched: dict[str, list[Progress]] = {}
-
-    def note(name: str, trial: Trial) -> None:
-        ended.append(name)
-
-    outcome = run(planned, watch=lambda n, p: watched.setdefault(n, []).append(p), trained=note)
-    assert ended == names
+    for event in events:
+        if isinstance(event, Progressed):
+            watched.setdefault(event.job, []).append(event.progress)
     assert set(watched) == set(names)
     assert all(said[-1].ended and said[-1].done == 1 for said in watched.values())
 
@@ -112,7 +125,7 @@ def test_two_seeds_with_a_longer_supernet_are_put_in_order(
     own = [phase.arch for phase in results.ledger if phase.subject == "standalone"]
     assert set(own) == {arch.label for arch in results.architectures}
     assert results.conditions.command == "the command"
-    assert results.settings == planned.settings.model_dump()
+    assert results.settings == planned.settings.flat()
 
 
 def test_networks_start_from_weights_of_their_own_and_seeds_differ(
@@ -121,15 +134,28 @@ def test_networks_start_from_weights_of_their_own_and_seeds_differ(
     stay_here(monkeypatch)
     seeds: list[int] = []
 
-    def build(*, seed: int, **rest: Any) -> Any:
+    def build(settings: Settings, data: ImageData, *, seed: int) -> NamedNetwork:
         seeds.append(seed)
-        return build_mnist_net(seed=seed, **rest)
+        return build_named(settings, data, seed=seed)
 
     planned = plan(small(data, longest=2, seeds=2, epochs=1, longer=True))
     worker._warm_up(planned.settings)
-    monkeypatch.setattr(components, "build_mnist_net", build)
+    monkeypatch.setattr(worker, "build_named", build)
     run(planned)
     assert len(set(seeds)) == len(seeds) == len(planned.jobs)
+
+
+def test_seeds_of_initial_weights_are_all_different() -> None:
+    """Those of a thousand architectures too, which once ran into the next seed's."""
+    found = [
+        initial_seed(seed, kind, arch)
+        for seed in (0, 1)
+        for kind, archs in (("supernet", [None]), ("longer", [None]), ("standalone", range(1200)))
+        for arch in archs
+    ]
+    assert len(set(found)) == len(found) == 2 * 1202
+    assert all(0 <= seed < 2**63 for seed in found)
+    assert initial_seed(0, "standalone", 10**30) != initial_seed(0, "standalone", 10**30 + 1)
 
 
 def test_a_worker_warms_up_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,14 +227,14 @@ def test_too_few_images_are_an_error_before_anything_is_trained(
 
 
 @pytest.mark.parametrize(
-    ("subject", "who"),
-    [("supernet", r"architecture \(.*\)"), ("standalone", "the network")],
+    ("rate", "who"),
+    [("learning_rate", r"architecture \(.*\)"), ("standalone_rate", "the network")],
 )
 def test_a_diverged_training_is_named(
-    data: Path, subject: str, who: str, monkeypatch: pytest.MonkeyPatch
+    data: Path, rate: str, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stay_here(monkeypatch)
-    planned = plan(small(data, longest=1, **{f"{subject}_rate": 1e30}))
+    planned = plan(small(data, longest=1, **{rate: 1e30}))
     with pytest.raises(DivergedError, match=rf"{who} is nan at step 2.*rate of \d"):
         run(planned)
 
@@ -217,8 +243,8 @@ def test_a_diverged_training_is_named(
 
 
 def test_only_training_images_are_changed(data: Path) -> None:
-    as_it_is = load_data(small(data))
-    changed = load_data(small(data, crop=2, flip=True, cutout=3))
+    as_it_is = load_data(small(data).data)
+    changed = load_data(small(data, crop=2, flip=True, cutout=3).data)
     for name in ("train", "validation", "test"):
         ours, theirs = getattr(changed, name), getattr(as_it_is, name)
         assert torch.equal(ours.images, theirs.images)
@@ -241,7 +267,7 @@ def test_data_may_be_of_another_kind(tmp_path: Path) -> None:
     }
     np.savez(tmp_path / "colours.npz", allow_pickle=False, **arrays)
     settings = small(tmp_path / "colours.npz", validation_images=20)
-    assert load_data(settings).shape == (3, 8, 8)
+    assert load_data(settings.data).shape == (3, 8, 8)
     assert len(plan(settings).architectures) == 9
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from supernet.experiments import execution, worker
-from supernet.experiments.settings import Settings
+from supernet.experiments.settings import Settings, make_settings
 from supernet.runs import process
 from supernet.runs.workers import Task, WorkerMessage
 from tests.datasets.idxfiles import random_arrays, write_folder
@@ -19,10 +19,8 @@ SMALL: dict[str, Any] = {
     "calibration_images": 40,
     "epochs": 2,
     "batch_size": 32,
-    "supernet_rate": 0.2,
-    "standalone_rate": 0.2,
-    "wide": 4,
-    "narrow": 3,
+    "learning_rate": 0.2,
+    "net_arg": ["widths=4,3"],
 }
 
 
@@ -33,13 +31,25 @@ def write_data(folder: Path) -> Path:
 
 
 def small(data: Path, **changes: Any) -> Settings:
-    return Settings(**{**SMALL, "data": str(data), **changes})
+    return make_settings({**SMALL, "data": str(data)}, _with_longest(changes))
 
 
 def options(data: Path, **changes: Any) -> list[str]:
     """The same for the command line."""
-    wanted = {**SMALL, "data": data, **changes}
-    return [f"--{name.replace('_', '-')}={value}" for name, value in wanted.items()]
+    wanted = {**SMALL, "data": data, **_with_longest(changes)}
+    return [
+        f"--{name.replace('_', '-')}={each}"
+        for name, value in wanted.items()
+        for each in (value if isinstance(value, list) else [value])
+    ]
+
+
+def _with_longest(changes: dict[str, Any]) -> dict[str, Any]:
+    """Let `longest` be said in short: the most convolutions of a block of the network."""
+    if "longest" not in changes:
+        return changes
+    rest = {name: value for name, value in changes.items() if name != "longest"}
+    return {**rest, "net_arg": [*SMALL["net_arg"], f"longest={changes['longest']}"]}
 
 
 class Notepad:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from supernet.experiments.settings import make_settings, to_yaml
 from supernet.report import write_report
 from supernet.runs import environment, manifest
 from supernet.runs.folder import read_results
@@ -29,7 +30,7 @@ from tests.faults.runs import (
 
 def set_in_config(folder: Path, **changes: object) -> None:
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
+    path.write_text(to_yaml(make_settings(yaml.safe_load(path.read_text()), changes)))
 
 
 def other_torch(patch: pytest.MonkeyPatch) -> None:
@@ -50,7 +51,7 @@ def other_processor(patch: pytest.MonkeyPatch) -> None:
 def other_data(patch: pytest.MonkeyPatch) -> None:
     """The same images to train on, and one pixel of the test images that isn't what it was."""
     settings = yaml.safe_load(Path("run", "config.yaml").read_text())
-    shutil.copytree(settings["data"], "other data")
+    shutil.copytree(settings["data"]["source"], "other data")
     path = Path("other data", NAMES[2])
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -65,7 +66,7 @@ def settings(**changes: object) -> Callable[[pytest.MonkeyPatch], None]:
 CHANGES = {
     "epochs": (settings(epochs=3), "epochs: 2 then, 3 now"),
     "threads": (settings(threads=2), "threads: 1 then, 2 now"),
-    "two settings": (settings(seed=1, wide=5), "wide: 4 then, 5 now; seed: 0 then, 1 now"),
+    "two settings": (settings(seed=1, momentum=0.8), "momentum: 0.9 then, 0.8 now; seed: 0 then"),
     "data": (other_data, f"data file {NAMES[2]}: "),
     "torch": (other_torch, f"version of torch: {environment.versions()['torch']} then, 9.9.9 now"),
     "code": (other_code, "then, 000000000000 at commit abcdefabcdef now"),

@@ -9,7 +9,7 @@ from supernet.records import Manifest
 from supernet.runs.environment import code_sha256, commit, hardware, versions
 from supernet.runs.manifest import differences, make_manifest
 
-SETTINGS = resolve_settings("quick").model_dump()
+SETTINGS = resolve_settings("quick").flat()
 
 
 def manifest(**changes: Any) -> Manifest:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from supernet.errors import DataError, WorkerError
+from supernet.errors import DataError, Stopped, WorkerError
 from supernet.runs import workers
 from supernet.runs.workers import TRIES, Task, TaskContext, WorkerMessage, run_tasks
 from tests.runs import workertasks
@@ -106,17 +106,21 @@ def test_closing_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(is_gone(pid) for pid in pids)
 
 
-@pytest.mark.parametrize("how", ["closing", "an error"])
+@pytest.mark.parametrize("how", ["closing", "an exception", "an error"])
 def test_workers_are_asked_to_stop_first_and_can_save(how: str, tmp_path: Path) -> None:
     path = tmp_path / "saved"
     tasks = [Task(name, workertasks.save_when_asked, (path, None)) for name in "ab"]
-    if how == "closing":
-        said: list[WorkerMessage] = []
-        reports = run_tasks(tasks, workers=3, on_late_report=said.append)
+    if how != "an error":
+        reports = run_tasks(tasks, workers=3)
         pids = {next(reports).content, next(reports).content}
-        reports.close()
+        if how == "closing":
+            reports.close()
+        else:
+            said = [reports.throw(Stopped("by a signal"))]
+            with pytest.raises(Stopped, match="by a signal"):
+                said.extend(reports)
+            assert Counter(report.task for report in said) == {"a": 1000, "b": 1000}
         assert all(is_gone(pid) for pid in pids)
-        assert Counter(report.task for report in said) == {"a": 1000, "b": 1000}
     else:
         after = Task("wrong", workertasks.miss_data_after, (path.with_name("begun"), 2))
         begun = [Task(t.name, t.function, (path, path.with_name("begun"))) for t in tasks]

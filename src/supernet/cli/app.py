@@ -1,7 +1,7 @@
 """The commands: parse, call one function, say where the result is. No torch at import.
 
 Exit codes: 0 fine; 2 a wrong option or setting; 3 data; 4 the run folder; 5 training diverged;
-6 a worker process failed; 1 anything else; 130 Ctrl-C; 143 terminated.
+6 a worker process failed; 7 the network; 1 anything else; 130 Ctrl-C; 143 terminated.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from supernet.cli.output import (
 )
 from supernet.cli.signals import StopSignal, fail, heed_signals
 from supernet.errors import DataError, RunFolderError, SupernetError, WorkerError
-from supernet.experiments.settings import Settings, resolve_settings
+from supernet.experiments.settings import Settings, check_sources, resolve_settings
 from supernet.report.progress import waiting
 from supernet.runs.lock import require_free
 
@@ -206,11 +206,12 @@ def _run(
     console = Console(stderr=True)
     if how.out and not dry_run:
         require_free(how.out)
+    check_sources(settings)
     with waiting("loading PyTorch and the data", console):
         from supernet.experiments import planning
         from supernet.runs.process import set_up_process
 
-        set_up_process(threads=settings.threads)
+        set_up_process(threads=settings.run.threads)
         plan = planning.plan(settings, standalone=command == "compare")
     if dry_run:
         show_plan(plan, planning.measure_speed(plan), how.as_json)
@@ -221,15 +222,17 @@ def _run(
         command,
         arguments=command_line(),
         preset=preset,
-        settings=settings.model_dump(),
-        data_sha256=plan.data_sha256,
+        settings=settings.flat(),
+        data_sha256=plan.data.sha256,
+        sources_sha256=plan.sources,
+        space_sha256=plan.space_sha256,
     )
-    with _open_run(manifest, how, console) as run:
+    with _open_run(manifest, settings, how, console) as run:
         folder = run.folder.path
         with _telling_how_to_resume(folder):
             results = run.results if run.finished else None
             if results is not None:
-                console.out("this run had finished; here is what came of it", highlight=False)
+                console.out("this run had finished; these are its results", highlight=False)
             else:
                 results = run.execute(plan, console, every_s=how.checkpoint_every)
     if how.as_json:
@@ -238,7 +241,7 @@ def _run(
         show_results(results, folder)
 
 
-def _open_run(manifest: Manifest, how: RunOptions, console: Console) -> Run:
+def _open_run(manifest: Manifest, settings: Settings, how: RunOptions, console: Console) -> Run:
     """Begin a run, or go on with one that the same command began, and say which."""
     from supernet.experiments import running
 
@@ -250,7 +253,9 @@ def _open_run(manifest: Manifest, how: RunOptions, console: Console) -> Run:
         hint = "" if how.out else " (--no-resume begins anew)"
         console.out(f"going on with the run in {known}{hint}", highlight=False)
     else:
-        run = running.begin(manifest, known, prefix=f"{manifest.command}-{manifest.preset}")
+        run = running.begin(
+            manifest, settings, known, prefix=f"{manifest.command}-{manifest.preset}"
+        )
         console.out(f"run folder: {run.folder.path}", highlight=False)
     for mismatch in run.mismatches:
         console.out(f"not as it was: {mismatch}", highlight=False)

@@ -6,12 +6,11 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
-from supernet.experiments.settings import PRESETS, Settings, resolve_settings
+from supernet.experiments.settings import KNOBS, PRESETS, resolve_settings
 
 PresetOption = Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")]
 
@@ -75,11 +74,8 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for every setting, and hand it those that were given, resolved."""
 
     def resolved(preset: str, config: Path | None, **options: Any) -> None:
-        given = {
-            name: value
-            for name in Settings.model_fields
-            if (value := options.pop(name)) is not None
-        }
+        asked = {name: options.pop(name) for name in KNOBS}
+        given = {name: value for name, value in asked.items() if value not in (None, [])}
         command(preset=preset, settings=resolve_settings(preset, config, given), **options)
 
     parameters = [
@@ -87,9 +83,9 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[_plain(field.annotation), typer.Option(help=field.description)],
+            annotation=Annotated[_plain(knob.annotation), typer.Option(help=knob.description)],
         )
-        for name, field in Settings.model_fields.items()
+        for name, knob in KNOBS.items()
     ]
     own = [
         parameter
@@ -113,10 +109,9 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _plain(annotation: Any) -> Any:
-    """Return the optional type typer can parse: int, float, bool or str."""
-    kinds = [kind for kind in get_args(annotation) if isinstance(kind, type)]
-    if isinstance(annotation, UnionType):
-        annotation = next(kind for kind in kinds if kind is not type(None))
-    elif not isinstance(annotation, type):
-        annotation = str  # a Literal, which the settings check
-    return annotation | None
+    """Return the optional type that typer can parse: int, float, bool, str, or a list of str."""
+    if get_origin(annotation) is tuple:
+        return list[str] | None
+    kinds = [annotation, *get_args(annotation)]
+    plain = next((kind for kind in kinds if kind in (int, float, bool)), str)
+    return plain | None  # what a text must be beyond that, the settings check

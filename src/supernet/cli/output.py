@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from supernet.experiments.settings import Settings, to_options
+from supernet.errors import SettingsError
+from supernet.experiments.settings import make_settings, to_options, to_yaml
 
 if TYPE_CHECKING:
     from supernet.experiments.planning import RunPlan
@@ -68,15 +68,15 @@ def show_results(results: Results, folder: Path) -> None:
 def suggest_next(results: Results) -> list[str]:
     """Return the command that would tell more: the comparison, more seeds, the other sampler."""
     try:
-        settings = Settings.model_validate(results.settings)
-    except ValueError:  # made in Python, with settings of its own
+        settings = make_settings(results.settings)
+    except SettingsError:  # made in Python, with settings of its own
         return ["compare"]
     changes: dict[str, Any] = {}
     if any(seed.standalone for seed in results.seeds):
         if len(results.seeds) < 3:
             changes["seeds"] = 3
         else:
-            changes["sampler"] = "uniform" if settings.sampler == "every" else "every"
+            changes["sampler"] = "every" if settings.sampler.name == "uniform" else "uniform"
     return ["compare", *to_options(settings, **changes)]
 
 
@@ -87,7 +87,7 @@ def show_plan(plan: RunPlan, speed: float, as_json: bool) -> None:
     if as_json:
         print_json(
             {
-                "settings": plan.settings.model_dump(),
+                "settings": plan.settings.flat(),
                 "architectures": [arch.model_dump() for arch in plan.architectures],
                 "shared_pass": {
                     "images": plan.sharing.samples,
@@ -107,7 +107,7 @@ def show_plan(plan: RunPlan, speed: float, as_json: bool) -> None:
         return
     console = Console()
     console.print("Settings", style="bold")
-    console.out(_to_yaml(plan.settings), highlight=False)
+    console.out(to_yaml(plan.settings), highlight=False)
     table = Table(title="Architectures", title_justify="left", title_style="bold")
     table.add_column("architecture")
     table.add_column("params", justify="right")
@@ -127,10 +127,6 @@ def show_plan(plan: RunPlan, speed: float, as_json: bool) -> None:
         highlight=False,
     )
     show_next([argument for argument in sys.argv[1:] if argument != "--dry-run"])
-
-
-def _to_yaml(settings: Settings) -> str:
-    return yaml.safe_dump(settings.model_dump(), sort_keys=False)
 
 
 def print_json(content: Any) -> None:

@@ -14,8 +14,11 @@ from supernet.errors import (
     CheckpointError,
     DataError,
     DivergedError,
+    NetworkError,
     RunFolderError,
     SettingsError,
+    SharingError,
+    SpaceError,
     SupernetError,
     WorkerError,
 )
@@ -27,6 +30,9 @@ EXIT_CODES: dict[type[Exception], int] = {
     CheckpointError: 4,
     DivergedError: 5,
     WorkerError: 6,
+    NetworkError: 7,
+    SpaceError: 7,
+    SharingError: 7,
 }
 
 

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
+
+import numpy as np
 
 from supernet.datasets import ImageData, load_folder, load_mnist
+from supernet.errors import DataError, SettingsError
 from supernet.evaluation.cost import empty_batch
-from supernet.experiments.settings import Settings
-from supernet.networks.zoo import build_mnist_net
+from supernet.experiments.settings import DataSettings, Settings
+from supernet.networks.named import NamedNetwork, build_network
 from supernet.nn.supernet import Supernet
-from supernet.training.samplers import AnySampler, make_sampler
+from supernet.runs.functions import call_function, load_function, parse_function, source_sha256
+from supernet.training.recipe import Recipe
+from supernet.training.samplers import AnySampler, default_sampler, make_sampler
+
+#: The kinds of networks of a run; their places are part of the seeds of initial weights.
+KINDS = ("supernet", "longer", "standalone")
 
 
 @functools.lru_cache(maxsize=1)
-def load_data(settings: Settings) -> ImageData:
+def load_data(settings: DataSettings) -> ImageData:
     """Return the data that the settings name, as few of them as they say.
 
     The last are kept for the next call.
+
+    Raises:
+        DataError: If they are missing or damaged, or there are too few.
     """
-    data = load_mnist() if settings.data is None else load_folder(settings.data)
+    data = _whole(settings.source)
     data = data.limit(
         train=settings.train_images,
         validation=min(settings.validation_images, len(data.validation)),
@@ -28,28 +40,80 @@ def load_data(settings: Settings) -> ImageData:
     return data.augmented(crop=settings.crop, flip=settings.flip, cutout=settings.cutout)
 
 
-def build_supernet(settings: Settings, data: ImageData, *, seed: int) -> Supernet:
-    """Return the supernet of the settings, its weights initialized from `seed`."""
-    return Supernet(
-        build_mnist_net(
-            seed=seed,
-            classes=data.classes,
-            shape=data.shape,
-            widths=(settings.wide, settings.narrow),
-            longest=settings.longest,
-        )
+def _whole(source: str | None) -> ImageData:
+    if source is None:
+        return load_mnist()
+    name = parse_function(source, DataError)
+    if name is None:
+        return load_folder(source)
+    data = call_function(name, load_function(name), offered={}, arguments={}, option="--data")
+    if not isinstance(data, ImageData):
+        raise DataError(f"{name} returns {type(data).__name__}; it must return data")
+    return data
+
+
+def data_sources(settings: DataSettings) -> dict[str, str]:
+    """Return the SHA-256 of the user's source file that gives the data, by its name, if any."""
+    name = parse_function(settings.source, DataError) if settings.source else None
+    return source_sha256(name) if name else {}
+
+
+def build_named(settings: Settings, data: ImageData, *, seed: int) -> NamedNetwork:
+    """Return the network of the settings, its weights initialized from `seed`.
+
+    Raises:
+        NetworkError: If it can't be had.
+    """
+    return build_network(
+        settings.network.wanted,
+        shape=data.shape,
+        classes=data.classes,
+        seed=seed,
+    )
+
+
+def initial_seed(seed: int, kind: str, arch: int | None) -> int:
+    """Return the seed of initial weights: every network of a run starts from weights of its own.
+
+    Args:
+        seed: The seed that all trainings of one repetition share.
+        kind: One of `KINDS`.
+        arch: The number of a standalone network's architecture in its space.
+    """
+    entropy = (seed, KINDS.index(kind), arch or 0)
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
+
+
+def recipe_of(settings: Settings, *, standalone: bool, epochs: int) -> Recipe:
+    """Return how a network is trained."""
+    rate = settings.run.standalone_rate if standalone else None
+    return replace(
+        settings.recipe,
+        epochs=epochs,
+        learning_rate=settings.recipe.learning_rate if rate is None else rate,
     )
 
 
 def sampler_of(settings: Settings, supernet: Supernet, data: ImageData) -> AnySampler:
-    """Return the sampler of the settings."""
+    """Return the sampler of the settings.
+
+    Raises:
+        SettingsError: If there is none such for this space.
+    """
+    wanted, x = settings.sampler, empty_batch(data.shape)
+    name = wanted.name or default_sampler(supernet, x)
+    if settings.recipe.compile and name != "every":
+        raise SettingsError(
+            f"compile needs the same architectures in every step, and the sampler {name}, which "
+            "fits this space, draws others; leave compile out"
+        )
     return make_sampler(
-        settings.sampler,
+        name,
         supernet,
-        empty_batch(data.shape),
-        budget=settings.budget,
-        paths=settings.paths,
-        order=tuple(name.strip() for name in settings.order.split(",")),
-        largest_first=settings.largest_first,
-        with_largest=settings.distill,
+        x,
+        budget=wanted.budget,
+        paths=wanted.paths,
+        order=tuple(part.strip() for part in wanted.order.split(",")),
+        largest_first=wanted.largest_first,
+        with_largest=settings.recipe.distill,
     )

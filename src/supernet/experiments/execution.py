@@ -1,13 +1,13 @@
-"""All trainings of a run, in worker processes, or what is left of them; and what comes of them."""
+"""All trainings of a run, in worker processes, or what is left of them; and their results."""
 
 from __future__ import annotations
 
 import io
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,17 +17,13 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from supernet.experiments.comparison import SeedResults, compare, describe_conditions, hits_of
-from supernet.experiments.components import build_supernet, load_data
 from supernet.experiments.planning import Job, RunPlan, Subject
 from supernet.experiments.worker import do_job
 from supernet.records import Progress, Results
 from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.environment import cpu_seconds
 from supernet.runs.workers import Task, WorkerMessage, run_tasks
-from supernet.training.session import Saved, Trial, read_saved
-
-Watch = Callable[[str, Progress], None]
-
+from supernet.training.session import Trial, read_saved
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -37,10 +33,10 @@ class Outcome:
     """What the trainings of a run end with.
 
     Attributes:
-        seeds: The trials.
+        seeds: Their results.
         weights: The supernets' weights, by seed.
         wall_s: How long it took, in seconds.
-        cpu_s: The CPU seconds that trainings under way had behind them when they were taken up.
+        cpu_s: The CPU seconds that trainings under way had behind them when they were resumed.
     """
 
     seeds: Sequence[SeedResults]
@@ -49,32 +45,62 @@ class Outcome:
     cpu_s: float
 
 
-def run(
+@dataclass(frozen=True)
+class Progressed:
+    """A training is further: several times a second, and whenever an epoch ends or is saved."""
+
+    job: str
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training has ended; or it had ended before, if the run is resumed."""
+
+    job: str
+    result: Trial
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something a user should know: a worker died, or a checkpoint is damaged."""
+
+    job: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Completed:
+    """All trainings have ended: the last event."""
+
+    outcome: Outcome = field(repr=False)
+
+
+RunEvent = Progressed | Trained | Noted | Completed
+
+
+def execute(
     plan: RunPlan,
     checkpoints: Path | None = None,
     *,
     every_s: float = 10.0,
     inherit: Sequence[int] = (),
-    anew: bool = False,
-    watch: Watch = lambda name, progress: None,
-    trained: Callable[[str, Trial], None] = lambda name, trial: None,
-    note: Callable[[str, str], None] = lambda name, sentence: None,
-) -> Outcome:
-    """Do all trainings, in worker processes, or what is left of them.
+    restart: bool = False,
+) -> Generator[RunEvent, None, None]:
+    """Do all trainings, in worker processes, or what is left of them, and yield what happens.
 
     Args:
         plan: What to do.
-        checkpoints: A folder for the state of every training. What is there already is taken up,
-            and ends in the same numbers as if it had never been left. By default a folder that is
-            removed at the end.
+        checkpoints: A folder for the state of every training. What is there already is resumed,
+            and ends in the same numbers as if it had never been interrupted. By default a folder
+            that is removed at the end.
         every_s: How many seconds lie between two checkpoints of a training, at least.
         inherit: File descriptors that workers keep open as long as they live.
-        anew: Whether trainings that were saved by another plan begin anew, instead of raising.
-        watch: Called with a job's name and its progress, several times a second.
-        trained: Called with a job's name and what it left behind, when it has ended, or at once if
-            it had ended before.
-        note: Called with a job's name and a sentence: that its worker died, or a checkpoint is
-            damaged.
+        restart: Whether trainings that were saved by another plan begin again, instead of raising.
+
+    Yields:
+        What happens, `Completed` last. After an exception of a worker or a signal, what trainings
+        still saved is yielded before it is raised.
 
     Raises:
         CheckpointError: If the checkpoints are of another run.
@@ -82,78 +108,118 @@ def run(
         DivergedError: If a loss or an output is not a finite number.
         RunFolderError: If a checkpoint can't be written or read.
         WorkerError: If a worker process failed for good.
+
+    Example:
+        >>> for event in execute(plan, folder):  # doctest: +SKIP
+        ...     log(event)
+        ...     show(event)
     """
     start = time.perf_counter()
-    trials: dict[tuple[Subject, int, int | None], Trial] = {}
-    weights: dict[int, Weights] = {}
     with ExitStack() as stack:
         if checkpoints is None:
             checkpoints = Path(stack.enter_context(TemporaryDirectory(prefix="supernet-")))
+        found = _Found()
+        left = {job.name: job for job in plan.jobs}
         folders = {job.name: checkpoints / _folder_name(job) for job in plan.jobs}
-
-        def resume(job: Job, note: Callable[[str, str], None]) -> Saved:
-            found = read_saved(Checkpoints(folders[job.name], warn=partial(note, job.name)))
-            if found.trial:
-                trials[job.subject, job.seed, job.arch] = found.trial
-                if job.subject == "supernet":
-                    weights[job.seed] = {name: t.numpy() for name, t in found.net.items()}
-            return found
-
-        before = {job.name: resume(job, note=lambda *_: None) for job in plan.jobs}
         for job in plan.jobs:
-            if (trial := before[job.name].trial) and not anew:
-                trained(job.name, trial)
-        # With `anew`, workers see to it whether a trial that has ended is of this plan.
-        left = {job.name: job for job in plan.jobs if anew or not before[job.name].trial}
-        for job in plan.jobs:
-            if done := before[job.name].done:
-                epoch = max(1, math.ceil(done * job.epochs))
-                watch(job.name, Progress(done=done, epoch=epoch, epochs=job.epochs))
+            before = found.read(job, folders[job.name])
+            # With `restart`, workers see to it whether a result that is there is of this plan.
+            if before and not restart:
+                del left[job.name]
+                yield Trained(job.name, before)
+        yield from found.resumed()
         tasks = [
-            Task(job.name, do_job, (plan.settings, job, folders[job.name], every_s, anew))
+            Task(job.name, do_job, (plan.settings, job, folders[job.name], every_s, restart))
             for job in left.values()
         ]
-
-        def hear(report: WorkerMessage) -> None:
-            if isinstance(report.content, Progress):
-                watch(report.task, report.content)
-            else:
-                note(report.task, report.content)
-
-        reports = run_tasks(tasks, workers=plan.workers, inherit=inherit, on_late_report=hear)
-        stack.enter_context(closing(reports))
-        for report in reports:
-            if report.kind == "done":
-                trial = resume(left[report.task], note).trial
-                assert trial
-                trained(report.task, trial)
-            else:
-                hear(report)
-    return Outcome(
-        seeds=_by_seed(trials),
-        weights=weights,
-        wall_s=time.perf_counter() - start,
-        cpu_s=sum(found.cpu_s for found in before.values()),
+        cpu_s = found.cpu_s
+        messages = run_tasks(tasks, workers=plan.workers, inherit=inherit)
+        stack.enter_context(closing(messages))
+        for message in messages:
+            if message.kind != "done":
+                yield _event_of(message)
+                continue
+            result = found.read(left[message.task], folders[message.task])
+            yield from found.notes()
+            assert result
+            yield Trained(message.task, result)
+    yield Completed(
+        Outcome(
+            seeds=found.by_seed(),
+            weights=found.weights,
+            wall_s=time.perf_counter() - start,
+            cpu_s=cpu_s,
+        )
     )
+
+
+def run(plan: RunPlan, checkpoints: Path | None = None) -> Outcome:
+    """Do all trainings, or what is left of them, and return their results; see `execute`."""
+    *_, last = execute(plan, checkpoints)
+    assert isinstance(last, Completed)
+    return last.outcome
+
+
+def _event_of(message: WorkerMessage) -> RunEvent:
+    if isinstance(message.content, Progress):
+        return Progressed(message.task, message.content)
+    return Noted(message.task, message.content)
+
+
+class _Found:
+    """What is found in the checkpoints of a run's trainings."""
+
+    def __init__(self) -> None:
+        self.results: dict[tuple[Subject, int, int | None], Trial] = {}
+        self.weights: dict[int, Weights] = {}
+        self.cpu_s = 0.0
+        self._done: dict[Job, float] = {}
+        self._notes: list[Noted] = []
+
+    def read(self, job: Job, folder: Path) -> Trial | None:
+        """Read what there is of a training; return its result if it has ended."""
+        self._notes.clear()
+        saved = read_saved(Checkpoints(folder, warn=partial(self._note, job.name)))
+        self.cpu_s += saved.cpu_s
+        self._done[job] = saved.done
+        if saved.trial:
+            self.results[job.subject, job.seed, job.arch] = saved.trial
+            if job.subject == "supernet":
+                self.weights[job.seed] = {name: t.numpy() for name, t in saved.net.items()}
+        return saved.trial
+
+    def _note(self, job: str, sentence: str) -> None:
+        self._notes.append(Noted(job, sentence))
+
+    def notes(self) -> Iterator[Noted]:
+        """Yield what was wrong with what was read last."""
+        yield from self._notes
+
+    def resumed(self) -> Iterator[Progressed]:
+        """Yield how far trainings are that were begun before."""
+        for job, done in self._done.items():
+            if done:
+                epoch = max(1, math.ceil(done * job.epochs))
+                yield Progressed(job.name, Progress(done=done, epoch=epoch, epochs=job.epochs))
+
+    def by_seed(self) -> list[SeedResults]:
+        """Return the results, put together by seed."""
+        numbers = sorted({arch for _, _, arch in self.results if arch is not None})
+        return [
+            SeedResults(
+                seed,
+                self.results["supernet", seed, None],
+                [self.results["standalone", seed, number] for number in numbers],
+                self.results.get(("longer", seed, None)),
+            )
+            for seed in sorted({seed for _, seed, _ in self.results})
+        ]
 
 
 def _folder_name(job: Job) -> str:
     """Return a name that holds nothing of what users call their choices and networks."""
     network = "" if job.arch is None else f"-{job.arch + 1}"
     return f"seed{job.seed}-{job.subject}{network}"
-
-
-def _by_seed(trials: Mapping[tuple[Subject, int, int | None], Trial]) -> list[SeedResults]:
-    indices = sorted({arch for _, _, arch in trials if arch is not None})
-    return [
-        SeedResults(
-            seed,
-            trials["supernet", seed, None],
-            [trials["standalone", seed, index] for index in indices],
-            trials.get(("longer", seed, None)),
-        )
-        for seed in sorted({seed for _, seed, _ in trials})
-    ]
 
 
 def judge(
@@ -169,19 +235,18 @@ def judge(
 
     Args:
         plan: What was to be done.
-        outcome: What came of it.
+        outcome: What they ended with.
         command: How the run was asked for, for the record.
         started: When, in ISO format; by default, `wall_s` ago.
-        wall_s: How long it had been worked on before it was taken up again, in seconds.
+        wall_s: How long it had been worked on before it was resumed, in seconds.
         mismatches: What had changed then.
     """
     settings = plan.settings
-    data = load_data(settings)
     return compare(
-        build_supernet(settings, data, seed=0),
-        data,
+        plan.named.supernet,
+        plan.data,
         outcome.seeds,
-        settings=settings.model_dump(),
+        settings=settings.flat(),
         loading=plan.loading,
         conditions=describe_conditions(
             command,
@@ -189,7 +254,7 @@ def judge(
             cpu_s=outcome.cpu_s + cpu_seconds(),
             started=started,
             workers=plan.workers,
-            threads=settings.threads,
+            threads=settings.run.threads,
             mismatches=mismatches,
         ),
     )

@@ -6,8 +6,8 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from supernet import sharing
@@ -15,20 +15,20 @@ from supernet.datasets import ImageData
 from supernet.errors import DataError
 from supernet.evaluation.cost import empty_batch
 from supernet.experiments.comparison import describe_architectures, describe_network
-from supernet.experiments.components import build_supernet, load_data, sampler_of
+from supernet.experiments.components import build_named, data_sources, load_data, sampler_of
 from supernet.experiments.settings import Settings
+from supernet.networks.named import NamedNetwork, space_sha256
 from supernet.nn.supernet import Supernet
 from supernet.records import ArchitectureRecord, NetworkRecord, Phase
 from supernet.sharing import Planner
+from supernet.space import Architecture
 from supernet.training.losses import mean_loss
-from supernet.training.samplers import Draw, sampler_at, training_macs
+from supernet.training.samplers import AnySampler, Draw, sampler_at, training_macs
 
 Subject = Literal["supernet", "standalone", "longer"]
 
-
 #: Draws over which the work of a step is averaged.
 _PROBES = 64
-
 
 #: Speed is measured with no more images than this at a time.
 _LARGEST_PROBE = 256
@@ -36,7 +36,7 @@ _LARGEST_PROBE = 256
 
 @dataclass(frozen=True)
 class Job:
-    """One training. `arch` is the index of a standalone network's architecture.
+    """One training. `arch` is the number of a standalone network's architecture in the space.
 
     `macs` is all the work it will take, scoring included.
     """
@@ -53,21 +53,44 @@ class Job:
 class RunPlan:
     """What a run will do, resolved and costed, before anything is trained.
 
-    `sharing` is what one pass over all architectures does for a batch.
+    Attributes:
+        settings: What was asked for.
+        data: The data, so that nobody loads them again.
+        named: The network, for its space and costs; its weights don't matter.
+        archs: The architectures that are scored.
+        network: The parts of the network, and its costs.
+        architectures: Those scored, with their costs.
+        sharing: What one pass over them does for a batch.
+        sampler: Which architectures a step trains.
+        jobs: The trainings.
+        loading: What it took to load the data.
     """
 
     settings: Settings
-    data_sha256: Mapping[str, str]
-    network: NetworkRecord
-    architectures: Sequence[ArchitectureRecord]
-    sharing: sharing.Plan
+    data: ImageData = field(repr=False)
+    named: NamedNetwork = field(repr=False)
+    archs: tuple[Architecture, ...] = field(repr=False)
+    network: NetworkRecord = field(repr=False)
+    architectures: Sequence[ArchitectureRecord] = field(repr=False)
+    sharing: sharing.Plan = field(repr=False)
+    sampler: AnySampler
     jobs: Sequence[Job]
-    loading: Phase
+    loading: Phase = field(repr=False)
 
     @property
     def workers(self) -> int:
         """How many worker processes there will be."""
-        return min(self.settings.workers or os.cpu_count() or 1, len(self.jobs))
+        return min(self.settings.run.workers or os.cpu_count() or 1, len(self.jobs))
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """SHA-256 of the user's own source files, by name."""
+        return {**self.named.sources, **data_sources(self.settings.data)}
+
+    @property
+    def space_sha256(self) -> str:
+        """A digest of the search space."""
+        return space_sha256(self.named.supernet.space)
 
 
 def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
@@ -79,11 +102,36 @@ def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
 
     Raises:
         DataError: If the data are missing or damaged, or too few for the settings.
+        NetworkError: If the network can't be had.
     """
+    data, loading = _load(settings)
+    _check_sizes(settings, data)
+    named = build_named(settings, data, seed=0)
+    supernet = named.supernet
+    archs = tuple(supernet.space)
+    # As large as a step's: what has to be done in parts depends on it.
+    planner = Planner(supernet, empty_batch(data.shape, settings.recipe.batch_size))
+    sampler = sampler_of(settings, supernet, data)
+    costs = _Costs(settings, data, planner, archs)
+    alone = archs if standalone else ()
+    return RunPlan(
+        settings=settings,
+        data=data,
+        named=named,
+        archs=archs,
+        network=describe_network(supernet, data.shape),
+        architectures=describe_architectures(supernet, data.shape),
+        sharing=planner.plan(archs),
+        sampler=sampler,
+        jobs=list(_jobs(settings, supernet, sampler, costs, alone)),
+        loading=loading,
+    )
+
+
+def _load(settings: Settings) -> tuple[ImageData, Phase]:
     wall, cpu = time.perf_counter(), time.process_time()
-    data = load_data(settings)
-    images = len(data.train) + len(data.validation) + len(data.test)
-    loading = Phase(
+    data = load_data(settings.data)
+    return data, Phase(
         name="data",
         kind="data",
         subject="all",
@@ -91,31 +139,17 @@ def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
         arch=None,
         wall_s=time.perf_counter() - wall,
         cpu_s=time.process_time() - cpu,
-        images=images,
+        images=len(data.train) + len(data.validation) + len(data.test),
         macs=0,
-    )
-    _check_sizes(settings, data)
-    supernet = build_supernet(settings, data, seed=0)
-    return RunPlan(
-        settings=settings,
-        data_sha256=data.sha256,
-        network=describe_network(supernet, data.shape),
-        architectures=describe_architectures(supernet, data.shape),
-        sharing=sharing.plan(
-            supernet, supernet.space, empty_batch(data.shape, settings.batch_size)
-        ),
-        jobs=_jobs(settings, data, supernet, standalone=standalone),
-        loading=loading,
     )
 
 
 def measure_speed(plan: RunPlan, *, seconds: float = 1.0) -> float:
     """Return the multiply-adds per second that one worker does in a training step, measured now."""
-    settings = plan.settings
-    data = load_data(settings)
-    supernet = build_supernet(settings, data, seed=0).train()
-    archs = list(supernet.space)
-    x, y = next(data.train.batches(min(settings.batch_size, _LARGEST_PROBE)))
+    supernet = plan.named.supernet.train()
+    archs = list(sampler_at(plan.sampler, 0.0)(supernet.space, random.Random(0)).archs)
+    batch = min(plan.settings.recipe.batch_size, _LARGEST_PROBE)
+    x, y = next(plan.data.train.batches(batch))
     macs = sharing.plan(supernet, archs, x).training_macs
     mean_loss(supernet, x, y, archs).backward()
     steps, start = 0, time.perf_counter()
@@ -127,8 +161,8 @@ def measure_speed(plan: RunPlan, *, seconds: float = 1.0) -> float:
 
 def _check_sizes(settings: Settings, data: ImageData) -> None:
     for name, asked in (
-        ("batch_size", settings.batch_size),
-        ("calibration_images", settings.calibration_images),
+        ("batch_size", settings.recipe.batch_size),
+        ("calibration_images", settings.data.calibration_images),
     ):
         if asked > len(data.train):
             raise DataError(
@@ -137,44 +171,66 @@ def _check_sizes(settings: Settings, data: ImageData) -> None:
             )
 
 
+@dataclass(frozen=True)
+class _Costs:
+    """What trainings cost, in multiply-adds."""
+
+    settings: Settings
+    data: ImageData
+    planner: Planner
+    archs: Sequence[Architecture]
+
+    @property
+    def _images(self) -> int:
+        """Images of an epoch: the last batch is left out if it isn't full."""
+        batch = self.settings.recipe.batch_size
+        return len(self.data.train) // batch * batch
+
+    def epoch_alone(self, arch: Architecture) -> int:
+        """Return the work of an epoch of one architecture."""
+        return self._images * training_macs(Draw((arch,)), self.planner)
+
+    def epoch(self, supernet: Supernet, sampler: AnySampler) -> int:
+        """Return the work of an epoch of the supernet, averaged over some draws."""
+        rng = random.Random(0)
+        draws = Counter(
+            sampler_at(sampler, probe / _PROBES)(supernet.space, rng) for probe in range(_PROBES)
+        )
+        bound = self.settings.recipe.max_bytes
+        macs = sum(n * training_macs(draw, self.planner, bound) for draw, n in draws.items())
+        return self._images * macs // _PROBES
+
+    def scoring(self, archs: Sequence[Architecture], epochs: int) -> int:
+        """Return the work of scoring architectures after every epoch, and on test images."""
+        calibration = self.settings.data.calibration_images
+        images = epochs * (calibration + len(self.data.validation)) + len(self.data.test)
+        plan = self.planner.plan(archs)
+        return plan.macs // plan.samples * images
+
+
 def _jobs(
-    settings: Settings, data: ImageData, supernet: Supernet, *, standalone: bool
-) -> list[Job]:
-    """List the trainings, the longest of a seed first, so that no worker ends alone with one."""
-    archs = list(supernet.space)
-    # As large as a step's: what has to be done in parts depends on it.
-    planner = Planner(supernet, empty_batch(data.shape, settings.batch_size))
-    images = len(data.train) // settings.batch_size * settings.batch_size
-    apart = [images * training_macs(Draw((arch,)), planner) for arch in archs]
-    sampler, rng = sampler_of(settings, supernet, data), random.Random(0)
-    draws = Counter(
-        sampler_at(sampler, probe / _PROBES)(supernet.space, rng) for probe in range(_PROBES)
-    )
-    macs = sum(
-        times * training_macs(draw, planner, settings.max_bytes) for draw, times in draws.items()
-    )
-    per_epoch = images * macs // _PROBES
-
-    def job(
-        subject: Subject, seed: int, arch: int | None, epochs: int, macs: int, name: str
-    ) -> Job:
-        scored = archs if arch is None else [archs[arch]]
-        scorings = epochs * (settings.calibration_images + len(data.validation)) + len(data.test)
-        plan = planner.plan(scored)
-        scoring = plan.macs // plan.samples * scorings
-        title = name if settings.seeds == 1 else f"{name}, seed {seed}"
-        return Job(title, subject, seed, arch, epochs, macs * epochs + scoring)
-
-    jobs: list[Job] = []
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        of_seed = [job("supernet", seed, None, settings.epochs, per_epoch, "supernet")]
-        if standalone and settings.longer:
-            epochs = max(1, round(settings.epochs * sum(apart) / per_epoch))
-            of_seed.append(job("longer", seed, None, epochs, per_epoch, "longer supernet"))
-        if standalone:
-            of_seed += [
-                job("standalone", seed, i, settings.epochs, apart[i], f"standalone {arch.label}")
-                for i, arch in enumerate(archs)
-            ]
-        jobs += sorted(of_seed, key=lambda job: -job.macs)
-    return jobs
+    settings: Settings,
+    supernet: Supernet,
+    sampler: AnySampler,
+    costs: _Costs,
+    alone: Sequence[Architecture],
+) -> Iterator[Job]:
+    """Yield the trainings, the longest of a seed first, so that no worker ends alone with one."""
+    run, epochs = settings.run, settings.recipe.epochs
+    of_supernet = costs.epoch(supernet, sampler)
+    of_archs = [costs.epoch_alone(arch) for arch in alone]
+    numbers = [supernet.space.numbers(arch)[0] for arch in alone]
+    all_scored = costs.scoring(costs.archs, epochs)
+    for seed in range(run.seed, run.seed + run.seeds):
+        suffix = "" if run.seeds == 1 else f", seed {seed}"
+        macs = of_supernet * epochs + all_scored
+        jobs = [Job(f"supernet{suffix}", "supernet", seed, None, epochs, macs)]
+        if alone and run.longer:
+            longer = max(1, round(epochs * sum(of_archs) / of_supernet))
+            macs = of_supernet * longer + costs.scoring(costs.archs, longer)
+            jobs.append(Job(f"longer supernet{suffix}", "longer", seed, None, longer, macs))
+        for arch, number, per_epoch in zip(alone, numbers, of_archs, strict=True):
+            macs = per_epoch * epochs + costs.scoring([arch], epochs)
+            name = f"standalone {arch.label}{suffix}"
+            jobs.append(Job(name, "standalone", seed, number, epochs, macs))
+        yield from sorted(jobs, key=lambda job: -job.macs)

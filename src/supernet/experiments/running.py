@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Self
 
-import yaml
 from rich.console import Console
 
 from supernet.errors import RunFolderError, SupernetError
 from supernet.experiments import execution
+from supernet.experiments.execution import Completed, Noted, Outcome, Progressed, Trained
 from supernet.experiments.planning import RunPlan
-from supernet.records import Manifest, Progress, Results
+from supernet.experiments.settings import Settings, to_yaml
+from supernet.records import Manifest, Results
 from supernet.report import write_report
 from supernet.report.progress import waiting, watching
 from supernet.runs.folder import (
@@ -28,7 +30,6 @@ from supernet.runs.folder import (
 )
 from supernet.runs.manifest import differences
 from supernet.runs.status import read_status, seconds_worked
-from supernet.training.session import Trial
 
 #: Where runs go that nobody named a folder for.
 RUNS = Path("runs")
@@ -105,39 +106,45 @@ class Run:
 
     def _train(
         self, plan: RunPlan, console: Console, every_s: float, noted: Collection[str | None]
-    ) -> execution.Outcome:
-        folder = self.folder
+    ) -> Outcome:
+        """Execute the plan; log and show what happens, but for results that are logged already."""
+        events = execution.execute(
+            plan,
+            self.folder.checkpoints,
+            every_s=every_s,
+            inherit=[self.folder.lock],
+            restart=bool(self.mismatches),
+        )
+        with (
+            watching({job.name: job.macs for job in plan.jobs}, console) as show,
+            closing(events),
+        ):
+            for event in events:
+                if isinstance(event, Completed):
+                    return event.outcome
+                if not (isinstance(event, Trained) and event.job in noted):
+                    self._log(event)
+                if isinstance(event, Progressed):
+                    show(event.job, event.progress)
+                elif isinstance(event, Noted):
+                    console.out(f"{event.job}: {event.sentence}", highlight=False)
+        raise AssertionError("the events of a run end with Completed")
 
-        def note_training(name: str, trial: Trial) -> None:
-            if name in noted:
-                return
-            phases = [phase.model_dump(mode="json") for phase in trial.phases]
-            folder.log("trained", job=name, test=trial.training.test, phases=phases)
-
-        def note(name: str, sentence: str) -> None:
-            folder.log("note", job=name, reason=sentence)
-            console.out(f"{name}: {sentence}", highlight=False)
-
-        with watching({job.name: job.macs for job in plan.jobs}, console) as show:
-
-            def watch(name: str, progress: Progress) -> None:
+    def _log(self, event: Progressed | Trained | Noted) -> None:
+        """Write down in `events.jsonl` what happened, if it is worth a line."""
+        log = partial(self.folder.log, job=event.job)
+        match event:
+            case Trained(result=result):
+                phases = [phase.model_dump(mode="json") for phase in result.phases]
+                log("trained", test=result.training.test, phases=phases)
+            case Noted(sentence=sentence):
+                log("note", reason=sentence)
+            case Progressed(progress=progress):
                 if progress.ended:
                     ended = progress.ended.model_dump(mode="json")
-                    folder.log("epoch", job=name, done=progress.done, **ended)
+                    log("epoch", done=progress.done, **ended)
                 if progress.saved:
-                    folder.log("saved", job=name, done=progress.done)
-                show(name, progress)
-
-            return execution.run(
-                plan,
-                folder.checkpoints,
-                every_s=every_s,
-                inherit=[folder.lock],
-                anew=bool(self.mismatches),
-                watch=watch,
-                trained=note_training,
-                note=note,
-            )
+                    log("saved", done=progress.done)
 
     @contextmanager
     def _ending_noted(self) -> Iterator[None]:
@@ -151,18 +158,19 @@ class Run:
             raise
 
 
-def begin(manifest: Manifest, path: Path | None, *, prefix: str) -> Run:
+def begin(manifest: Manifest, settings: Settings, path: Path | None, *, prefix: str) -> Run:
     """Begin a run in a new folder.
 
     Args:
         manifest: What it is begun with.
+        settings: All settings, for `config.yaml`.
         path: The folder; by default, a new one among the runs.
         prefix: What the name of a new one ends with, after the time.
 
     Raises:
         RunFolderError: If the folder can't be used.
     """
-    config = yaml.safe_dump(dict(manifest.settings), sort_keys=False).encode()
+    config = to_yaml(settings).encode()
     return Run(RunFolder.create(path or _new_folder(prefix), manifest, config))
 
 

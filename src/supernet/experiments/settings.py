@@ -1,168 +1,273 @@
-"""The settings of a comparison: three presets, each of whose values can be overridden. No torch."""
+"""The settings of a run, in parts; presets, YAML files and options that give them. No torch.
+
+A setting is written in a file under its part (`recipe: {epochs: 5}`), and asked for on the command
+line by a flat name (`--epochs 5`), which a file may use too. The part `recipe` is `Recipe` itself.
+"""
 
 from __future__ import annotations
 
+import difflib
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
-from supernet.errors import SettingsError
+from supernet.errors import DataError, SettingsError
+from supernet.networks.named import DEFAULT, ZOO, NetworkName, check_network
+from supernet.runs.functions import check_function, parse_function
+from supernet.training.recipe import Recipe
+from supernet.training.samplers.naming import SAMPLERS, require_sampler
 
 
-class Settings(BaseModel):
-    """Everything that decides what a run computes, and how it is spread over the machine."""
+def _as_text(name: str) -> str:
+    """Refuse what no record could name: bytes of a command line that are no characters."""
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise ValueError(
+            "it is not UTF-8, so no record can name it; rename the file, or use a symbolic link"
+        )
+    return name
+
+
+def _known_sampler(name: str) -> str:
+    require_sampler(name)
+    return name
+
+
+_Text = Annotated[str, AfterValidator(_as_text)]
+
+#: What may be given several times on the command line, and is a list in a file.
+_Texts = Annotated[tuple[_Text, ...], Field(strict=False)]
+
+
+class Part(BaseModel):
+    """Base of the parts: immutable, and strict about names and types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    data: str | None = Field(
-        None,
+
+class DataSettings(Part):
+    """What is learned from, and how much of it."""
+
+    source: _Text | None = Field(
+        default=None,
+        json_schema_extra={"option": "data"},
         description="A folder with four IDX files named as MNIST's, the binary CIFAR-10 or "
-        "CIFAR-100, or pictures in a subfolder per class; or a .npz file. By default the packaged "
-        "MNIST.",
+        "CIFAR-100, or pictures in a subfolder per class; a .npz file; or FILE.py:FUNCTION, your "
+        "own function that returns data. By default the packaged MNIST.",
     )
     train_images: int | None = Field(
-        None,
+        default=None,
         ge=1,
-        description="Train on the first so many images of the training split; all if unset.",
+        description="Train on the first n images of the training split; all if unset.",
     )
     validation_images: int = Field(
-        5000,
+        default=5000,
         ge=1,
-        le=5000,
         description="Images of the validation split used for scores and ranking.",
     )
     calibration_images: int = Field(
-        1000, ge=2, description="Training images from which batch-norm statistics are taken."
+        default=1000,
+        ge=2,
+        description="Training images from which batch-norm statistics are taken.",
     )
     crop: int = Field(
-        0, ge=0, description="Shift training images at random by up to so many pixels."
+        default=0, ge=0, description="Shift training images at random by up to so many pixels."
     )
-    flip: bool = Field(False, description="Whether to mirror half of the training images.")
+    flip: bool = Field(default=False, description="Whether to mirror half of the training images.")
     cutout: int = Field(
-        0, ge=0, description="Blank a square of so many pixels' width in training images."
+        default=0, ge=0, description="Blank a square of so many pixels' width in training images."
     )
-    epochs: int = Field(ge=1, le=10_000, description="Epochs of every training.")
-    batch_size: int = Field(ge=1, description="Images per step.")
-    supernet_rate: float = Field(gt=0, description="Peak learning rate of the supernet.")
-    standalone_rate: float = Field(gt=0, description="Peak learning rate of standalone networks.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
-    nesterov: bool = Field(True, description="Whether the momentum looks ahead.")
-    weight_decay: float = Field(5e-4, ge=0, description="Weight decay, on weights only.")
-    schedule: Literal["one-cycle", "constant"] = Field(
-        "one-cycle", description="Learning-rate schedule: one-cycle or constant."
+
+
+class NetworkSettings(Part):
+    """Which network; see `supernet.networks.named`."""
+
+    name: _Text = Field(
+        default=DEFAULT,
+        json_schema_extra={"option": "net"},
+        description=f"The network: {', '.join(ZOO)}; FILE.py:FUNCTION or MODULE:FUNCTION, your own "
+        "function that returns one; or timm:MODEL.",
     )
-    warmup: float = Field(0.3, gt=0, lt=1, description="Share of steps in which one-cycle rises.")
-    sampler: Literal["every", "uniform", "fair", "sandwich", "shrinking", "subtree", "split"] = (
-        Field(
-            "every",
-            description="Architectures a supernet step trains: every one; one, drawn uniformly; "
-            "several that use each option equally often (fair); the largest, the smallest and "
-            "random ones (sandwich); ever smaller ones (shrinking); a subtree of several that "
-            "begin alike; or several among which the batch is split.",
-        )
+    arguments: _Texts = Field(
+        default=(),
+        json_schema_extra={"option": "net_arg"},
+        description="An argument for the network's function, NAME=VALUE; may be given again.",
+    )
+    elastic: _Text | None = Field(
+        default=None,
+        description="What to make elastic in a plain network, such as depth,width=0.5:1.0,kernel.",
+    )
+    keep: _Texts = Field(
+        default=(),
+        description="Options to keep of the space, PATTERN=OPTION|OPTION, such as "
+        "'position*.op=identity|mb3_k3'; may be given again.",
+    )
+
+    @property
+    def wanted(self) -> NetworkName:
+        """The same as a name for `build_network`."""
+        return NetworkName(self.name, self.arguments, self.elastic, self.keep)
+
+
+class SamplerSettings(Part):
+    """Which architectures a step of the supernet trains."""
+
+    name: Annotated[str, AfterValidator(_known_sampler)] | None = Field(
+        default=None,
+        json_schema_extra={"option": "sampler"},
+        description="Architectures a supernet step trains: "
+        + "; ".join(f"{name}: {kind.draws}" for name, kind in SAMPLERS.items())
+        + ". By default every where some tens share most of their work, else uniform.",
     )
     budget: float = Field(
-        2.0, ge=1, description="Work of a step with subtree, in largest architectures."
+        default=2.0, ge=1, description="Work of a step with subtree, in largest architectures."
     )
     paths: int = Field(
-        4, ge=1, le=4096, description="Architectures of a step with sandwich, shrinking or split."
+        default=4,
+        ge=1,
+        le=4096,
+        description="Architectures of a step with sandwich, shrinking or split.",
     )
     order: str = Field(
-        "*",
+        default="*",
         min_length=1,
         description="Choices in the order in which shrinking opens them: names or patterns, with "
         "commas between them.",
     )
     largest_first: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         lt=1,
         description="Share of the training in which the largest architecture trains alone first.",
     )
-    distill: bool = Field(
-        False,
-        description="Whether the others learn from what the largest puts out, which is then added "
-        "to every step.",
-    )
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="Share of a label that is spread over all classes."
-    )
-    clip_norm: float | None = Field(
-        None, gt=0, description="Cut the norm of the gradients down to this where it is above."
-    )
-    ema: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="Score an average of the weights, with this decay per step; 0 for none.",
-    )
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Of convolutions and matrix products, in training."
-    )
-    compile: bool = Field(False, description="Whether to compile the networks for training.")
-    max_bytes: int | None = Field(
-        None,
-        ge=1,
-        description="Most bytes of activations in a training step; above, it is done in parts.",
-    )
-    on_nan: Literal["stop", "rollback", "skip"] = Field(
-        "stop",
-        description="What to do when a loss is no finite number: stop; rollback to the beginning "
-        "of the epoch, at half the learning rate; or skip the step.",
+
+
+class RunSettings(Part):
+    """What is trained how often, and on how much of the machine."""
+
+    standalone_rate: float | None = Field(
+        default=None,
+        gt=0,
+        description="Peak learning rate of standalone networks; the supernet's if unset.",
     )
     longer: bool = Field(
-        False,
+        default=False,
         description="Also train a supernet with the compute of all standalone networks together.",
     )
-    wide: int = Field(64, ge=1, le=1024, description="Channels before the stride-2 convolution.")
-    narrow: int = Field(32, ge=1, le=1024, description="Channels after it.")
-    longest: int = Field(3, ge=1, le=8, description="Most convolutions in a variable-length block.")
-    seed: int = Field(0, ge=0, lt=2**31, description="The first seed.")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="The first seed.")
     seeds: int = Field(
-        1, ge=1, le=100, description="How many seeds: everything is trained for each."
+        default=1, ge=1, le=100, description="How many seeds: everything is trained for each."
     )
-    threads: int = Field(1, ge=1, le=256, description="Threads of each worker process.")
+    threads: int = Field(default=1, ge=1, le=256, description="Threads of each worker process.")
     workers: int | None = Field(
-        None, ge=1, le=256, description="Worker processes; as many as there are cores if unset."
+        default=None,
+        ge=1,
+        le=256,
+        description="Worker processes; as many as there are cores if unset.",
     )
+
+
+class Settings(BaseModel):
+    """Everything that decides what a run computes, and how it is spread over the machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: DataSettings = DataSettings()
+    network: NetworkSettings = NetworkSettings()
+    sampler: SamplerSettings = SamplerSettings()
+    recipe: Recipe = Recipe()
+    run: RunSettings = RunSettings()
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
-        if self.data is not None and not _is_text(self.data):
+        sampler, recipe, images = self.sampler, self.recipe, self.data.train_images
+        if recipe.compile and sampler.name not in (None, "every"):
             raise ValueError(
-                f"data is {_shown(self.data)}, which is not UTF-8, so no record can name it; "
-                "rename the folder, or lead to it by a symbolic link"
+                f"compile needs the same architectures in every step, and the sampler "
+                f"{sampler.name} draws others; use every"
             )
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs a momentum above 0; set nesterov to false")
-        if self.compile and self.sampler != "every":
-            raise ValueError(
-                f"compile needs the same architectures in every step; with the sampler "
-                f"{self.sampler} it can't be had: use every"
-            )
-        if self.sampler == "split" and self.distill:
+        if sampler.name == "split" and recipe.distill:
             raise ValueError(
                 "with the sampler split nothing can be distilled: the largest architecture sees "
                 "its own part of the batch only; use sandwich, or don't distill"
             )
-        if self.sampler == "sandwich" and self.paths < 2:
+        if sampler.name == "sandwich" and sampler.paths < 2:
             raise ValueError("the sampler sandwich needs at least 2 paths, largest and smallest")
-        if self.sampler == "split" and self.paths > self.batch_size:
+        if sampler.name == "split" and sampler.paths > recipe.batch_size:
             raise ValueError(
-                f"a batch of {self.batch_size} can't be split among {self.paths} architectures; "
-                "choose fewer paths or a larger batch_size"
+                f"a batch of {recipe.batch_size} can't be split among {sampler.paths} "
+                "architectures; choose fewer paths or a larger batch_size"
             )
-        if self.train_images is not None and self.batch_size > self.train_images:
+        if images is not None and recipe.batch_size > images:
             raise ValueError(
-                f"a batch of {self.batch_size} is larger than the training data "
-                f"({self.train_images} images); choose a smaller batch_size or more train_images"
+                f"a batch of {recipe.batch_size} is larger than the training data ({images} "
+                "images); choose a smaller batch_size or more train_images"
             )
         return self
 
+    def flat(self) -> dict[str, Any]:
+        """Return all settings by the names of their options, tuples as lists."""
+        content = self.model_dump(mode="json")
+        return {name: content[knob.part][knob.field] for name, knob in KNOBS.items()}
+
+    def but(self, **changes: Any) -> Settings:
+        """Return settings that differ in these, given by the names of their options.
+
+        Raises:
+            SettingsError: If one is unknown or impossible.
+        """
+        return make_settings({**self.flat(), **changes})
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One setting as the command line has it.
+
+    Attributes:
+        part: The part it belongs to.
+        field: Its name there.
+        annotation: Its type.
+        description: What it is for.
+    """
+
+    part: str
+    field: str
+    annotation: Any
+    description: str
+
+
+def _knobs() -> Iterator[tuple[str, Knob]]:
+    for part, info in Settings.model_fields.items():
+        kind = info.annotation
+        fields = (
+            kind.model_fields
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+            else {
+                name: FieldInfo.from_annotation(hint)
+                for name, hint in get_type_hints(kind, include_extras=True).items()
+                if not name.startswith("_")
+            }
+        )
+        for name, field in fields.items():
+            extra = field.json_schema_extra
+            option = extra.get("option", name) if isinstance(extra, dict) else name
+            yield str(option), Knob(part, name, field.annotation, field.description or "")
+
+
+#: Every setting, by the name of its option, in the order of the parts.
+KNOBS: dict[str, Knob] = dict(_knobs())
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
@@ -170,22 +275,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "validation_images": 2000,
         "epochs": 3,
         "batch_size": 16,
-        "supernet_rate": 0.1,
-        "standalone_rate": 0.1,
+        "learning_rate": 0.1,
     },
     "standard": {
         "epochs": 1,
         "batch_size": 32,
-        "supernet_rate": 0.2,
-        "standalone_rate": 0.2,
+        "learning_rate": 0.2,
         "seeds": 3,
         "longer": True,
     },
     "original": {
         "epochs": 20,
         "batch_size": 128,
-        "supernet_rate": 0.1,
-        "standalone_rate": 0.1,
+        "learning_rate": 0.1,
         "nesterov": False,
         "weight_decay": 0.0,
         "schedule": "constant",
@@ -205,11 +307,68 @@ def resolve_settings(
     """
     if preset not in PRESETS:
         raise SettingsError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    values = {**PRESETS[preset], **(_read_yaml(config) if config else {}), **(overrides or {})}
+    return make_settings(PRESETS[preset], _read_yaml(config) if config else {}, overrides or {})
+
+
+def check_sources(settings: Settings) -> None:
+    """Find out what can be known of data and network without PyTorch, and without running anything.
+
+    Raises:
+        DataError: If there are no data where they should be.
+        NetworkError: If there is no such network.
+    """
+    check_network(settings.network.wanted)
+    if source := settings.data.source:
+        if function := parse_function(source, DataError):
+            check_function(function)
+        elif not _exists(source):
+            raise DataError(f"{source} is not there; check the path")
+
+
+def _exists(path: str) -> bool:
     try:
-        return Settings(**values)
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def make_settings(*sources: Mapping[str, Any]) -> Settings:
+    """Return settings, made of values by part or by the names of options; later sources win.
+
+    >>> make_settings({"epochs": 3, "seeds": 2}, {"recipe": {"epochs": 5}}).recipe.epochs
+    5
+
+    Raises:
+        SettingsError: If a setting is unknown, or a value impossible.
+    """
+    parts: dict[str, dict[Any, Any]] = {part: {} for part in Settings.model_fields}
+    problems: list[str] = []
+    for source in sources:
+        for name, value in source.items():
+            if name in parts and isinstance(value, Mapping):
+                parts[name] |= value
+            elif name in KNOBS:
+                parts[KNOBS[name].part][KNOBS[name].field] = value
+            elif name not in parts:
+                problems.append(_unknown(name))
+            elif value is not None:
+                problems.append(
+                    f"{name} is {_shown(value)}; it is a part of the settings, and must hold lines "
+                    "of the form `name: value`"
+                )
+    try:
+        settings = Settings.model_validate(parts)
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentence({**e}) for e in error.errors())) from None
+        problems += [_sentence({**e}) for e in error.errors()]
+    if problems:
+        more = f"; and {len(problems) - 20} more" if len(problems) > 20 else ""
+        raise SettingsError("; ".join(problems[:20]) + more)
+    return settings
+
+
+def to_yaml(settings: Settings) -> str:
+    """Return settings as the text of a file that gives them, part by part."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def to_options(settings: Settings, **changes: Any) -> list[str]:
@@ -220,21 +379,24 @@ def to_options(settings: Settings, **changes: Any) -> list[str]:
     ways = {preset: _beyond(preset, settings) for preset in PRESETS}
     possible = [name for name, own in ways.items() if None not in own.values()]  # no option unsets
     preset = min(possible, key=lambda name: len(ways[name]))
-    own = _beyond(preset, settings.model_copy(update=changes))
-    return [f"--preset={preset}", *map(_option, own, own.values())]
+    own = _beyond(preset, settings.but(**changes))
+    options = [option for name, value in own.items() for option in _options(name, value)]
+    return [f"--preset={preset}", *options]
 
 
 def _beyond(preset: str, settings: Settings) -> dict[str, Any]:
     """Return the settings that are not the preset's."""
-    known = Settings(**PRESETS[preset]).model_dump()
-    return {name: v for name, v in settings.model_dump().items() if v != known[name]}
+    known = resolve_settings(preset).flat()
+    return {name: v for name, v in settings.flat().items() if v != known[name]}
 
 
-def _option(name: str, value: object) -> str:
+def _options(name: str, value: object) -> list[str]:
     option = name.replace("_", "-")
     if isinstance(value, bool):
-        return f"--{option}" if value else f"--no-{option}"
-    return f"--{option}={value}"
+        return [f"--{option}" if value else f"--no-{option}"]
+    if isinstance(value, list):
+        return [f"--{option}={entry}" for entry in value]
+    return [f"--{option}={value}"]
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -253,22 +415,25 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _is_text(name: str) -> bool:
-    """Whether a name from a command line has nothing in it but characters."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
-
-
 def _sentence(error: Mapping[str, Any]) -> str:
-    name, value = ".".join(str(part) for part in error["loc"]), error["input"]
-    if error["type"] == "extra_forbidden":
-        return f"there is no setting {_shown(name)}; there are {', '.join(Settings.model_fields)}"
+    where, value = [str(place) for place in error["loc"]], error["input"]
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return _unknown(".".join(where))
     message = str(error["msg"]).removeprefix("Value error, ")
-    if not name:
+    names = [n for n, knob in KNOBS.items() if [knob.part, knob.field] == where[:2]]
+    if not names:
         return message
     hint = ""
     if isinstance(value, str) and error["type"] == "float_type":
         hint = " (YAML takes 1e-3 for text: write 1.0e-3)"
-    return f"{name} is {_shown(value)}: {message.replace('Input should be', 'it should be')}{hint}"
+    rule = message.replace("Input should be", "it should be")
+    return f"{names[0]} is {_shown(value)}: {rule}{hint}"
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name.rpartition(".")[2], KNOBS, n=1)
+    hint = f"did you mean {close[0]}? There" if close else "there"
+    return f"there is no setting {_shown(name)}; {hint} are {', '.join(KNOBS)}"
 
 
 def _shown(value: object) -> str:

@@ -9,7 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from supernet.errors import CheckpointError
-from supernet.experiments.components import build_supernet, load_data, sampler_of
+from supernet.experiments.components import (
+    build_named,
+    initial_seed,
+    load_data,
+    recipe_of,
+    sampler_of,
+)
 from supernet.experiments.planning import Job
 from supernet.experiments.settings import Settings
 from supernet.nn.extraction import extract
@@ -26,7 +32,7 @@ from supernet.training.session import train
 def do_job(
     settings: Settings, job: Job, folder: Path, every_s: float, anew: bool, context: TaskContext
 ) -> None:
-    """Do one job, in a worker, and leave what comes of it in a folder."""
+    """Do one training, in a worker, and leave its result in a folder of checkpoints."""
     _warm_up(settings)
     checkpoints = Checkpoints(folder, every_s=every_s, warn=context.report)
     try:
@@ -34,7 +40,7 @@ def do_job(
     except CheckpointError as error:
         if not anew:
             raise
-        context.report(f"beginning anew: {error}")
+        context.report(f"beginning again: {error}")
         checkpoints.clear()
         _train_job(settings, job, checkpoints, context)
 
@@ -42,19 +48,20 @@ def do_job(
 def _train_job(
     settings: Settings, job: Job, checkpoints: Checkpoints, context: TaskContext
 ) -> None:
-    seed_process(_initial_seed(job))
-    data = load_data(settings)
-    net = build_supernet(settings, data, seed=_initial_seed(job))
+    seed = initial_seed(job.seed, job.subject, job.arch)
+    seed_process(seed)
+    data = load_data(settings.data)
+    net = build_named(settings, data, seed=seed).supernet
+    standalone = job.arch is not None
     if job.arch is not None:
-        net = Supernet(extract(net, list(net.space)[job.arch]))
-    standalone = job.subject == "standalone"
+        net = Supernet(extract(net, net.space.at(job.arch)))
     train(
         net,
         data,
-        _recipe(settings, job),
+        recipe_of(settings, standalone=standalone, epochs=job.epochs),
         sampler=every if standalone else sampler_of(settings, net, data),
         seed=job.seed,
-        calibration_images=settings.calibration_images,
+        calibration_images=settings.data.calibration_images,
         subject=job.subject,
         watch=_throttled(context.report),
         checkpoints=checkpoints,
@@ -69,14 +76,15 @@ def _warm_up(settings: Settings) -> None:
     PyTorch puts a second's work off until it is first needed, which would else be billed to
     whatever is trained first.
     """
-    set_up_process(threads=settings.threads)
-    data = load_data(settings)
-    few = data.limit(train=max(2, settings.batch_size), validation=1)
-    recipe = Recipe(epochs=1, batch_size=settings.batch_size)
+    set_up_process(threads=settings.run.threads)
+    data = load_data(settings.data)
+    batch = settings.recipe.batch_size
+    few = data.limit(train=max(2, batch), validation=1)
+    net = build_named(settings, data, seed=0).supernet
     train(
-        build_supernet(settings, data, seed=0),
+        Supernet(extract(net, net.space.smallest)),
         replace(few, test=data.test.first(1)),
-        recipe,
+        Recipe(epochs=1, batch_size=batch),
         calibration_images=2,  # one has no variance
     )
 
@@ -95,31 +103,3 @@ def _throttled(
             report(progress)
 
     return pass_on
-
-
-def _initial_seed(job: Job) -> int:
-    """Every network of a run starts from weights of its own."""
-    offset = {"supernet": 0, "longer": 999, "standalone": 1 + (job.arch or 0)}
-    return job.seed * 1000 + offset[job.subject]
-
-
-def _recipe(settings: Settings, job: Job) -> Recipe:
-    standalone = job.subject == "standalone"
-    return Recipe(
-        epochs=job.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.standalone_rate if standalone else settings.supernet_rate,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
-        schedule=settings.schedule,
-        warmup=settings.warmup,
-        precision=settings.precision,
-        compile=settings.compile,
-        max_bytes=settings.max_bytes,
-        on_nan=settings.on_nan,
-        distill=settings.distill,
-        label_smoothing=settings.label_smoothing,
-        clip_norm=settings.clip_norm,
-        ema=settings.ema,
-    )

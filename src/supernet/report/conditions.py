@@ -25,7 +25,7 @@ def training(results: Results) -> str:
     found = [
         f"{name} {brief(str(results.settings[key]))}"
         for key, name in _SETTINGS.items()
-        if key in results.settings
+        if results.settings.get(key) is not None
     ]
     return ", ".join([f"{results.data.train:,} training images", *found])
 

@@ -196,7 +196,7 @@ def _data_uri(svg: bytes) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
 
 
-def _setting(value: float | str | bool | list[int] | None) -> str:
+def _setting(value: float | str | bool | list[int] | list[str] | None) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, bool) or value is None:

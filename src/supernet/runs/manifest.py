@@ -21,6 +21,8 @@ def make_manifest(
     preset: str,
     settings: Mapping[str, Any],
     data_sha256: Mapping[str, str],
+    sources_sha256: Mapping[str, str] = {},
+    space_sha256: str = "",
 ) -> Manifest:
     """Return the manifest of a run that begins here and now.
 
@@ -28,8 +30,10 @@ def make_manifest(
         command: What is run.
         arguments: The whole command line, for the record.
         preset: The preset that the settings started from.
-        settings: All of them, resolved.
+        settings: All of them, resolved, by the names of their options.
         data_sha256: Of the data files, by name.
+        sources_sha256: Of the user's own source files, by name.
+        space_sha256: A digest of the search space.
     """
     return Manifest(
         command=command,
@@ -37,6 +41,8 @@ def make_manifest(
         preset=preset,
         settings=dict(settings),
         data_sha256=dict(data_sha256),
+        sources_sha256=dict(sources_sha256),
+        space_sha256=space_sha256,
         versions=versions(),
         code_sha256=code_sha256(),
         commit=commit(),
@@ -57,6 +63,8 @@ def differences(before: Manifest, now: Manifest) -> list[str]:
         ("command", before.command, now.command),
         *_pairs("", before.settings, now.settings, without=_FREE_SETTINGS),
         *_pairs("data file ", before.data_sha256, now.data_sha256),
+        *_pairs("source file ", before.sources_sha256, now.sources_sha256),
+        ("search space", before.space_sha256[:12], now.space_sha256[:12]),
         *_pairs("version of ", before.versions, now.versions),
         *_pairs("", _vectors(before), _vectors(now)),
     ]

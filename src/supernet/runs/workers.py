@@ -81,23 +81,19 @@ class WorkerMessage:
 
 
 def run_tasks(
-    tasks: Sequence[Task],
-    *,
-    workers: int,
-    inherit: Sequence[int] = (),
-    on_late_report: Callable[[WorkerMessage], None] = lambda report: None,
+    tasks: Sequence[Task], *, workers: int, inherit: Sequence[int] = ()
 ) -> Generator[WorkerMessage, None, None]:
-    """Do all tasks, in the order given as workers become free, and yield their reports.
+    """Do all tasks, in the order given as workers become free, and yield what they report.
 
     What a task computes does not depend on the number of workers. Closing the generator, or an
     exception, asks the tasks under way to stop, and ends the workers when they have, or after half
-    a minute. The end of this process, however it comes, ends them at once.
+    a minute. What they still report is yielded before an exception raised in here goes on. The end
+    of this process, however it comes, ends them at once.
 
     Args:
         tasks: What to do.
         workers: How many processes.
         inherit: File descriptors that they keep open as long as they live.
-        on_late_report: Called with what tasks still say after they were asked to stop.
 
     Raises:
         SupernetError: Whatever a task raised of this package's own.
@@ -106,29 +102,44 @@ def run_tasks(
     waiting = deque((task, 1) for task in tasks)
     pool: list[_Worker] = []
     try:
-        while True:
-            for worker in [worker for worker in pool if worker.task is None]:
-                if waiting:
-                    worker.send_task(*waiting.popleft())
-                else:
-                    pool.remove(worker)
-                    worker.end()
-            while waiting and len(pool) < workers:
-                pool.append(_Worker(inherit))
-                pool[-1].send_task(*waiting.popleft())
-            if not pool:
-                return
-            for worker in _with_news(pool):
-                report = worker.listen()
-                if report is None:
-                    pool.remove(worker)
-                    worker.end()
-                    task, attempt, cause = worker.task_after_death()
-                    waiting.appendleft((task, attempt))
-                    report = WorkerMessage(task.name, cause, "died")
-                yield report
+        yield from _work(waiting, pool, workers, inherit)
+    except GeneratorExit:
+        for _ in _drained(pool):
+            pass
+        raise
+    except BaseException:
+        yield from _drained(pool)
+        raise
     finally:
-        _shut_down(pool, on_late_report)
+        for worker in pool:
+            worker.end()
+
+
+def _work(
+    waiting: deque[tuple[Task, int]], pool: list[_Worker], workers: int, inherit: Sequence[int]
+) -> Iterator[WorkerMessage]:
+    """Keep workers busy until nothing waits, and yield what they report."""
+    while True:
+        for worker in [worker for worker in pool if worker.task is None]:
+            if waiting:
+                worker.send_task(*waiting.popleft())
+            else:
+                pool.remove(worker)
+                worker.end()
+        while waiting and len(pool) < workers:
+            pool.append(_Worker(inherit))
+            pool[-1].send_task(*waiting.popleft())
+        if not pool:
+            return
+        for worker in _with_news(pool):
+            message = worker.listen()
+            if message is None:
+                pool.remove(worker)
+                worker.end()
+                task, attempt, cause = worker.task_after_death()
+                waiting.appendleft((task, attempt))
+                message = WorkerMessage(task.name, cause, "died")
+            yield message
 
 
 class _Worker:
@@ -210,22 +221,18 @@ class _Worker:
         self.process.wait()
 
 
-def _shut_down(pool: list[_Worker], on_late_report: Callable[[WorkerMessage], None]) -> None:
-    """Let workers that have something to save do that, and end them all."""
+def _drained(pool: Sequence[_Worker]) -> Iterator[WorkerMessage]:
+    """Ask workers to stop, let them save what they have, and yield what they report meanwhile."""
     busy = [worker for worker in pool if worker.task is not None]
-    try:
-        for worker in busy:
-            worker.ask_to_stop()
-        end = time.monotonic() + GRACE_S
-        while busy and (left := end - time.monotonic()) > 0:
-            for worker in _with_news(busy, left):
-                if (report := worker.drain()) is None:
-                    busy.remove(worker)
-                else:
-                    on_late_report(report)
-    finally:
-        for worker in pool:
-            worker.end()
+    for worker in busy:
+        worker.ask_to_stop()
+    end = time.monotonic() + GRACE_S
+    while busy and (left := end - time.monotonic()) > 0:
+        for worker in _with_news(busy, left):
+            if (message := worker.drain()) is None:
+                busy.remove(worker)
+            else:
+                yield message
 
 
 def _with_news(pool: list[_Worker], timeout_s: float | None = None) -> list[_Worker]:

@@ -131,6 +131,45 @@ class SearchSpace:
             ],
         )
 
+    def keep(self, options: Mapping[str, Sequence[Option]]) -> SearchSpace:
+        """Return the part of the space in which choices have only some of their options.
+
+        A choice that can't count any more keeps one option, so that architectures of the part are
+        architectures of the whole.
+
+        Args:
+            options: What to keep of choices, by name; the others keep all of theirs.
+
+        Raises:
+            SpaceError: If there is no such choice or option, or a choice is left with none.
+        """
+        names = [choice.name for choice in self.choices]
+        if unknown := sorted(set(options) - set(names)):
+            raise SpaceError(f"the space has no choices {unknown}; it has {names}")
+        kept: dict[str, tuple[Option, ...]] = {}
+        conditions: list[Condition] = []
+        dead: set[str] = set()  # no architecture of the part has these count
+        for choice in self.choices:
+            wanted = options.get(choice.name, choice.options)
+            if foreign := [o for o in wanted if not _is_among(o, choice.options)]:
+                raise SpaceError(
+                    f"{choice.name!r} has no options {foreign}; it has {list(choice.options)}"
+                )
+            kept[choice.name] = tuple(o for o in choice.options if _is_among(o, wanted))
+            if not kept[choice.name]:
+                raise SpaceError(
+                    f"{choice.name!r} is left without options; keep some of {list(choice.options)}"
+                )
+            if ways := self._ways.get(choice.name):
+                alive = [left for way in ways if (left := _within(way, kept, dead))]
+                conditions += alive
+                if not alive:
+                    dead.add(choice.name)
+                    kept[choice.name] = kept[choice.name][:1]
+        return SearchSpace(
+            tuple(Choice(name, left) for name, left in kept.items()), tuple(conditions)
+        )
+
     @property
     def size(self) -> int:
         """How many architectures there are. Not `__len__`, which cannot count past 2**63.
@@ -279,6 +318,19 @@ class SearchSpace:
                 f"the architecture names choices that the space lacks: {unknown}; "
                 f"the space has {[choice.name for choice in self.choices]}"
             )
+
+
+def _within(
+    way: Condition, kept: Mapping[str, tuple[Option, ...]], dead: AbstractSet[str]
+) -> Condition | None:
+    """Return what a condition needs where choices have these options; None if it can't be met."""
+    needs = tuple(
+        (parent, tuple(option for option in options if _is_among(option, kept[parent])))
+        for parent, options in way.needs
+    )
+    if any(parent in dead or not options for parent, options in needs):
+        return None
+    return Condition(way.choice, needs)
 
 
 def _is_among(option: object, options: Iterable[Option]) -> bool:
