@@ -34,8 +34,7 @@ ALLOWED |= {("datasets/arrays.py", "np.load")}
 ALLOWED |= {("export/model_folder.py", "spec.loader.exec_module")}
 #: And what the user asks for by name: running a function of theirs.
 ALLOWED |= {
-    ("runs/functions.py", name)
-    for name in ("importlib.import_module", "spec.loader.exec_module")
+    ("runs/functions.py", name) for name in ("importlib.import_module", "spec.loader.exec_module")
 }
 
 
