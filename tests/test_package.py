@@ -53,7 +53,12 @@ def no_torch_modules() -> list[str]:
     """The modules that the import-linter contract names, and those it has to leave out."""
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     contracts = {contract["id"]: contract for contract in tools["importlinter"]["contracts"]}
-    return ["supernet", *contracts["no-torch"]["source_modules"], "supernet.cli.app", "supernet.experiments.settings"]
+    return [
+        "supernet",
+        *contracts["no-torch"]["source_modules"],
+        "supernet.cli.app",
+        "supernet.experiments.settings",
+    ]
 
 
 def test_what_needs_no_torch_does_not_import_it() -> None:
