@@ -32,7 +32,7 @@ from supernet.datasets import ImageData, load_mnist
 from supernet.evaluation.accuracy import score, stack
 from supernet.evaluation.batchnorm import calibrate
 from supernet.evaluation.cost import count_macs, empty_batch
-from supernet.evaluation.ranking.bootstrap import Hits
+from supernet.evaluation.ranking.bootstrap import Scores
 from supernet.evaluation.ranking.verdict import Costs, judge
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
@@ -248,7 +248,7 @@ def row(
     alone: Sequence[Sequence[Mapping[str, Any]]],
 ) -> str:
     """Return a line of the table: of some seeds, the supernets and the standalone networks."""
-    hits = Hits(
+    hits = Scores(
         np.stack([unpacked(run["validation"]) for run in runs]),
         np.stack([unpacked(run["test"]) for run in runs]),
         np.stack([np.concatenate([unpacked(net["test"]) for net in nets]) for nets in alone]),

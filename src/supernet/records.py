@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, model_validator
 
 
-def _check_accuracy(value: float) -> float:
-    if not (0 <= value <= 1 or math.isnan(value)):
-        raise ValueError("an accuracy is a fraction from 0 to 1, or NaN")
+def _check_score(value: float) -> float:
+    if math.isinf(value):
+        raise ValueError("a score is a finite number, or NaN")
     return value
 
 
-#: A fraction from 0 to 1; NaN (in JSON "NaN") if the evaluation failed, as an output was not a
-#: finite number.
-Accuracy = Annotated[float, AfterValidator(_check_accuracy)]
+#: A mean score, higher is better: of a classifier its accuracy, a fraction from 0 to 1. NaN (in
+#: JSON "NaN") if the evaluation failed, as an output was not a finite number.
+Score = Annotated[float, AfterValidator(_check_score)]
 
 
 class Record(BaseModel):
@@ -51,6 +51,9 @@ class Measure(Record):
         return (score if self.higher_is_better else -score) * (100 if self.unit == "%" else 1)
 
 
+ACCURACY = Measure(name="accuracy", unit="%")
+
+
 class Estimate(Record):
     """A number with a 95 % interval."""
 
@@ -67,12 +70,16 @@ class ChoiceRecord(Record):
 
 
 class ArchitectureRecord(Record):
-    """One architecture and what it costs. `macs` is for one image, forward."""
+    """One architecture and what it costs. `macs` is for one image, forward.
+
+    `layers` is how many layers with weights it runs, one after the other or not, if counted.
+    """
 
     label: str
     options: dict[str, int | str]
     params: int
     macs: int
+    layers: int | None = None
 
 
 class Stage(Record):
@@ -113,7 +120,7 @@ class Epoch(Record):
 
     epoch: int
     loss: float
-    validation: list[Accuracy]
+    validation: list[Score]
 
 
 class Progress(Record):
@@ -139,8 +146,8 @@ class Training(Record):
     """
 
     epochs: list[Epoch]
-    validation: list[Accuracy]
-    test: list[Accuracy]
+    validation: list[Score]
+    test: list[Score]
     skipped: int = 0
     rollbacks: int = 0
 
@@ -186,8 +193,17 @@ class Verdict(Record):
     CPU seconds of all standalone trainings over those of the supernet's. `breakeven`: from how many
     architectures on training, calibrating and scoring a supernet costs less; None if never.
     `failed`: labels of the architectures whose evaluation failed under some seed, so that their
-    numbers are NaN, by the names of the fields of `Hits`. How each is computed stands in
+    numbers are NaN, by the names of the fields of `Scores`. How each is computed stands in
     `supernet.evaluation.ranking`.
+
+    `edition` 2: the intervals of `tau`, `spearman`, `macs_tau`, `baselines` and `advantage` are of
+    the true scores, and `tau_p` is one-sided; in edition 1 the intervals were those of resamples,
+    and `tau_p` two-sided. `measure` is what the scores are; `ranked_by` says whether networks are
+    ranked and picked by `score` or by `loss`, and `tau_by` holds the tau of both where both were
+    measured. `undertrained`: one-shot scores lie further below the standalone ones than these
+    differ among themselves. `baselines` are the taus of rankings that need no training, by name;
+    `baseline` is the best of them, `baseline_tau` its tau chosen by cross-validation, and
+    `advantage` the tau of one-shot minus that, compared in pairs.
     """
 
     networks: int
@@ -213,6 +229,56 @@ class Verdict(Record):
     breakeven: float | None
     sentences: list[str]
     failed: dict[str, list[str]] = {}
+    edition: Literal[1, 2] = 1
+    measure: Measure = ACCURACY
+    ranked_by: str = "score"
+    tau_by: dict[str, Estimate] = {}
+    undertrained: bool = False
+    baselines: dict[str, Estimate] = {}
+    baseline: str | None = None
+    baseline_tau: Estimate | None = None
+    advantage: Estimate | None = None
+
+
+class Ranking(Record):
+    """A one-shot ranking by itself, without anything trained alone.
+
+    `validation`, `test` and `losses` (on validation samples) are means over samples and seeds, with
+    intervals over samples. `picked` is the best, of equals the cheapest; `equals` are those that
+    can't be told from it, compared in pairs. `halves_tau`: between rankings by two halves of the
+    validation samples; `scoring_tau`: what that makes between two whole sets of as many samples;
+    `drift_tau`: between the last two epochs.
+    """
+
+    measure: Measure = ACCURACY
+    ranked_by: Literal["score", "loss"] = "score"
+    samples: int
+    validation: list[Estimate]
+    test: list[Estimate] | None = None
+    losses: list[Estimate] | None = None
+    picked: str
+    equals: list[str]
+    halves_tau: float
+    scoring_tau: float
+    drift_tau: float | None
+    sentences: list[str]
+
+
+class Corrected(Record):
+    """A ranking corrected by some networks that were trained alone.
+
+    `predicted` is a score for every architecture of `Results.architectures`, with 95 % bounds.
+    `taus` are leave-one-out taus against the trained networks, by what predicts: `one_shot`,
+    `corrected` and `choices` (the trained networks alone, without a supernet). `error` is the root
+    mean square of the leave-one-out errors.
+    """
+
+    trained: int
+    predicted: list[Estimate]
+    taus: dict[str, float]
+    error: float
+    picked: str
+    sentences: list[str]
 
 
 class Conditions(Record):
@@ -302,3 +368,24 @@ class Results(Record):
     seeds: list[SeedRecord]
     ledger: list[Phase]
     verdict: Verdict | None
+    measure: Measure = ACCURACY
+    ranking: Ranking | None = None
+    corrected: Corrected | None = None
+
+    @model_validator(mode="after")
+    def _check_percents(self) -> Results:
+        """Where scores are percents, they are fractions from 0 to 1."""
+        if self.measure.unit != "%":
+            return self
+        trainings = [
+            training
+            for seed in self.seeds
+            for training in (seed.supernet, *seed.standalone, seed.longer)
+            if training is not None
+        ]
+        for training in trainings:
+            of_epochs = [score for epoch in training.epochs for score in epoch.validation]
+            for score in (*of_epochs, *training.validation, *training.test):
+                if not (0 <= score <= 1 or math.isnan(score)):
+                    raise ValueError(f"{self.measure.name} is a fraction from 0 to 1, or NaN")
+        return self

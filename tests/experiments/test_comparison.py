@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from supernet.datasets import ImageData
 from supernet.errors import DataError, DivergedError, SpaceError
 from supernet.evaluation.cost import count_macs, count_params
-from supernet.evaluation.ranking.bootstrap import Hits
+from supernet.evaluation.ranking.bootstrap import Scores
 from supernet.evaluation.ranking.verdict import Costs, judge
 from supernet.experiments.comparison import (
     SeedResults,
@@ -153,7 +153,7 @@ def test_the_verdict_gets_the_costs_right(results: Results, seeds: list[SeedResu
         ),
     )
     expected = judge(
-        Hits(**hits_of(seeds), failed=failures_of(seeds)),
+        Scores(**hits_of(seeds), failed=failures_of(seeds)),
         costs,
         labels=[arch.label for arch in nine().space],
         macs=[count_macs(nine(), arch, (1, 8, 8)) for arch in nine().space],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from supernet.errors import DataError, SpaceError
 from supernet.evaluation.cost import Shape, count_macs, count_params, count_shared_macs
-from supernet.evaluation.ranking.bootstrap import Hits
+from supernet.evaluation.ranking.bootstrap import Scores
 from supernet.evaluation.ranking.verdict import Costs, judge
 from supernet.nn.extraction import extract
 from supernet.nn.outline import outline
@@ -265,7 +265,7 @@ def _verdict(
     architectures: Sequence[ArchitectureRecord],
 ) -> Verdict:
     return judge(
-        Hits(**hits, failed=failures_of(seeds)),
+        Scores(**hits, failed=failures_of(seeds)),
         Costs(
             supernet=np.array([_training_seconds(seed.supernet) for seed in seeds]),
             standalone=np.array(

@@ -19,10 +19,10 @@ from supernet.report.wording import (
     UNKNOWN,
     brief,
     count,
+    gap_interval,
     interval,
     number,
     p_value,
-    points_interval,
     seconds,
     several,
 )
@@ -128,10 +128,12 @@ def _key_numbers(verdict: Verdict) -> list[KeyNumber]:
         KeyNumber(
             "Tau of size alone", interval(verdict.macs_tau), "ranking by multiply-adds, untrained"
         ),
-        KeyNumber("Mean gap", _points(verdict.mean_gap), "points, one-shot minus standalone"),
+        KeyNumber(
+            "Mean gap", _points(verdict.mean_gap, verdict), "points, one-shot minus standalone"
+        ),
         KeyNumber(
             "Regret",
-            _points(verdict.regret),
+            _points(verdict.regret, verdict),
             f"points lost by the pick, {brief(verdict.picked)}, to the best, {brief(verdict.best)}",
         ),
         KeyNumber(
@@ -146,7 +148,7 @@ def _key_numbers(verdict: Verdict) -> list[KeyNumber]:
         ),
     ]
     if verdict.longer_gap:
-        gap = _points(verdict.longer_gap)
+        gap = _points(verdict.longer_gap, verdict)
         numbers.append(
             KeyNumber("Gap, longer", gap, "points, with a supernet trained at equal compute")
         )
@@ -163,8 +165,8 @@ def _chance(tau: float) -> str:
     return f"; chance reaches {number(tau)} at most one time in twenty"
 
 
-def _points(estimate: Estimate) -> str:
-    return points_interval(estimate, UNKNOWN)
+def _points(estimate: Estimate, verdict: Verdict) -> str:
+    return gap_interval(estimate, verdict.measure, UNKNOWN)
 
 
 def _ratio(value: float, low: float, high: float) -> str:

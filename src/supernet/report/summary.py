@@ -20,9 +20,10 @@ class Row:
     """One architecture, with means over the seeds.
 
     `one_shot`, `standalone` and `gap` have the intervals of the verdict; without a verdict their
-    bounds are NaN. `None` means that the run did not measure it, an accuracy that is NaN that its
-    evaluation failed. Ranks start at 1, ties share one, and what failed has none: `one_shot_rank`
-    is by validation accuracy, `standalone_rank` by test accuracy.
+    bounds are NaN; so has `validation` those of the ranking. `None` means that the run did not
+    measure it, an accuracy that is NaN that its evaluation failed. Ranks start at 1, ties share
+    one, and what failed has none: `one_shot_rank` is by validation accuracy, `standalone_rank` by
+    test accuracy.
     """
 
     label: str
@@ -30,6 +31,7 @@ class Row:
     params: int
     macs: int
     one_shot_validation: float
+    validation: Estimate
     one_shot: Estimate
     standalone: Estimate | None
     gap: Estimate | None
@@ -93,7 +95,8 @@ def rows(results: Results) -> list[Row]:
     one_shot = [_mean(t.test[i] for t in supernets) for i in n]
     standalone = [_mean(t.test[0] for t in trainings) for trainings in apart]
     one_shot_ranks, standalone_ranks = ranks(validation), ranks(standalone)
-    verdict = results.verdict
+    verdict, ranking = results.verdict, results.ranking
+    tested = verdict.one_shot if verdict else ranking.test if ranking else None
     return [
         Row(
             label=arch.label,
@@ -101,7 +104,8 @@ def rows(results: Results) -> list[Row]:
             params=arch.params,
             macs=arch.macs,
             one_shot_validation=validation[i],
-            one_shot=verdict.one_shot[i] if verdict else bare(one_shot[i]),
+            validation=_judged(ranking.validation if ranking else None, i, validation[i]),
+            one_shot=_judged(tested, i, one_shot[i]),
             standalone=_estimate(
                 standalone[i], verdict.standalone[i] if verdict else None, apart[i]
             ),
@@ -115,6 +119,11 @@ def rows(results: Results) -> list[Row]:
         )
         for i, arch in enumerate(results.architectures)
     ]
+
+
+def by_rank(results: Results) -> list[Row]:
+    """Return the rows in the order of the one-shot ranking; of equals the cheapest first."""
+    return sorted(rows(results), key=lambda row: (row.one_shot_rank or math.inf, row.macs))
 
 
 def ranks(scores: Sequence[float]) -> list[int | None]:
@@ -132,6 +141,19 @@ def ranks(scores: Sequence[float]) -> list[int | None]:
 def bare(value: float) -> Estimate:
     """Return an estimate without an interval."""
     return Estimate(value=value, low=math.nan, high=math.nan)
+
+
+def sentences(results: Results) -> list[str]:
+    """Return what the run says: the verdict, what corrects it, and how steady the ranking is."""
+    judged = (results.verdict, results.corrected, results.ranking)
+    return [sentence for record in judged if record for sentence in record.sentences]
+
+
+def ranked_by(results: Results) -> str:
+    """Say by what networks were ranked."""
+    judged = results.ranking or results.verdict
+    by_loss = judged is not None and judged.ranked_by == "loss"
+    return f"validation {'loss' if by_loss else results.measure.name}"
 
 
 def any_failed(table: Sequence[Row]) -> bool:
@@ -191,6 +213,10 @@ def cpu_per_seed(results: Results, wanted: Callable[[Phase], bool]) -> dict[str,
         for kind in KINDS
         if any(phase.kind == kind for phase in chosen)
     }
+
+
+def _judged(estimates: list[Estimate] | None, i: int, mean: float) -> Estimate:
+    return bare(mean) if estimates is None else estimates[i]
 
 
 def _standalone(results: Results, i: int) -> list[Training]:

@@ -1,92 +1,127 @@
-"""The comparison table as text: the same columns for the page and the figure."""
+"""The comparison table as text: the columns that a run has numbers for."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from supernet.records import Results
-from supernet.report.summary import Row, any_failed, compared, rows
+from supernet.records import Estimate, Measure, Results
+from supernet.report.summary import Row, any_failed, compared, ranked_by, rows
 from supernet.report.wording import (
     FAILED,
     NOTHING,
     brief,
     count,
-    percent_spread,
-    points_interval,
+    gap_interval,
+    gap_unit,
     rank,
     score,
+    score_spread,
     seconds,
+    unit_of,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: a title over one or two lines, and a cell per architecture."""
+    """One column: a title over one or two lines, and a cell per architecture.
+
+    `keys` are numbers to sort the cells by, NaN where there is none; None if they are texts. `best`
+    are the numbers of the cells that hold the highest score, all of them if several are equal.
+    """
 
     title: str
     unit: str
     cells: list[str]
-    best: int | None = None
+    keys: list[float] | None = None
+    best: frozenset[int] = frozenset()
 
 
-def columns(results: Results) -> list[Column]:
-    """Return the columns that the run has numbers for."""
-    table = rows(results)
+def columns(results: Results, table: Sequence[Row] | None = None) -> list[Column]:
+    """Return the columns that the run has numbers for.
+
+    Args:
+        results: The run.
+        table: The rows to show, in this order; all by default.
+    """
+    table = rows(results) if table is None else table
+    measure = results.measure
     names = ", ".join(brief(choice.name) for choice in results.network.choices)
     found = [
         Column("Architecture", f"({names})", [row.label for row in table]),
-        Column("Params", "", [count(row.params) for row in table]),
-        Column("MACs", "per image", [count(row.macs) for row in table]),
+        Column("Params", "", [count(row.params) for row in table], [row.params for row in table]),
         Column(
-            "One-shot",
-            "test %",
-            [percent_spread(row.one_shot) for row in table],
-            _best(table, [row.one_shot.value for row in table]),
+            "MACs", "per sample", [count(row.macs) for row in table], [row.macs for row in table]
         ),
+        _scores("One-shot", measure, [row.one_shot for row in table]),
     ]
-    return found + (_comparison(table) if compared(results) else _ranking(table))
+    return found + (_comparison if compared(results) else _ranking)(table, measure)
 
 
-def _ranking(table: list[Row]) -> list[Column]:
+def _ranking(table: Sequence[Row], measure: Measure) -> list[Column]:
+    values = [row.one_shot_validation for row in table]
+    cells = [score_spread(row.validation, measure) for row in table]
     return [
-        Column("Validation", "one-shot %", [score(row.one_shot_validation) for row in table]),
-        Column("Rank", "one-shot", [rank(row.one_shot_rank) for row in table]),
+        Column("Validation", f"one-shot {unit_of(measure)}", cells, values, _highest(values)),
+        _ranks("one-shot", [row.one_shot_rank for row in table]),
     ]
 
 
-def _comparison(table: list[Row]) -> list[Column]:
-    longer = [row.longer for row in table]
+def _comparison(table: Sequence[Row], measure: Measure) -> list[Column]:
     found = [
+        _scores("Standalone", measure, [row.standalone for row in table]),
         Column(
-            "Standalone",
-            "test %",
-            [percent_spread(row.standalone) for row in table],
-            _best(table, [row.standalone.value if row.standalone else None for row in table]),
+            "Gap",
+            gap_unit(measure),
+            [gap_interval(row.gap, measure) for row in table],
+            [row.gap.value if row.gap else math.nan for row in table],
         ),
-        Column("Gap", "points", [points_interval(row.gap) for row in table]),
-        Column("Rank", "one-shot", [rank(row.one_shot_rank) for row in table]),
-        Column("Rank", "standalone", [rank(row.standalone_rank) for row in table]),
-        Column("Training", "CPU s, alone", [seconds(row.standalone_cpu_s) for row in table]),
+        _ranks("one-shot", [row.one_shot_rank for row in table]),
+        _ranks("standalone", [row.standalone_rank for row in table]),
+        Column(
+            "Training",
+            "CPU s, alone",
+            [seconds(row.standalone_cpu_s) for row in table],
+            [math.nan if (s := row.standalone_cpu_s) is None else s for row in table],
+        ),
     ]
-    if any(value is not None for value in longer):
-        cells = [NOTHING if value is None else score(value) for value in longer]
-        found.insert(2, Column("Longer", "test %", cells))
+    if any(row.longer is not None for row in table):
+        longer = [math.nan if row.longer is None else row.longer for row in table]
+        cells = [NOTHING if row.longer is None else score(row.longer, measure) for row in table]
+        found.insert(2, Column("Longer", f"test {unit_of(measure)}", cells, longer))
     return found
 
 
-def _best(table: list[Row], values: list[float | None]) -> int | None:
-    known = [(v, -i) for i, v in enumerate(values) if v is not None and v == v]
-    return -max(known)[1] if known and len(table) > 1 else None
+def _scores(title: str, measure: Measure, estimates: Sequence[Estimate | None]) -> Column:
+    values = [math.nan if e is None else e.value for e in estimates]
+    cells = [score_spread(estimate, measure) for estimate in estimates]
+    return Column(title, f"test {unit_of(measure)}", cells, values, _highest(values))
+
+
+def _ranks(whose: str, ranks: Sequence[int | None]) -> Column:
+    keys = [math.nan if r is None else float(r) for r in ranks]
+    return Column("Rank", whose, [rank(r) for r in ranks], keys)
+
+
+def _highest(values: Sequence[float]) -> frozenset[int]:
+    known = [value for value in values if not math.isnan(value)]
+    if len(values) < 2 or not known:
+        return frozenset()
+    return frozenset(i for i, value in enumerate(values) if value == max(known))
 
 
 def note(results: Results) -> str:
     """Return what has to be known to read the table."""
-    parts = ["One-shot rank is by validation accuracy"]
+    parts = [f"One-shot rank is by {ranked_by(results)}"]
     if compared(results):
-        parts[0] += ", standalone rank by test accuracy; gap is one-shot minus standalone"
+        name = results.measure.name
+        parts[0] += f", standalone rank by test {name}; gap is one-shot minus standalone"
     if results.verdict:
         n = results.verdict.test_images
-        parts.append(f"\u00b1 and brackets are 95 % intervals over {n:,} test images")
+        parts.append(f"± and brackets are 95 % intervals over {n:,} test samples")
+    elif results.ranking:
+        parts.append("± are 95 % intervals over samples")
     if any_failed(rows(results)):
         parts.append(
             f"{FAILED.capitalize()}: an output was not a finite number; it counts as ranked last"

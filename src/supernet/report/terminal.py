@@ -10,7 +10,7 @@ from rich.text import Text
 from supernet.records import Results
 from supernet.report import conditions
 from supernet.report.cleaning import cleaned
-from supernet.report.summary import any_failed, compared, rows
+from supernet.report.summary import any_failed, by_rank, compared, ranked_by, rows, sentences
 from supernet.report.wording import (
     DASH,
     ELLIPSIS,
@@ -18,14 +18,16 @@ from supernet.report.wording import (
     PLUS_MINUS,
     TIMES,
     count,
-    percent_spread,
-    points_spread,
+    gap_spread,
+    gap_unit,
     rank,
-    score,
+    score_spread,
     seconds,
     shorten,
+    unit_of,
 )
 
+MOST_ROWS = 40
 _LONGEST_LABEL = 14
 _ASCII = str.maketrans({MINUS: "-", DASH: "-", PLUS_MINUS: "+-", TIMES: "x", ELLIPSIS: "~"})
 
@@ -43,31 +45,34 @@ def show(results: Results, console: Console) -> None:
     console.print(_text(_note(results), console))
     for sentence in conditions.caveats(results):
         console.print(_text(f"\n{sentence}", console))
-    if results.verdict:
+    if said := sentences(results):
         console.print()
-        for sentence in results.verdict.sentences:
+        for sentence in said:
             console.print(_text(sentence, console))
 
 
 def _columns(results: Results) -> tuple[list[str], list[list[str]]]:
     table = rows(results)
-    titles = ["arch", "params", "one-shot %"]
+    if len(table) > MOST_ROWS:
+        table = by_rank(results)[:MOST_ROWS]
+    measure, unit = results.measure, unit_of(results.measure)
+    titles = ["arch", "params", f"one-shot {unit}"]
     cells = [
         shorten([row.label for row in table], _LONGEST_LABEL),
         [count(row.params) for row in table],
-        [percent_spread(row.one_shot) for row in table],
+        [score_spread(row.one_shot, measure) for row in table],
     ]
     if not compared(results):
-        validation = [score(row.one_shot_validation) for row in table]
-        return [*titles, "valid. %", "rank"], [
+        validation = [score_spread(row.validation, measure) for row in table]
+        return [*titles, f"valid. {unit}", "rank"], [
             *cells,
             validation,
             [rank(row.one_shot_rank) for row in table],
         ]
-    titles += ["alone %", "gap, points", "ranks", "CPU s"]
+    titles += [f"alone {unit}", f"gap, {gap_unit(measure)}".rstrip(", "), "ranks", "CPU s"]
     cells += [
-        [percent_spread(row.standalone) for row in table],
-        [points_spread(row.gap) for row in table],
+        [score_spread(row.standalone, measure) for row in table],
+        [gap_spread(row.gap, measure) for row in table],
         [f"{rank(row.one_shot_rank)} / {rank(row.standalone_rank)}" for row in table],
         [seconds(row.standalone_cpu_s) for row in table],
     ]
@@ -76,12 +81,15 @@ def _columns(results: Results) -> tuple[list[str], list[list[str]]]:
 
 def _note(results: Results) -> str:
     failed = ""
+    if (left_out := len(results.architectures) - MOST_ROWS) > 0:
+        failed = f" The best {MOST_ROWS} are shown; {left_out:,} more are in results.csv."
     if any_failed(rows(results)):
-        failed = " Failed: an output was not a finite number; it counts as ranked last."
+        failed += " Failed: an output was not a finite number; it counts as ranked last."
     if not compared(results):
-        return f"Rank by validation accuracy.{failed}"
+        bounds = f"{PLUS_MINUS}: 95 % intervals. " if results.ranking else ""
+        return f"{bounds}Rank by {ranked_by(results)}.{failed}"
     bounds = f"{PLUS_MINUS}: 95 % intervals. " if results.verdict else ""
-    ranks = "Ranks: one-shot by validation / alone by test. Gap: one-shot minus alone."
+    ranks = f"Ranks: one-shot by {ranked_by(results)} / alone by test. Gap: one-shot minus alone."
     return f"{bounds}{ranks}{failed}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from supernet.records import Estimate
+from supernet.records import ACCURACY, Estimate, Measure
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
@@ -43,23 +43,40 @@ def percent(value: float) -> str:
     return number(100 * value)
 
 
-def score(value: float) -> str:
-    """Return an accuracy in percent, or that its evaluation failed.
+def score(value: float, measure: Measure = ACCURACY) -> str:
+    """Return a score as people know it, without its unit, or that its evaluation failed.
 
     >>> score(0.98414), score(math.nan)
     ('98.41', 'failed')
+    >>> score(-0.01234, Measure(name="error", higher_is_better=False))
+    '0.01234'
     """
-    return percent(value) if math.isfinite(value) else FAILED
+    return _quantity(measure.shown(value), measure) if math.isfinite(value) else FAILED
 
 
-def points(value: float) -> str:
-    """Return a difference of fractions in percentage points, with its sign.
+def gap(value: float, measure: Measure = ACCURACY) -> str:
+    """Return a difference of scores as people know them, with its sign; of fractions, in points.
 
-    >>> points(0.0052), points(-0.000001)
+    >>> gap(0.0052), gap(-0.000001)
     ('+0.52', '0.00')
     """
-    text = number(100 * value)
-    return f"+{text}" if math.isfinite(value) and text != "0.00" and value > 0 else text
+    shown = measure.shown(value)
+    text = _quantity(shown, measure)
+    return f"+{text}" if math.isfinite(value) and shown > 0 and text.strip("0.") else text
+
+
+def unit_of(measure: Measure) -> str:
+    """Return what scores are counted in: their unit, or what they are if they have none.
+
+    >>> unit_of(ACCURACY), unit_of(Measure(name="error"))
+    ('%', 'error')
+    """
+    return measure.unit or measure.name
+
+
+def gap_unit(measure: Measure) -> str:
+    """Return what differences of scores are counted in: percentage points, or the unit, if any."""
+    return "points" if measure.unit == "%" else measure.unit
 
 
 def known(estimate: Estimate | None) -> bool:
@@ -67,33 +84,47 @@ def known(estimate: Estimate | None) -> bool:
     return estimate is not None and math.isfinite(estimate.low) and math.isfinite(estimate.high)
 
 
-def spread(estimate: Estimate) -> str:
-    """Return half the width of the interval, in points, after a plus-minus sign; or nothing."""
+def spread(estimate: Estimate, measure: Measure = ACCURACY) -> str:
+    """Return half the width of the interval after a plus-minus sign; or nothing."""
     if not known(estimate):
         return ""
-    return f" {PLUS_MINUS} {number(50 * (estimate.high - estimate.low))}"
+    half = abs(measure.shown(estimate.high) - measure.shown(estimate.low)) / 2
+    return f" {PLUS_MINUS} {_quantity(half, measure)}"
 
 
-def percent_spread(estimate: Estimate | None) -> str:
-    """Return an accuracy with half the width of its interval, or that its evaluation failed.
+def score_spread(estimate: Estimate | None, measure: Measure = ACCURACY) -> str:
+    """Return a score with half the width of its interval, or that its evaluation failed.
 
-    >>> print(percent_spread(Estimate(value=0.98, low=0.975, high=0.985)))
+    >>> print(score_spread(Estimate(value=0.98, low=0.975, high=0.985)))
     98.00 ± 0.50
     """
-    return NOTHING if estimate is None else score(estimate.value) + spread(estimate)
+    if estimate is None:
+        return NOTHING
+    return score(estimate.value, measure) + spread(estimate, measure)
 
 
-def points_spread(estimate: Estimate | None) -> str:
+def gap_spread(estimate: Estimate | None, measure: Measure = ACCURACY) -> str:
     """Return a gap with half the width of its interval."""
-    return NOTHING if estimate is None else points(estimate.value) + spread(estimate)
+    return NOTHING if estimate is None else gap(estimate.value, measure) + spread(estimate, measure)
 
 
-def points_interval(estimate: Estimate | None, unknown: str = NOTHING) -> str:
-    """Return a gap with its interval, in points."""
+def gap_interval(
+    estimate: Estimate | None, measure: Measure = ACCURACY, unknown: str = NOTHING
+) -> str:
+    """Return a gap with its interval."""
     if estimate is None or not math.isfinite(estimate.value):
         return unknown
-    interval = f" [{points(estimate.low)}, {points(estimate.high)}]" if known(estimate) else ""
-    return points(estimate.value) + interval
+    low, high = sorted((estimate.low, estimate.high), key=measure.shown)
+    bounds = f" [{gap(low, measure)}, {gap(high, measure)}]" if known(estimate) else ""
+    return gap(estimate.value, measure) + bounds
+
+
+def _quantity(value: float, measure: Measure) -> str:
+    """Return a number in the unit of a measure: percents with two decimals, others four digits."""
+    if measure.unit == "%" or not math.isfinite(value) or value == 0:
+        return number(value)
+    digits = 3 - math.floor(math.log10(abs(value)))
+    return number(value, min(max(digits, 0), 9))
 
 
 def interval(estimate: Estimate | None) -> str:
@@ -150,25 +181,46 @@ def span(estimate: Estimate) -> str:
     return f"{number(estimate.low)} to {number(estimate.high)}" if known(estimate) else UNKNOWN
 
 
-def height(gap: Estimate) -> str:
-    """Say how many points higher or lower, with the interval turned the same way.
+def height(difference: Estimate, measure: Measure = ACCURACY) -> str:
+    """Say how much higher or lower, with the interval turned the same way.
 
     >>> height(Estimate(value=-0.004, low=-0.005, high=-0.003))
     '0.40 points lower (0.30 to 0.50)'
     """
-    sign, word = (1, "higher") if gap.value > 0 else (-1, "lower")
-    low, high = sorted((sign * gap.low, sign * gap.high))
-    return f"{in_points(abs(gap.value))} {word} ({percent(low)} to {percent(high)})"
+    value, *ends = (
+        measure.shown(end) for end in (difference.value, difference.low, difference.high)
+    )
+    sign, word = (1, "higher") if value > 0 else (-1, "lower")
+    low, high = (_quantity(end, measure) for end in sorted(sign * end for end in ends))
+    return f"{_amount(abs(value), measure)} {word} ({low} to {high})"
 
 
-def in_points(fraction: float) -> str:
-    """Return a difference of fractions in percentage points, with the unit.
+def loss_of(difference: Estimate, measure: Measure = ACCURACY) -> str:
+    """Say how much worse, given how much is lost: a difference of scores that is not negative.
 
-    >>> in_points(0.0042), in_points(0.01)
+    >>> loss_of(Estimate(value=0.0005, low=0, high=0.0012))
+    '0.05 points (0.00 to 0.12)'
+    """
+    value, low, high = (
+        abs(measure.shown(max(end, 0.0)))
+        for end in (difference.value, difference.low, difference.high)
+    )
+    return f"{_amount(value, measure)} ({_quantity(low, measure)} to {_quantity(high, measure)})"
+
+
+def in_points(difference: float, measure: Measure = ACCURACY) -> str:
+    """Return the size of a difference of scores, with its unit.
+
+    >>> in_points(-0.0042), in_points(0.01)
     ('0.42 points', '1.00 point')
     """
-    text = percent(fraction)
-    return f"{text} point{'' if text == '1.00' else 's'}"
+    return _amount(abs(measure.shown(difference)), measure)
+
+
+def _amount(shown: float, measure: Measure) -> str:
+    text, unit = _quantity(shown, measure), gap_unit(measure)
+    unit = "point" if unit == "points" and text == "1.00" else unit
+    return f"{text} {unit}".rstrip()
 
 
 def share(ratio: float) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,41 +18,44 @@ from supernet.evaluation.ranking.metrics import CELLS, Floats
 from supernet.records import Estimate
 
 Bools = NDArray[np.bool_]
+Samples = NDArray[np.bool_] | NDArray[np.floating[Any]]
+Sums = NDArray[np.floating[Any]]
 
 RESAMPLES: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hits:
-    """Which images were classified right: bool, (S, A, images).
+class Scores:
+    """One score per sample and network, higher is better: (S, A, samples).
 
-    `longer_test` is of a supernet trained for longer, on the test images, if there is one. `failed`
-    says, by the names of the others, which evaluations failed: bool, (S, A). The hits of those
-    don't count.
+    Booleans are hits: which sample was classified right. `longer_test` is of a supernet trained for
+    longer, on the test samples, if there is one. `failed` says, by the names of the others, which
+    evaluations failed: bool, (S, A). The scores of those don't count.
 
     Raises:
-        DataError: If shapes do not fit together, something is empty, or is not bool.
+        DataError: If shapes do not fit together, something is empty, is neither bool nor floating
+            point, or is not finite where the evaluation did not fail.
     """
 
-    one_shot_validation: Bools
-    one_shot_test: Bools
-    standalone_test: Bools
-    longer_test: Bools | None = None
+    one_shot_validation: Samples
+    one_shot_test: Samples
+    standalone_test: Samples
+    longer_test: Samples | None = None
     failed: Mapping[str, Bools] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
-        for name, hits in self.arrays():
-            if hits.dtype != np.bool_ or hits.ndim != 3 or not hits.size:
+        for name, scores in self.arrays():
+            if scores.dtype.kind not in "bf" or scores.ndim != 3 or not scores.size:
                 raise DataError(
-                    f"{name} is {hits.dtype} of shape {hits.shape}; give bool of shape "
-                    "(seeds, architectures, images), none of them 0"
+                    f"{name} is {scores.dtype} of shape {scores.shape}; give bool or floating "
+                    "point of shape (seeds, architectures, samples), none of them 0"
                 )
-            images = "validation" if name.endswith("validation") else "test"
-            like = self.one_shot_validation if images == "validation" else self.one_shot_test
-            if hits.shape != (self.seeds, self.networks, like.shape[2]):
+            split = "validation" if name.endswith("validation") else "test"
+            like = self.one_shot_validation if split == "validation" else self.one_shot_test
+            if scores.shape != (self.seeds, self.networks, like.shape[2]):
                 raise DataError(
-                    f"{name} has shape {hits.shape}, but there are {self.seeds} seed(s), "
-                    f"{self.networks} architecture(s) and {like.shape[2]} {images} image(s)"
+                    f"{name} has shape {scores.shape}, but there are {self.seeds} seed(s), "
+                    f"{self.networks} architecture(s) and {like.shape[2]} {split} sample(s)"
                 )
         for name, failed in self.failed.items():
             if failed.dtype != np.bool_ or failed.shape != (self.seeds, self.networks):
@@ -60,19 +63,30 @@ class Hits:
                     f"what failed of {name} is {failed.dtype} of shape {failed.shape}; give bool "
                     f"of shape {(self.seeds, self.networks)}: (seeds, architectures)"
                 )
+        for name, scores in self.arrays():
+            if not np.isfinite(scores[~self.without_score(name)]).all():
+                raise DataError(
+                    f"{name} has scores that are not finite numbers, of evaluations that are not "
+                    "said to have failed"
+                )
 
     def without_score(self, name: str) -> Bools:
         """Return which evaluations failed, (S, A)."""
         none = np.zeros((self.seeds, self.networks), np.bool_)
         return np.asarray(self.failed.get(name, none))
 
-    def arrays(self) -> Iterator[tuple[str, Bools]]:
+    def arrays(self) -> Iterator[tuple[str, Samples]]:
         """Yield what there is, by name."""
         yield "one_shot_validation", self.one_shot_validation
         yield "one_shot_test", self.one_shot_test
         yield "standalone_test", self.standalone_test
         if self.longer_test is not None:
             yield "longer_test", self.longer_test
+
+    @property
+    def are_hits(self) -> bool:
+        """Whether all are booleans."""
+        return all(scores.dtype == np.bool_ for _, scores in self.arrays())
 
     @property
     def seeds(self) -> int:
@@ -86,11 +100,11 @@ class Hits:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Accuracies:
-    """Accuracy of every architecture, mean over seeds: fractions, (..., A); NaN where one failed.
+class Means:
+    """The mean score of every architecture, over samples and seeds: (..., A); NaN where one failed.
 
-    `standalone_seeds` is (..., S, A), one accuracy per seed, and `drawn`, (..., S), says how often
-    each of the seeds counts.
+    `standalone_seeds` is (..., S, A), one mean per seed, and `drawn`, (..., S), says how often each
+    of the seeds counts.
     """
 
     validation: Floats
@@ -101,22 +115,22 @@ class Accuracies:
     drawn: NDArray[np.int64]
 
 
-def observe(hits: Hits) -> Accuracies:
-    """Return the accuracies as they are: arrays of shape (A,), `standalone_seeds` (S, A)."""
-    means = {name: array.mean(axis=(0, 2)) for name, array in hits.arrays()}
-    return _accuracies(
-        hits, means, hits.standalone_test.mean(axis=2), drawn=np.ones(hits.seeds, np.int64)
-    )
+def observe(scores: Scores) -> Means:
+    """Return the means as they are: arrays of shape (A,), `standalone_seeds` (S, A)."""
+    means = {name: array.mean(axis=(0, 2), dtype=np.float64) for name, array in scores.arrays()}
+    seeds = scores.standalone_test.mean(axis=2, dtype=np.float64)
+    return _means(scores, means, seeds, drawn=np.ones(scores.seeds, np.int64))
 
 
-def resample(hits: Hits, rng: np.random.Generator, resamples: int = RESAMPLES) -> Accuracies:
-    """Draw images and seeds with replacement, and return the accuracies of each draw.
+def resample(scores: Scores, rng: np.random.Generator, resamples: int = RESAMPLES) -> Means:
+    """Draw samples and seeds with replacement, and return the means of each draw.
 
-    Equal accuracies stay exactly equal: what is summed are whole numbers, in float32, exact up to
-    2**24 images. The draws do not depend on A, nor on how the work is cut into chunks.
+    Equal accuracies stay exactly equal: hits are summed as whole numbers, in float32, exact up to
+    2**24 samples; other scores are summed in float64. The draws do not depend on A, nor on how the
+    work is cut into chunks.
 
     Args:
-        hits: What to draw from.
+        scores: What to draw from.
         rng: Where chance comes from; it is advanced.
         resamples: B.
 
@@ -128,41 +142,45 @@ def resample(hits: Hits, rng: np.random.Generator, resamples: int = RESAMPLES) -
     """
     if resamples < 1:
         raise DataError(f"resamples is {resamples}; it must be at least 1")
-    seeds = hits.seeds
-    validation_images, images = (h.shape[2] for h in (hits.one_shot_validation, hits.one_shot_test))
+    seeds = scores.seeds
+    validation_images, images = (
+        h.shape[2] for h in (scores.one_shot_validation, scores.one_shot_test)
+    )
     drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
     step = max(1, CELLS // max(validation_images, images))
-    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name, _ in hits.arrays()}
+    parts: dict[str, list[Sums]] = {name: [] for name, _ in scores.arrays()}
     for start in range(0, resamples, step):
         weights = _draw(rng, (validation_images, images), min(step, resamples - start))
-        for name, array in hits.arrays():
+        for name, array in scores.arrays():
             parts[name].append(_weigh(array, weights[0 if name.endswith("validation") else 1]))
-    counts = {name: np.concatenate(part) for name, part in parts.items()}
+    sums: dict[str, Sums] = {name: np.concatenate(part) for name, part in parts.items()}
     means = {
-        name: np.einsum("bs,bsa->ba", drawn.astype(np.float64), counts[name])
+        name: np.einsum("bs,bsa->ba", drawn.astype(np.float64), sums[name])
         / (seeds * array.shape[2])
-        for name, array in hits.arrays()
+        for name, array in scores.arrays()
     }
-    return _accuracies(hits, means, counts["standalone_test"] / np.float64(images), drawn=drawn)
+    return _means(scores, means, sums["standalone_test"] / np.float64(images), drawn=drawn)
 
 
-def _accuracies(
-    hits: Hits,
+def _means(
+    scores: Scores,
     means: Mapping[str, Floats],
     standalone_seeds: Floats,
     drawn: NDArray[np.int64],
-) -> Accuracies:
-    """Put accuracies together, and NaN in the place of what failed."""
+) -> Means:
+    """Put means together, and NaN in the place of what failed."""
     known = {
-        name: np.where(hits.without_score(name).any(axis=0), np.nan, mean)
+        name: np.where(scores.without_score(name).any(axis=0), np.nan, mean)
         for name, mean in means.items()
     }
-    return Accuracies(
+    return Means(
         validation=known["one_shot_validation"],
         one_shot=known["one_shot_test"],
         standalone=known["standalone_test"],
         longer=known.get("longer_test"),
-        standalone_seeds=np.where(hits.without_score("standalone_test"), np.nan, standalone_seeds),
+        standalone_seeds=np.where(
+            scores.without_score("standalone_test"), np.nan, standalone_seeds
+        ),
         drawn=drawn,
     )
 
@@ -179,15 +197,16 @@ def _draw(
     return weights
 
 
-def _weigh(hits: Bools, weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the weighted number of hits, (B, S, A), of hits (S, A, N) and weights (B, N)."""
-    flat = hits.reshape(-1, hits.shape[2])
+def _weigh(scores: Samples, weights: NDArray[np.float32]) -> Sums:
+    """Return weighted sums, (B, S, A), of scores (S, A, N) by weights (B, N)."""
+    exact = np.float32 if scores.dtype == np.bool_ else np.float64
+    flat = scores.reshape(-1, scores.shape[2])
     step = max(1, CELLS // len(flat))
-    counts = np.zeros((len(weights), len(flat)), np.float32)
+    sums = np.zeros((len(weights), len(flat)), exact)
     for start in range(0, flat.shape[1], step):
         part = slice(start, start + step)
-        counts += weights[:, part] @ flat[:, part].T.astype(np.float32)
-    return counts.reshape(-1, *hits.shape[:2])
+        sums += weights[:, part].astype(exact) @ flat[:, part].T.astype(exact)
+    return sums.reshape(-1, *scores.shape[:2])
 
 
 def interval(value: float, resampled: Floats) -> Estimate:

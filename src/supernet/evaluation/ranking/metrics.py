@@ -25,17 +25,19 @@ _EXACT_UP_TO: Final = 50
 
 
 def kendall(x: Floats, y: Floats) -> tuple[float, float]:
-    """Return Kendall's tau-b of two rankings (A,), and its two-sided p-value.
+    """Return Kendall's tau-b of two rankings (A,), and its one-sided p-value.
 
-    p is exact without ties for A <= 33, else a normal approximation (`scipy.stats.kendalltau`).
-    Both are NaN if there are fewer than two architectures, or if one side is all ties.
+    p is how often a random order, all equally likely, reaches this tau or more. It is exact without
+    ties for A <= 33, else a normal approximation (`scipy.stats.kendalltau`). Both are NaN if there
+    are fewer than two architectures, or if one side is all ties.
 
     References:
         Kendall, "The treatment of ties in ranking problems", Biometrika 33, 1945.
     """
     if len(x) < 2:
         return math.nan, math.nan
-    return float(kendall_rows(x[None], y[None])[0]), float(stats.kendalltau(x, y).pvalue)
+    p = stats.kendalltau(x, y, alternative="greater").pvalue
+    return float(kendall_rows(x[None], y[None])[0]), float(p)
 
 
 def kendall_rows(x: Floats, y: Floats) -> Floats:
@@ -46,14 +48,18 @@ def kendall_rows(x: Floats, y: Floats) -> Floats:
     Takes time and memory of order A**2 a row.
     """
     x, y = np.broadcast_arrays(x, y)
-    first, second = np.triu_indices(x.shape[1], 1)
-    step = max(1, CELLS // max(1, len(first)))
+    step = max(1, CELLS // max(1, x.shape[1] * (x.shape[1] - 1) // 2))
     taus = np.empty(len(x))
     for start in range(0, len(x), step):
         rows = slice(start, start + step)
-        a, b = (np.sign(z[rows][:, first] - z[rows][:, second]) for z in (x, y))
-        taus[rows] = _cosine(a, b)
+        taus[rows] = cosine(pair_signs(x[rows]), pair_signs(y[rows]))
     return taus
+
+
+def pair_signs(scores: Floats) -> Floats:
+    """Return for each pair which of the two is better, 1, 0 or -1: (B, A) to (B, A (A - 1) / 2)."""
+    first, second = np.triu_indices(scores.shape[1], 1)
+    return np.asarray(np.sign(scores[:, first] - scores[:, second]))
 
 
 def spearman_rows(x: Floats, y: Floats) -> Floats:
@@ -63,11 +69,15 @@ def spearman_rows(x: Floats, y: Floats) -> Floats:
     A < 2.
     """
     a, b = (stats.rankdata(z, axis=1) - (z.shape[1] + 1) / 2 for z in np.broadcast_arrays(x, y))
-    return _cosine(a, b)
+    return cosine(a, b)
 
 
-def _cosine(a: Floats, b: Floats) -> Floats:
-    """Return the cosine of the angle between rows; NaN where one of them is zero."""
+def cosine(a: Floats, b: Floats) -> Floats:
+    """Return the cosine of the angle between rows; NaN where one of them is zero.
+
+    Of the signs of pairs it is tau-b, of ranks without their mean it is rho.
+    """
+    a, b = np.broadcast_arrays(a, b)
     product, aa, bb = (np.einsum("bp,bp->b", u, v) for u, v in ((a, b), (a, a), (b, b)))
     scale = np.sqrt(aa * bb)
     cosine = np.full(len(a), np.nan)
@@ -144,12 +154,13 @@ def ceiling_rows(accuracies: Floats, drawn: NDArray[np.int64]) -> Floats:
 
 
 def below_all(scores: Floats) -> Floats:
-    """Return scores with those that are NaN below all others, and level with one another.
+    """Return scores with those that are NaN below all others of their row, and equal.
 
     >>> below_all(np.array([0.0, np.nan, 0.9])).tolist()
     [0.0, -1.0, 0.9]
     """
-    return np.nan_to_num(scores, nan=-1.0)  # accuracies are not negative
+    lowest = np.where(np.isnan(scores), np.inf, scores).min(axis=-1, keepdims=True, initial=np.inf)
+    return np.where(np.isnan(scores), np.where(np.isinf(lowest), 0, lowest) - 1, scores)
 
 
 def pick(scores: Floats, macs: NDArray[Any]) -> NDArray[np.intp]:
@@ -169,17 +180,22 @@ def pick(scores: Floats, macs: NDArray[Any]) -> NDArray[np.intp]:
     return np.asarray(order[np.argmax(below_all(scores)[..., order], axis=-1)])
 
 
-def regret_rows(scores: Floats, truth: Floats, macs: NDArray[Any]) -> Floats:
+def regret_rows(
+    scores: Floats, truth: Floats, macs: NDArray[Any], *, nothing: float | None = 0.0
+) -> Floats:
     """Return what picking by `scores` costs: the best truth minus the truth of the picked.
 
     Args:
-        scores: One-shot accuracy on validation images, (B, A).
-        truth: Standalone accuracy on test images, (B, A), as fractions; NaN counts as 0.
+        scores: One-shot scores on validation samples, (B, A).
+        truth: Standalone scores on test samples, (B, A).
         macs: (A,), to decide between equal scores.
+        nothing: What a truth that is NaN counts as; None for the lowest of its row.
 
     Returns:
-        (B,), fractions; never negative.
+        (B,); never negative.
     """
-    truth = np.nan_to_num(truth, nan=0.0)
+    if nothing is None:
+        truth = np.where(np.isnan(truth), below_all(truth) + 1, truth)
+    truth = np.nan_to_num(truth, nan=nothing or 0.0)
     picked = np.take_along_axis(truth, pick(scores, macs)[:, None], axis=1)[:, 0]
     return np.asarray(truth.max(axis=1) - picked)

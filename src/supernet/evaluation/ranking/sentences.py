@@ -1,19 +1,19 @@
-"""The verdict in plain sentences."""
+"""What the numbers say, in plain sentences."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from supernet.records import Verdict
+from supernet.records import Ranking, Verdict
 from supernet.report.wording import (
     counted,
     height,
     in_points,
     in_words,
+    loss_of,
     number,
     p_value,
-    percent,
     several,
     share,
     span,
@@ -21,19 +21,54 @@ from supernet.report.wording import (
 
 
 def sentences(verdict: Verdict) -> list[str]:
-    """Return the verdict in plain sentences: ranking, pick, failures, cost, how sure the truth is.
+    """Return the verdict in plain sentences; what matters most comes first.
 
-    The ranking is called better than chance if the interval of tau lies above 0 and p < 0.05, worse
-    if it lies below 0 and p < 0.05; in every other case, NaN included, the sentence is "Can't tell
-    ...". p is two-sided. A ranking better than chance agrees "much" from a tau of 0.7 on, below
-    that "only partly". What is taken for the truth wobbles too: a sentence says how much, if there
-    are seeds to tell by. The last one says what ranking by size alone would have done.
+    * That the supernet isn't trained enough, or that its ranking adds nothing to the best trivial
+      one, as the interval of the difference holds 0, is the first sentence where it is so.
+    * The ranking is called better than chance if p < 0.05, one-sided; no better if tau is 0 or
+      less; else the sentence is "Can't tell ...". A ranking better than chance agrees "much" from
+      a tau of 0.7 on, below that "only partly".
+    * Then what the pick loses, what failed, what it cost, how far the truth itself can be trusted,
+      and what ranking without training gives.
 
     Args:
         verdict: Its own sentences are not looked at.
     """
-    parts = (_ranking, _loss, _failures, _longer, _cost, _wobble, _baseline)
+    parts = (
+        _undertrained, _nothing_added, _ranking, _loss, _failures, _longer, _cost, _wobble, _trivial
+    )  # fmt: skip
     return [text for part in parts if (text := part(verdict)) is not None]
+
+
+def ranking_sentences(ranking: Ranking) -> list[str]:
+    """Return what a one-shot ranking says by itself: the pick, and what would make it steadier."""
+    return [text for part in (_pick, _steadiness) if (text := part(ranking)) is not None]
+
+
+def _undertrained(v: Verdict) -> str | None:
+    if not v.undertrained:
+        return None
+    known = [e.value for e in v.standalone if math.isfinite(e.value)]
+    return (
+        f"The supernet isn't trained enough: one-shot {_scores(v)} are on average "
+        f"{height(v.mean_gap, v.measure)} than standalone ones, more than the "
+        f"{in_points(max(known) - min(known), v.measure)} between the best and the worst of "
+        f"{_the(v.networks)}; train it longer before believing its ranking."
+    )
+
+
+def _nothing_added(v: Verdict) -> str | None:
+    if v.advantage is None or v.baseline is None or v.baseline_tau is None:
+        return None
+    if math.isnan(v.advantage.value) or v.advantage.low > 0:
+        return None
+    worse = v.advantage.high < 0
+    return (
+        f"The supernet's ranking {'is worse than' if worse else 'adds nothing to'} counting "
+        f"{v.baseline}{'' if worse else ', as far as this run can tell'}: Kendall tau "
+        f"{number(v.tau.value)} against {number(v.baseline_tau.value)} (difference "
+        f"{number(v.advantage.value)}, 95 % interval {span(v.advantage)})."
+    )
 
 
 def _ranking(v: Verdict) -> str:
@@ -45,22 +80,21 @@ def _ranking(v: Verdict) -> str:
         )
     unsure = "Can't tell whether the ranking is better than chance: "
     if math.isnan(v.tau.value):
-        return f"{unsure}on one side all accuracies are equal, which ranks nothing."
-    tau = f"Kendall tau {number(v.tau.value)} (95 % interval {span(v.tau)}"
-    if v.tau.low > 0 and v.tau_p < 0.05:
+        return f"{unsure}on one side all {_scores(v)} are equal, which ranks nothing."
+    p = p_value(v.tau_p)
+    tau = f"Kendall tau {number(v.tau.value)}"
+    true = f"between the true {_scores(v)} it is {span(v.tau)}, 95 % interval"
+    if v.tau_p < 0.05:
         return (
             f"One-shot ranked {_the(v.networks)} {'much' if v.tau.value >= 0.7 else 'only partly'} "
-            f"as training them did: {tau}; chance alone reaches {number(v.chance_tau)} at most one "
-            "time in twenty)."
+            f"as training them did: {tau} (a random order reaches that with {p}; {true})."
         )
-    if v.tau.high < 0 and v.tau_p < 0.05:
-        return f"One-shot ranked {_the(v.networks)} worse than chance: {tau}, {p_value(v.tau_p)})."
+    if v.tau.value <= 0:
+        return f"One-shot ranked {_the(v.networks)} no better than chance: {tau} ({true})."
+    few = ""
     if math.isnan(v.chance_tau):
-        few = (
-            f"; chance alone gets {in_words(v.networks)} networks right more often than one time in"
-        )
-        return f"{unsure}{tau}, {p_value(v.tau_p)}{few} twenty)."
-    return f"{unsure}{tau}, {p_value(v.tau_p)})."
+        few = f", as even the right order of {in_words(v.networks)} comes up by chance that often"
+    return f"{unsure}{tau} (a random order reaches that with {p}{few}; {true})."
 
 
 def _unrankable(v: Verdict) -> str | None:
@@ -75,14 +109,17 @@ def _unrankable(v: Verdict) -> str | None:
 
 def _loss(v: Verdict) -> str | None:
     unknown = math.isnan(v.mean_gap.value)
+    height_of_gap = height(v.mean_gap, v.measure)
     if v.networks == 1:
         if unknown:
             return None
-        return f"Its one-shot accuracy is {height(v.mean_gap)} than its standalone accuracy."
-    gap = "" if unknown else f"; one-shot accuracies are on average {height(v.mean_gap)}"
+        name = v.measure.name
+        return f"Its one-shot {name} is {height_of_gap} than its standalone {name}."
+    gap = "" if unknown else f"; one-shot {_scores(v)} are on average {height_of_gap}"
+    by = "one-shot loss" if v.ranked_by == "loss" else "one-shot"
     return (
-        f"Picking by one-shot costs {in_points(v.regret.value)} ({percent(v.regret.low)} to "
-        f"{percent(v.regret.high)}) against the best of the {in_words(v.networks)}{gap}."
+        f"Picking by {by} costs {loss_of(v.regret, v.measure)} against the best of the "
+        f"{in_words(v.networks)}{gap}."
     )
 
 
@@ -114,7 +151,7 @@ def _longer(v: Verdict) -> str | None:
         return None
     return (
         "With a supernet trained for about as much compute as all standalone training together, "
-        f"one-shot accuracy is on average {height(v.longer_gap)}."
+        f"one-shot {v.measure.name} is on average {height(v.longer_gap, v.measure)}."
     )
 
 
@@ -122,11 +159,12 @@ def _cost(v: Verdict) -> str:
     ends = [share(ratio) for ratio in sorted(v.cost_ratio_range, reverse=True)]
     spread = f" ({ends[0]} to {ends[1]} over {counted(v.seeds, 'seed')})" if v.seeds > 1 else ""
     times = "of" if v.cost_ratio >= 1 else "times"
-    pays = (
-        "it never pays, as scoring an architecture takes as long as training it"
-        if v.breakeven is None
-        else f"it pays from {counted(int(v.breakeven), 'architecture')} on"
-    )
+    if v.undertrained:
+        pays = "as it isn't trained enough, that pays nothing"
+    elif v.breakeven is None:
+        pays = "it never pays, as scoring an architecture takes as long as training it"
+    else:
+        pays = f"it pays from {counted(int(v.breakeven), 'architecture')} on"
     return (
         f"One supernet cost {share(v.cost_ratio)} {times} the CPU time of training "
         f"{_the(v.networks)}{spread}; {pays}."
@@ -144,7 +182,7 @@ def _wobble(v: Verdict) -> str | None:
     if math.isnan(v.ceiling_tau.value):
         return (
             "Can't tell how far standalone rankings of two seeds agree: under one seed at least, "
-            "all accuracies are equal."
+            f"all {_scores(v)} are equal."
         )
     text = (
         "The truth wobbles too: standalone rankings of two seeds agree with each other at tau "
@@ -158,13 +196,50 @@ def _wobble(v: Verdict) -> str | None:
     return f"{text}, no more than one-shot agrees with their mean."
 
 
-def _baseline(v: Verdict) -> str | None:
-    if math.isnan(v.macs_tau.value):
+def _trivial(v: Verdict) -> str | None:
+    known = {name: tau for name, tau in v.baselines.items() if math.isfinite(tau.value)}
+    if not known:
         return None
+    parts = [
+        f"counting {name} gives tau {number(t.value)} ({span(t)})" for name, t in known.items()
+    ]
+    return f"Ranking without any training: {', '.join(parts)}."
+
+
+def _pick(r: Ranking) -> str | None:
+    if len(r.validation) < 2:
+        return None
+    by = "loss" if r.ranked_by == "loss" else r.measure.name
+    samples = f"on {r.samples:,} validation samples"
+    if not r.equals:
+        return f"The best by one-shot {by} is {r.picked}, ahead of all others {samples}."
+    n = len(r.equals)
     return (
-        "Ranking by multiply-adds alone, without any training, gives tau "
-        f"{number(v.macs_tau.value)} ({span(v.macs_tau)})."
+        f"The best by one-shot {by} is {r.picked}; {several(n, 'other')} "
+        f"({_listed(r.equals)}) can't be told from it {samples}."
     )
+
+
+def _steadiness(r: Ranking) -> str | None:
+    if math.isnan(r.scoring_tau):
+        return None
+    scoring = (
+        f"Scored on other {r.samples:,} samples, the ranking would agree with this one at about "
+        f"tau {number(r.scoring_tau)}"
+    )
+    if r.drift_tau is None or math.isnan(r.drift_tau):
+        return f"{scoring}; halves of the samples agree at {number(r.halves_tau)}."
+    more = (
+        "more training would steady it more than more samples"
+        if r.drift_tau < r.scoring_tau
+        else "more samples would steady it more than more training"
+    )
+    return f"{scoring}, and the last two epochs agree at {number(r.drift_tau)}: {more}."
+
+
+def _scores(v: Verdict) -> str:
+    """Return what the scores are called, several of them."""
+    return "accuracies" if v.measure.name == "accuracy" else f"scores ({v.measure.name})"
 
 
 def _listed(labels: Sequence[str], most: int = 3) -> str:

@@ -13,14 +13,12 @@ from supernet.report.figures.canvas import drawable, render, styled
 from supernet.report.figures.cost import cost
 from supernet.report.figures.curves import one_shot_progress, standalone_progress
 from supernet.report.figures.drawing import supernet
-from supernet.report.figures.tablefigure import comparison_table
 from supernet.report.summary import compared
 
 FIGURES: dict[str, Callable[[Results], Figure]] = {
     "supernet": supernet,
     "one_shot_progress": one_shot_progress,
     "standalone_progress": standalone_progress,
-    "comparison_table": comparison_table,
     "agreement": agreement,
     "cost": cost,
 }

@@ -1,4 +1,4 @@
-"""Training progress: a curve of validation accuracy per architecture."""
+"""Training progress: a curve of validation scores per architecture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from supernet.records import Results
 from supernet.report import conditions
 from supernet.report.figures.canvas import LINES, MARKERS, PALETTE, annotate, new_figure
 from supernet.report.summary import Curve, one_shot_curves, standalone_curves
-from supernet.report.wording import FAILED, score, several, shorten
+from supernet.report.wording import FAILED, score, several, shorten, unit_of
 
 Line: TypeAlias = Literal["-", "--", ":", "-.", ""]
 
@@ -72,7 +72,7 @@ def _progress(results: Results, curves: list[Curve], title: str) -> Figure:
     zoom = _zoom(shown)
     whole, *rest = figure.subplots(1, 1 if zoom is None else 2, squeeze=False)[0]
     _draw(whole, results, shown)
-    whole.set_ylabel("validation accuracy (%)")
+    whole.set_ylabel(f"validation {results.measure.name} ({unit_of(results.measure)})")
     if zoom is not None:
         _draw(rest[0], results, shown)
         _show_end(rest[0], *zoom)
@@ -162,11 +162,11 @@ def _legend(axes: Axes, results: Results, curves: Sequence[Curve]) -> None:
     ]
     axes.legend(
         handles,
-        [f"{labels[curve.index]}  {score(curve.final)}" for curve in curves],
+        [f"{labels[curve.index]}  {score(curve.final, results.measure)}" for curve in curves],
         loc="upper left",
         bbox_to_anchor=(1.01, 1.0),
         borderaxespad=0.0,
-        title=_names(results) + "\nand final accuracy, %",
+        title=_names(results) + "\nand the last, in " + unit_of(results.measure),
         title_fontsize=8,
         alignment="left",
         handlelength=1.0 if alone else 3.2,
