@@ -31,7 +31,7 @@ from supernet.evaluation.ranking.posterior import draw_truths, see
 Floats = NDArray[np.float64]
 
 
-def true_logits(
+def true_accuracies(
     rng: np.random.Generator, networks: int, spread: float, correlation: float, middle: float
 ) -> tuple[Floats, Floats]:
     """Return true one-shot and standalone abilities whose accuracies lie `spread` apart."""
@@ -75,7 +75,7 @@ def measure(
     bounds: dict[str, list[tuple[float, float]]] = {"interval": [], "bootstrap": []}
     truths, seen_taus = [], []
     for _ in range(repeats):
-        one_shot, standalone = true_logits(rng, networks, spread, correlation, 0.95)
+        one_shot, standalone = true_accuracies(rng, networks, spread, correlation, 0.95)
         truths.append(float(kendall_rows(one_shot[None], standalone[None])[0]))
         validation = hits(rng, one_shot, images, seeds, wobble)
         test = hits(rng, standalone, images, seeds, wobble)

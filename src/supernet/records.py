@@ -274,6 +274,7 @@ class Corrected(Record):
     """
 
     trained: int
+    measure: Measure = ACCURACY
     predicted: list[Estimate]
     taus: dict[str, float]
     error: float
@@ -357,7 +358,12 @@ class DataRecord(Record):
 
 
 class Results(Record):
-    """A whole run: `results.json`."""
+    """A whole run: `results.json`.
+
+    `architectures` are those scored. `alone` are the numbers, in that list, of those trained alone,
+    in the order of `SeedRecord.standalone` and of the lists of the verdict; None if those are all
+    of them, or none.
+    """
 
     schema_version: Literal[1] = 1
     conditions: Conditions
@@ -368,6 +374,7 @@ class Results(Record):
     seeds: list[SeedRecord]
     ledger: list[Phase]
     verdict: Verdict | None
+    alone: list[int] | None = None
     measure: Measure = ACCURACY
     ranking: Ranking | None = None
     corrected: Corrected | None = None

@@ -23,13 +23,14 @@ from supernet.experiments.comparison import (
     describe_architectures,
     describe_network,
     failures_of,
-    hits_of,
+    scores_of,
 )
 from supernet.nn.choices import OneOf
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.records import Phase, Results
 from supernet.report import print_results, write_report
+from supernet.report.summary import rows
 from supernet.runs.folder import read_results
 from supernet.space import SearchSpace
 from supernet.training.recipe import Recipe
@@ -153,11 +154,19 @@ def test_the_verdict_gets_the_costs_right(results: Results, seeds: list[SeedResu
         ),
     )
     expected = judge(
-        Scores(**hits_of(seeds), failed=failures_of(seeds)),
+        Scores(**scores_of(seeds), failed=failures_of(seeds)),
         costs,
         labels=[arch.label for arch in nine().space],
         macs=[count_macs(nine(), arch, (1, 8, 8)) for arch in nine().space],
         rng=np.random.default_rng(0),
+        baselines={
+            name: [getattr(arch, field) for arch in results.architectures]
+            for name, field in (
+                ("multiply-adds", "macs"),
+                ("parameters", "params"),
+                ("layers", "layers"),
+            )
+        },
     )
     assert results.verdict
     assert results.verdict.breakeven == pytest.approx(expected.breakeven)
@@ -167,7 +176,7 @@ def test_the_verdict_gets_the_costs_right(results: Results, seeds: list[SeedResu
 
 
 def test_hits_are_by_seed_architecture_and_image(seeds: list[SeedResults]) -> None:
-    hits = hits_of(seeds)
+    hits = scores_of(seeds)
     assert {name: part.shape for name, part in hits.items()} == {
         "one_shot_validation": (2, 9, 12),
         "one_shot_test": (2, 9, 15),
@@ -179,7 +188,7 @@ def test_hits_are_by_seed_architecture_and_image(seeds: list[SeedResults]) -> No
     assert np.array_equal(hits["one_shot_validation"][0], seeds[0].supernet.validation)
     assert seeds[0].longer
     assert np.array_equal(hits["longer_test"][0], seeds[0].longer.test)
-    assert "longer_test" not in hits_of([seeds[0], dataclasses.replace(seeds[1], longer=None)])
+    assert "longer_test" not in scores_of([seeds[0], dataclasses.replace(seeds[1], longer=None)])
 
 
 def failing(trial: Trial, validation: Iterable[int], test: Iterable[int]) -> Trial:
@@ -306,7 +315,7 @@ def test_without_standalone_networks_there_is_no_verdict(seeds: list[SeedResults
     assert results.verdict is None
     assert [(record.standalone, record.longer) for record in results.seeds] == [([], None)] * 2
     assert {phase.subject for phase in results.ledger} == {"supernet"}
-    assert Results.model_validate_json(results.model_dump_json()) == results
+    assert repr(Results.model_validate_json(results.model_dump_json())) == repr(results)
     assert results.settings == dataclasses.asdict(RECIPE)
     assert results.conditions.wall_s == pytest.approx(sum(p.wall_s for p in results.ledger))
 
@@ -323,6 +332,54 @@ def test_a_supernet_is_no_standalone_network(seeds: list[SeedResults]) -> None:
     trials = [seeds[0].supernet, *seeds[0].standalone[1:]]
     with pytest.raises(SpaceError, match="one of a plain network for each"):
         compare(nine(), tiny_data(), [dataclasses.replace(seeds[0], standalone=trials)])
+
+
+def test_some_of_many_trained_alone_judge_and_correct_the_ranking(
+    seeds: list[SeedResults], tmp_path: Path
+) -> None:
+    archs = list(nine().space)
+    some = [8, 0, 3, 4, 5, 6, 7]
+    few = [
+        dataclasses.replace(seed, standalone=[seed.standalone[i] for i in some]) for seed in seeds
+    ]
+    results = compare(nine(), tiny_data(), few, alone=[archs[i] for i in some])
+    assert results.alone == some
+    assert len(results.architectures) == 9
+    verdict, corrected = results.verdict, results.corrected
+    assert verdict
+    assert verdict.networks == len(verdict.gaps) == 7
+    assert corrected
+    assert (corrected.trained, len(corrected.predicted)) == (7, 9)
+    first = np.mean([seed.standalone[8].test.mean() for seed in seeds])
+    assert verdict.standalone[0].value == pytest.approx(first)
+    table = rows(results)
+    assert [row.standalone is None for row in table] == [i not in some for i in range(9)]
+    assert table[8].standalone == verdict.standalone[0]
+    assert table[8].gap == verdict.gaps[0]
+    (tmp_path / "results.json").write_text(results.model_dump_json())
+    assert repr(read_results(tmp_path)) == repr(results)
+    assert write_report(results, tmp_path)
+
+
+@pytest.mark.parametrize(("which", "message"), [([0, 0], "each once"), ([0], "9 standalone")])
+def test_those_trained_alone_must_fit(
+    seeds: list[SeedResults], which: list[int], message: str
+) -> None:
+    archs = list(nine().space)
+    with pytest.raises(SpaceError, match=message):
+        compare(nine(), tiny_data(), seeds[:1], alone=[archs[i] for i in which])
+
+
+def test_the_ranking_by_itself_is_described(results: Results, seeds: list[SeedResults]) -> None:
+    ranking = results.ranking
+    assert ranking
+    assert ranking.samples == 12
+    means = np.mean([seed.supernet.validation.mean(axis=1) for seed in seeds], axis=0)
+    assert [e.value for e in ranking.validation] == pytest.approx(means.tolist())
+    assert ranking.test
+    assert ranking.drift_tau is not None  # there are two epochs
+    for arch in results.architectures:
+        assert arch.layers == 3 + sum(map(int, arch.options.values()))
 
 
 def test_there_must_be_something_to_compare() -> None:

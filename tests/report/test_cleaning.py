@@ -37,7 +37,7 @@ def test_a_name_does_not_escape_the_folder_or_a_figure(tmp_path: Path) -> None:
     run = tmp_path / "a" / "run"
     written = write_report(attacked("/".join(ATTACKS[name] for name in names)), run)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(written)
-    assert len(written) == 14
+    assert len(written) == 12
     for svg in run.rglob("*.svg"):
         assert "script" not in {
             element.tag.split("}")[-1]

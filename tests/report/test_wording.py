@@ -3,12 +3,12 @@ import math
 from supernet.records import Estimate
 from supernet.report.wording import (
     count,
+    gap,
+    gap_interval,
     interval,
     percent,
-    percent_spread,
-    points,
-    points_interval,
     score,
+    score_spread,
     seconds,
     shorten,
 )
@@ -17,20 +17,20 @@ NAN = Estimate(value=math.nan, low=math.nan, high=math.nan)
 
 
 def test_what_is_not_a_number_is_a_dash_or_unknown() -> None:
-    for text in (percent(math.nan), points(math.inf), count(math.nan), seconds(math.nan)):
+    for text in (percent(math.nan), gap(math.inf), count(math.nan), seconds(math.nan)):
         assert text == "-"
-    assert points_interval(NAN) == "-"
+    assert gap_interval(NAN) == "-"
     assert interval(NAN) == "can't tell"
 
 
 def test_an_accuracy_that_is_not_a_number_is_a_failure_and_one_that_is_not_there_a_dash() -> None:
-    assert percent_spread(NAN) == score(math.nan) == "failed"
-    assert percent_spread(None) == "-"
+    assert score_spread(NAN) == score(math.nan) == "failed"
+    assert score_spread(None) == "-"
     assert score(0.0) == "0.00"
 
 
 def test_a_gap_of_nothing_has_no_sign() -> None:
-    assert points(-1e-9) == points(1e-9) == "0.00"
+    assert gap(-1e-9) == gap(1e-9) == "0.00"
 
 
 def test_a_short_count_never_rounds_up_into_four_digits() -> None:

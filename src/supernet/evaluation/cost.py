@@ -33,6 +33,19 @@ def count_params(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
+def count_layers(net: nn.Module) -> int:
+    """Return how many layers a plain network has whose weights multiply what they are given.
+
+    Convolutions, linear layers and the like: modules without children that hold a weight of two or
+    more axes. Norms and scales don't count.
+    """
+    return sum(
+        any(p.ndim > 1 for p in module.parameters(recurse=False))
+        for module in net.modules()
+        if not any(True for _ in module.children())
+    )
+
+
 def count_macs(supernet: Supernet, arch: Architecture, shape: Shape) -> int:
     """Return the multiply-adds of one image, forward, of the extracted `arch`.
 

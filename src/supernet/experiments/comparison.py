@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from supernet.errors import DataError, SpaceError
-from supernet.evaluation.cost import Shape, count_macs, count_params, count_shared_macs
-from supernet.evaluation.ranking.bootstrap import Scores
+from supernet.evaluation.cost import (
+    Shape,
+    count_layers,
+    count_macs,
+    count_params,
+    count_shared_macs,
+)
+from supernet.evaluation.ranking.bootstrap import Samples, Scores
+from supernet.evaluation.ranking.correction import FEWEST, correct
+from supernet.evaluation.ranking.stability import describe_ranking
 from supernet.evaluation.ranking.verdict import Costs, judge
 from supernet.nn.extraction import extract
 from supernet.nn.outline import outline
@@ -22,9 +31,11 @@ from supernet.records import (
     ArchitectureRecord,
     ChoiceRecord,
     Conditions,
+    Corrected,
     DataRecord,
     NetworkRecord,
     Phase,
+    Ranking,
     Results,
     SeedRecord,
     Verdict,
@@ -57,7 +68,8 @@ class SeedResults:
     Attributes:
         seed: The seed.
         supernet: The trial of the supernet.
-        standalone: One trial per architecture, in the space's order; or none at all.
+        standalone: One trial per architecture scored, in their order, or per architecture that
+            `compare` is told of as trained alone; or none at all.
         longer: The trial of a supernet given about as much compute as all of `standalone`.
     """
 
@@ -75,6 +87,8 @@ def compare(
     settings: Mapping[str, Any] | None = None,
     loading: Phase | None = None,
     conditions: Conditions | None = None,
+    alone: Sequence[Architecture] | None = None,
+    rank_by: Literal["score", "loss"] = "score",
 ) -> Results:
     """Return the records of a whole comparison, verdict included; reports are made from them.
 
@@ -86,26 +100,31 @@ def compare(
         loading: What it took to load the data.
         conditions: Where, when and with what they were made; by default here, with what there is
             now, in as much time as the trials took, one after the other.
+        alone: Which of the architectures scored were trained alone, in the order of the trials; by
+            default all of them. The verdict is on these.
+        rank_by: Whether one-shot ranks by scores or by losses.
 
     Raises:
         DataError: If there are no trials.
         DivergedError: If the evaluations of all architectures failed, in one seed or another.
-        SpaceError: If there is not one standalone trial per architecture, or none at all.
+        SettingsError: If it is to rank by losses, and the trials have none.
+        SpaceError: If there is not one standalone trial per architecture that is to have one, or
+            none at all, or an architecture trained alone was not scored.
     """
     if not seeds:
         raise DataError("there are no trials to compare; give those of at least one seed")
-    archs = tuple(supernet.space)
-    for seed in seeds:
-        if seed.standalone and [len(trial.archs) for trial in seed.standalone] != [1] * len(archs):
-            raise SpaceError(
-                f"seed {seed.seed} has {len(seed.standalone)} standalone trials; give one of a "
-                f"plain network for each of {[arch.label for arch in archs]}, in this order"
-            )
-    architectures = describe_architectures(supernet, data.shape)
-    ledger = [loading] if loading else []
-    ledger += [phase for seed in seeds for phase in _phases(seed, archs)]
-    hits = hits_of(seeds)
     first = seeds[0].supernet
+    archs = first.archs
+    trained = archs if alone is None else tuple(alone)
+    _check_trials(seeds, archs, trained)
+    places = [archs.index(arch) for arch in trained]
+    architectures = describe_architectures(supernet, data.shape, archs)
+    ledger = [loading] if loading else []
+    ledger += [phase for seed in seeds for phase in _phases(seed, trained)]
+    scores = scores_of(seeds)
+    verdict = None
+    if "standalone_test" in scores:
+        verdict = _verdict(seeds, scores, architectures, places, rank_by)
     return Results(
         conditions=conditions
         or describe_conditions("from Python", wall_s=sum(phase.wall_s for phase in ledger)),
@@ -120,7 +139,7 @@ def compare(
             shape=data.shape,
             sha256=dict(data.sha256),
         ),
-        network=describe_network(supernet, data.shape),
+        network=describe_network(supernet, data.shape, archs),
         architectures=architectures,
         seeds=[
             SeedRecord(
@@ -132,8 +151,33 @@ def compare(
             for seed in seeds
         ],
         ledger=ledger,
-        verdict=_verdict(seeds, hits, architectures) if "standalone_test" in hits else None,
+        verdict=verdict,
+        alone=places if verdict and len(places) < len(archs) else None,
+        ranking=_ranking(seeds, architectures, rank_by),
+        corrected=_corrected(seeds, architectures, places) if verdict else None,
     )
+
+
+def _check_trials(
+    seeds: Sequence[SeedResults], archs: Sequence[Architecture], trained: Sequence[Architecture]
+) -> None:
+    if len(set(trained)) < len(trained) or not set(trained) <= set(archs):
+        raise SpaceError(
+            "those trained alone must be among the architectures scored, each once; they are "
+            f"{[arch.label for arch in trained[:5]]}"
+        )
+    for seed in seeds:
+        if seed.supernet.archs != archs:
+            raise SpaceError(
+                f"the supernet of seed {seed.seed} was scored on other architectures than that of "
+                f"seed {seeds[0].seed}; score the same ones, in the same order"
+            )
+        trials = seed.standalone
+        if trials and [len(trial.archs) for trial in trials] != [1] * len(trained):
+            raise SpaceError(
+                f"seed {seed.seed} has {len(trials)} standalone trials; give one of a "
+                f"plain network for each of {[arch.label for arch in trained]}, in this order"
+            )
 
 
 def describe_conditions(
@@ -173,22 +217,29 @@ def describe_conditions(
     )
 
 
-def describe_architectures(supernet: Supernet, shape: Shape) -> list[ArchitectureRecord]:
-    """Return every architecture of the space with its costs."""
+def describe_architectures(
+    supernet: Supernet, shape: Shape, archs: Sequence[Architecture] | None = None
+) -> list[ArchitectureRecord]:
+    """Return architectures with their costs; by default every one of the space."""
     return [
         ArchitectureRecord(
             label=arch.label,
             options=dict(arch),
-            params=count_params(extract(supernet, arch)),
+            params=count_params(net),
             macs=count_macs(supernet, arch, shape),
+            layers=count_layers(net),
         )
-        for arch in supernet.space
+        for arch, net in (
+            (arch, extract(supernet, arch)) for arch in (supernet.space if archs is None else archs)
+        )
     ]
 
 
-def describe_network(supernet: Supernet, shape: Shape) -> NetworkRecord:
-    """Return the parts of a supernet, and the work of running all its architectures."""
-    archs = list(supernet.space)
+def describe_network(
+    supernet: Supernet, shape: Shape, archs: Sequence[Architecture] | None = None
+) -> NetworkRecord:
+    """Return the parts of a supernet, and the work of running some architectures, or all."""
+    archs = list(supernet.space if archs is None else archs)
     apart = [count_macs(supernet, arch, shape) for arch in archs]
     return NetworkRecord(
         name="Supernet",
@@ -204,26 +255,26 @@ def describe_network(supernet: Supernet, shape: Shape) -> NetworkRecord:
     )
 
 
-def hits_of(seeds: Sequence[SeedResults]) -> dict[str, NDArray[np.bool_]]:
-    """Return what was classified right, by name: boolean, seeds x architectures x images.
+def scores_of(seeds: Sequence[SeedResults]) -> dict[str, Samples]:
+    """Return scores per sample, by name: seeds x architectures x samples; booleans are hits.
 
-    Where an evaluation failed it is False; `failures_of` says where.
+    Where an evaluation failed they mean nothing; `failures_of` says where.
     """
-    hits: dict[str, NDArray[np.bool_]] = {
+    scores: dict[str, Samples] = {
         "one_shot_validation": np.stack([seed.supernet.validation for seed in seeds]),
         "one_shot_test": np.stack([seed.supernet.test for seed in seeds]),
     }
     if all(seed.standalone for seed in seeds):
         tests = [np.concatenate([trial.test for trial in seed.standalone]) for seed in seeds]
-        hits["standalone_test"] = np.stack(tests)
+        scores["standalone_test"] = np.stack(tests)
     longer = [seed.longer.test for seed in seeds if seed.longer]
     if len(longer) == len(seeds):
-        hits["longer_test"] = np.stack(longer)
-    return hits
+        scores["longer_test"] = np.stack(longer)
+    return scores
 
 
 def failures_of(seeds: Sequence[SeedResults]) -> dict[str, NDArray[np.bool_]]:
-    """Return which evaluations failed, by name, as in `hits_of`: boolean, seeds x architectures.
+    """Return which evaluations failed, by name, as in `scores_of`: boolean, seeds x architectures.
 
     Those are the ones whose accuracy is NaN.
     """
@@ -236,7 +287,7 @@ def failures_of(seeds: Sequence[SeedResults]) -> dict[str, NDArray[np.bool_]]:
         ],
         "longer_test": [seed.longer.training.test for seed in seeds if seed.longer],
     }
-    return {name: np.isnan(accuracies[name]) for name in hits_of(seeds)}
+    return {name: np.isnan(accuracies[name]) for name in scores_of(seeds)}
 
 
 def _storable(text: str) -> str:
@@ -261,11 +312,20 @@ def _phases(seed: SeedResults, archs: Sequence[Architecture]) -> list[Phase]:
 
 def _verdict(
     seeds: Sequence[SeedResults],
-    hits: Mapping[str, NDArray[np.bool_]],
+    scores: Mapping[str, Samples],
     architectures: Sequence[ArchitectureRecord],
+    places: Sequence[int],
+    rank_by: Literal["score", "loss"],
 ) -> Verdict:
+    """Judge the networks at some places, those that were trained alone."""
+    records = [architectures[place] for place in places]
+    failed = failures_of(seeds)
+    inside = [name for name in scores if name != "standalone_test"]
     return judge(
-        Scores(**hits, failed=failures_of(seeds)),
+        Scores(
+            **(dict(scores) | {name: scores[name][:, places] for name in inside}),
+            failed=failed | {name: failed[name][:, places] for name in inside},
+        ),
         Costs(
             supernet=np.array([_training_seconds(seed.supernet) for seed in seeds]),
             standalone=np.array(
@@ -273,9 +333,62 @@ def _verdict(
             ),
             scoring=np.array([_round_seconds(seed.supernet) for seed in seeds]),
         ),
+        labels=[arch.label for arch in records],
+        macs=[arch.macs for arch in records],
+        rng=np.random.default_rng(seeds[0].seed),
+        rank_by=rank_by,
+        baselines={
+            "multiply-adds": [arch.macs for arch in records],
+            "parameters": [arch.params for arch in records],
+            "layers": [arch.layers or 0 for arch in records],
+        },
+    )
+
+
+def _ranking(
+    seeds: Sequence[SeedResults],
+    architectures: Sequence[ArchitectureRecord],
+    rank_by: Literal["score", "loss"],
+) -> Ranking:
+    scores, failed = scores_of(seeds), failures_of(seeds)
+    epochs = [seed.supernet.training.epochs for seed in seeds]
+    before = None
+    if all(len(each) > 1 for each in epochs):
+        before = np.array([each[-2].validation for each in epochs])
+    return describe_ranking(
+        scores["one_shot_validation"],
         labels=[arch.label for arch in architectures],
         macs=[arch.macs for arch in architectures],
         rng=np.random.default_rng(seeds[0].seed),
+        failed=failed["one_shot_validation"] | failed["one_shot_test"],
+        before=before,
+        rank_by=rank_by,
+        test=scores["one_shot_test"],
+    )
+
+
+def _corrected(
+    seeds: Sequence[SeedResults],
+    architectures: Sequence[ArchitectureRecord],
+    places: Sequence[int],
+) -> Corrected | None:
+    """Correct the ranking by the networks trained alone, where they are some of many."""
+    alone = np.array([[t.training.test[0] for t in seed.standalone] for seed in seeds]).mean(axis=0)
+    inside = np.array([seed.supernet.training.validation for seed in seeds]).mean(axis=0)
+    known = [i for i, score in enumerate(alone) if np.isfinite(score)]
+    if len(places) == len(architectures) or len(known) < FEWEST or not np.isfinite(inside).all():
+        return None
+    return correct(
+        [arch.options for arch in architectures],
+        {
+            "one_shot": inside.tolist(),
+            "log MACs": [math.log(max(arch.macs, 1)) for arch in architectures],
+            "layers": [arch.layers or 0 for arch in architectures],
+        },
+        [places[i] for i in known],
+        alone[known],
+        labels=[arch.label for arch in architectures],
+        macs=[arch.macs for arch in architectures],
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from supernet.experiments.comparison import SeedResults, compare, describe_conditions, hits_of
+from supernet.experiments.comparison import SeedResults, compare, describe_conditions, scores_of
 from supernet.experiments.planning import Job, RunPlan, Subject
 from supernet.experiments.worker import do_job
 from supernet.records import Progress, Results
@@ -263,11 +263,15 @@ def judge(
 def files_of(outcome: Outcome, results: Results) -> dict[str, bytes]:
     """Return the files that keep a run, by name; what reports are made from comes last.
 
-    `hits.npz` holds one bit per image, packed along the last axis, and the number of images.
+    `hits.npz` holds one bit per image, packed along the last axis, and the number of images; of
+    scores that are no hits, a number per sample.
     """
-    found = hits_of(outcome.seeds)
-    packed = {name: np.packbits(hits, axis=-1) for name, hits in found.items()}
-    sizes = {f"{name}_images": np.array(hits.shape[-1]) for name, hits in found.items()}
+    found = scores_of(outcome.seeds)
+    packed = {
+        name: np.packbits(scores.astype(np.bool_), axis=-1) if scores.dtype == np.bool_ else scores
+        for name, scores in found.items()
+    }
+    sizes = {f"{name}_images": np.array(scores.shape[-1]) for name, scores in found.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **packed, **sizes)
     files = {

@@ -39,6 +39,7 @@ class Row:
     one_shot_rank: int | None
     standalone_rank: int | None
     standalone_cpu_s: float | None
+    corrected: Estimate | None = None
 
     @property
     def failed(self) -> list[str]:
@@ -91,12 +92,13 @@ def rows(results: Results) -> list[Row]:
     supernets = [seed.supernet for seed in results.seeds]
     longer = [seed.longer for seed in results.seeds if seed.longer is not None]
     apart = [_standalone(results, i) for i in n]
+    places = [_place_alone(results, i) for i in n]
     validation = [_mean(t.validation[i] for t in supernets) for i in n]
     one_shot = [_mean(t.test[i] for t in supernets) for i in n]
     standalone = [_mean(t.test[0] for t in trainings) for trainings in apart]
-    one_shot_ranks, standalone_ranks = ranks(validation), ranks(standalone)
+    one_shot_ranks, standalone_ranks = ranks(_ranked(results, validation)), ranks(standalone)
     verdict, ranking = results.verdict, results.ranking
-    tested = verdict.one_shot if verdict else ranking.test if ranking else None
+    cpu_s = _training_cpu(results)
     return [
         Row(
             label=arch.label,
@@ -105,20 +107,37 @@ def rows(results: Results) -> list[Row]:
             macs=arch.macs,
             one_shot_validation=validation[i],
             validation=_judged(ranking.validation if ranking else None, i, validation[i]),
-            one_shot=_judged(tested, i, one_shot[i]),
-            standalone=_estimate(
-                standalone[i], verdict.standalone[i] if verdict else None, apart[i]
-            ),
-            gap=_estimate(
-                one_shot[i] - standalone[i], verdict.gaps[i] if verdict else None, apart[i]
-            ),
+            one_shot=_one_shot(results, i, one_shot[i]),
+            standalone=_judged(verdict.standalone if verdict else None, places[i], standalone[i])
+            if apart[i]
+            else None,
+            gap=_judged(verdict.gaps if verdict else None, places[i], one_shot[i] - standalone[i])
+            if apart[i]
+            else None,
             longer=_mean(t.test[i] for t in longer) if longer else None,
             one_shot_rank=one_shot_ranks[i],
             standalone_rank=standalone_ranks[i],
-            standalone_cpu_s=_training_cpu(results, arch.label),
+            standalone_cpu_s=cpu_s.get(arch.label),
+            corrected=results.corrected.predicted[i] if results.corrected else None,
         )
         for i, arch in enumerate(results.architectures)
     ]
+
+
+def _ranked(results: Results, validation: list[float]) -> list[float]:
+    """Return what the networks were ranked by, higher is better."""
+    ranking = results.ranking
+    if ranking is None or ranking.ranked_by == "score" or ranking.losses is None:
+        return validation
+    return [-loss.value for loss in ranking.losses]
+
+
+def _one_shot(results: Results, i: int, mean: float) -> Estimate:
+    """Return the one-shot score on test samples, with the verdict's interval or the ranking's."""
+    verdict, place = results.verdict, _place_alone(results, i)
+    if verdict and place is not None:
+        return verdict.one_shot[place]
+    return _judged(results.ranking.test if results.ranking else None, i, mean)
 
 
 def by_rank(results: Results) -> list[Row]:
@@ -215,28 +234,34 @@ def cpu_per_seed(results: Results, wanted: Callable[[Phase], bool]) -> dict[str,
     }
 
 
-def _judged(estimates: list[Estimate] | None, i: int, mean: float) -> Estimate:
-    return bare(mean) if estimates is None else estimates[i]
+def _judged(estimates: list[Estimate] | None, i: int | None, mean: float) -> Estimate:
+    return bare(mean) if estimates is None or i is None else estimates[i]
 
 
 def _standalone(results: Results, i: int) -> list[Training]:
-    return [seed.standalone[i] for seed in results.seeds if i < len(seed.standalone)]
+    place = _place_alone(results, i)
+    return [
+        seed.standalone[place]
+        for seed in results.seeds
+        if place is not None and place < len(seed.standalone)
+    ]
 
 
-def _estimate(
-    mean: float, judged: Estimate | None, trainings: Sequence[Training]
-) -> Estimate | None:
-    if not trainings:
-        return None
-    return judged or bare(mean)
+def _place_alone(results: Results, i: int) -> int | None:
+    """Return the place of an architecture among those trained alone, if it is one of them."""
+    if results.alone is None:
+        return i
+    return results.alone.index(i) if i in results.alone else None
 
 
-def _training_cpu(results: Results, label: str) -> float | None:
-    seconds = cpu_per_seed(
-        results,
-        lambda p: (p.kind, p.subject, p.arch) == ("training", "standalone", label),
-    )
-    return seconds.get("training")
+def _training_cpu(results: Results) -> dict[str, float]:
+    """Return the CPU seconds of training each network alone, mean over seeds, by label."""
+    seconds: dict[str, list[float]] = {}
+    for phase in results.ledger:
+        if (phase.kind, phase.subject) == ("training", "standalone") and phase.arch is not None:
+            seconds.setdefault(phase.arch, []).append(phase.cpu_s)
+    seeds = len({phase.seed for phase in results.ledger if phase.subject == "standalone"}) or 1
+    return {label: math.fsum(parts) / seeds for label, parts in seconds.items()}
 
 
 def _curve(index: int, label: str, trainings: Sequence[Training], column: int) -> Curve:

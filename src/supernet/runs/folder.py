@@ -254,9 +254,12 @@ def _misfit(results: Results) -> str:
     archs = len(results.architectures)
     if not archs or not results.seeds:
         return "there are no architectures, or no seeds"
+    alone = archs if results.alone is None else len(results.alone)
+    if results.alone and not set(results.alone) <= set(range(archs)):
+        return "networks were trained alone that are not among the architectures"
     for seed in results.seeds:
-        if len(seed.standalone) not in (0, archs):
-            return f"seed {seed.seed} has {len(seed.standalone)} standalone networks, not {archs}"
+        if len(seed.standalone) not in (0, alone):
+            return f"seed {seed.seed} has {len(seed.standalone)} standalone networks, not {alone}"
         trainings = [(training, 1) for training in seed.standalone]
         trainings += [(t, archs) for t in (seed.supernet, seed.longer) if t is not None]
         for training, wanted in trainings:
@@ -264,6 +267,11 @@ def _misfit(results: Results) -> str:
             if not training.epochs or any(len(score) != wanted for score in scores):
                 return f"a training of seed {seed.seed} has scores for another number of networks"
     verdict = results.verdict
-    if verdict and {len(verdict.gaps), len(verdict.one_shot), len(verdict.standalone)} != {archs}:
+    if verdict and {len(verdict.gaps), len(verdict.one_shot), len(verdict.standalone)} != {alone}:
         return "the verdict is on another number of networks"
+    ranking, corrected = results.ranking, results.corrected
+    scored = [] if ranking is None else [ranking.validation, ranking.test, ranking.losses]
+    scored += [] if corrected is None else [corrected.predicted]
+    if any(part is not None and len(part) != archs for part in scored):
+        return "the ranking is of another number of networks"
     return ""

@@ -1,4 +1,4 @@
-"""Hits, costs and verdicts for tests."""
+"""Scores, costs and verdicts for tests."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supernet.evaluation.ranking.bootstrap import Bools, Hits
+from supernet.evaluation.ranking.bootstrap import Bools, Scores
 from supernet.evaluation.ranking.verdict import Costs, judge
 from supernet.records import Estimate, Verdict
 
@@ -14,19 +14,19 @@ ALL_HITS = ("one_shot_validation", "one_shot_test", "standalone_test", "longer_t
 
 
 def exactly(counts: list[list[int]], images: int) -> Bools:
-    """Hits of which the first so many are right: counts[seed][architecture]."""
+    """Scores of which the first so many are right: counts[seed][architecture]."""
     return np.asarray(np.arange(images) < np.array(counts)[..., None])
 
 
 def at_random(rng: np.random.Generator, accuracy: NDArray[Any], images: int) -> Bools:
-    """Hits with the given chances, (S, A)."""
+    """Scores with the given chances, (S, A)."""
     return np.asarray(rng.random((*accuracy.shape, images)) < accuracy[..., None])
 
 
-def some_hits(seeds: int = 2, networks: int = 5, seed: int = 0, longer: bool = False) -> Hits:
+def some_hits(seeds: int = 2, networks: int = 5, seed: int = 0, longer: bool = False) -> Scores:
     rng = np.random.default_rng(seed)
     accuracy = rng.uniform(0.5, 0.9, (seeds, networks))
-    return Hits(
+    return Scores(
         at_random(rng, accuracy, 60),
         at_random(rng, accuracy, 80),
         at_random(rng, accuracy, 80),
@@ -35,7 +35,7 @@ def some_hits(seeds: int = 2, networks: int = 5, seed: int = 0, longer: bool = F
 
 
 def costs_of(
-    hits: Hits, supernet: float = 300, standalone: float = 150, scoring: float = 9
+    hits: Scores, supernet: float = 300, standalone: float = 150, scoring: float = 9
 ) -> Costs:
     return Costs(
         np.full(hits.seeds, supernet),
@@ -44,7 +44,7 @@ def costs_of(
     )
 
 
-def verdict_of(hits: Hits, costs: Costs | None = None, resamples: int = 200) -> Verdict:
+def verdict_of(hits: Scores, costs: Costs | None = None, resamples: int = 200) -> Verdict:
     return judge(
         hits,
         costs or costs_of(hits),
@@ -62,7 +62,7 @@ def same(a: Estimate, b: Estimate) -> bool:
     )
 
 
-def failed_in(hits: Hits, **failed: list[int]) -> Hits:
+def failed_in(hits: Scores, **failed: list[int]) -> Scores:
     """The hits, with the evaluations of some architectures failed under the last seed."""
     masks = {name: np.zeros((hits.seeds, hits.networks), bool) for name in failed}
     for name, which in failed.items():
@@ -70,7 +70,7 @@ def failed_in(hits: Hits, **failed: list[int]) -> Hits:
     return replace(hits, failed=masks)
 
 
-def nothing_right(hits: Hits, **failed: list[int]) -> Hits:
+def nothing_right(hits: Scores, **failed: list[int]) -> Scores:
     """The hits, with nothing right for some architectures, under any seed."""
     changed = {name: getattr(hits, name).copy() for name in failed}
     for name, which in failed.items():
@@ -81,7 +81,9 @@ def nothing_right(hits: Hits, **failed: list[int]) -> Hits:
 def numbers_in(verdict: Verdict) -> list[Estimate]:
     return [
         Estimate(**value)
-        for found in verdict.model_dump(exclude={"failed"}).values()
+        for found in verdict.model_dump(
+            exclude={"failed", "measure", "baselines", "tau_by"}
+        ).values()
         for value in (found if isinstance(found, list) else [found])
         if isinstance(value, dict)
     ]

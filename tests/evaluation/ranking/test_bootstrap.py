@@ -7,7 +7,7 @@ import pytest
 
 from supernet.errors import DataError
 from supernet.evaluation.ranking import bootstrap
-from supernet.evaluation.ranking.bootstrap import Hits, interval, observe, resample
+from supernet.evaluation.ranking.bootstrap import Scores, interval, observe, resample
 from supernet.evaluation.ranking.metrics import Floats
 from supernet.records import Estimate
 from tests.evaluation.ranking.samples import exactly, same, some_hits, verdict_of
@@ -64,12 +64,13 @@ class TestResampling:
 
     def test_equal_networks_stay_equal(self) -> None:
         hits = some_hits(seeds=3, networks=1)
-        twice = Hits(*(np.repeat(h, 2, axis=1) for _, h in hits.arrays()))
+        parts: list[Any] = [np.repeat(h, 2, axis=1) for _, h in hits.arrays()]
+        twice = Scores(*parts)
         for accuracies in (observe(twice), resample(twice, np.random.default_rng(0), 50)):
             assert (accuracies.validation[..., 0] == accuracies.validation[..., 1]).all()
 
     def test_memory_is_bounded(self) -> None:
-        hits = Hits(*(np.zeros((3, 9, n), bool) for n in (5_000, 10_000, 10_000)))
+        hits = Scores(*(np.zeros((3, 9, n), bool) for n in (5_000, 10_000, 10_000)))
         tracemalloc.start()
         resample(hits, np.random.default_rng(0), 1000)
         _, peak = tracemalloc.get_traced_memory()
@@ -92,7 +93,7 @@ class TestResampling:
             hard = rng.random((1, 1, 200))
             one_shot, standalone = hard < 0.80, hard < 0.85
             one_shot, standalone = (np.repeat(h, 2, axis=1) for h in (one_shot, standalone))
-            hits = Hits(one_shot, one_shot, standalone)
+            hits = Scores(one_shot, one_shot, standalone)
             seen, drawn = observe(hits), resample(hits, rng, 200)
             gap = interval(
                 float((seen.one_shot - seen.standalone).mean()),
@@ -105,7 +106,7 @@ class TestResampling:
 
     def test_the_luck_of_seeds_widens_the_interval(self) -> None:
         one_shot, standalone = exactly([[50], [90]], 100), exactly([[70], [70]], 100)
-        hits = Hits(one_shot, one_shot, standalone)
+        hits = Scores(one_shot, one_shot, standalone)
         gap = verdict_of(hits, resamples=1000).mean_gap
         assert gap.high - gap.low > 0.3  # images alone: 2 x 1.96 x 0.04
 
@@ -117,14 +118,26 @@ class TestHits:
     def test_not_three_dimensions_or_empty(self, position: int, shape: tuple[int, ...]) -> None:
         arrays: list[Any] = [h for _, h in some_hits(longer=True).arrays()]
         arrays[position] = np.ones(shape, bool)
-        with pytest.raises(DataError, match=r"give bool of shape \(seeds, architectures, images\)"):
-            Hits(*arrays)
+        with pytest.raises(DataError, match=r"of shape \(seeds, architectures, samples\)"):
+            Scores(*arrays)
+
+    def test_a_score_that_is_no_number_must_be_said_to_have_failed(self) -> None:
+        arrays: list[Any] = [h.astype(float) for _, h in some_hits().arrays()]
+        arrays[1][0, 2, 3] = np.nan
+        with pytest.raises(DataError, match="one_shot_test has scores that are not finite"):
+            Scores(*arrays)
+        failed = np.zeros((2, 5), bool)
+        failed[0, 2] = True
+        drawn = resample(
+            Scores(*arrays, failed={"one_shot_test": failed}), np.random.default_rng(0), 3
+        )
+        assert np.isnan(drawn.one_shot).sum(axis=1).tolist() == [1, 1, 1]
 
     def test_not_bool(self) -> None:
         arrays: list[Any] = [h for _, h in some_hits().arrays()]
         arrays[1] = arrays[1].astype(np.uint8)
         with pytest.raises(DataError, match=r"one_shot_test is uint8 of shape \(2, 5, 80\); give"):
-            Hits(*arrays)
+            Scores(*arrays)
 
     @pytest.mark.parametrize(
         ("position", "shape"),
@@ -134,7 +147,7 @@ class TestHits:
         arrays: list[Any] = [h for _, h in some_hits(longer=True).arrays()]
         arrays[position] = np.ones(shape, bool)
         with pytest.raises(DataError, match=r"has shape .*, but there are 2 seed\(s\), 5 arch"):
-            Hits(*arrays)
+            Scores(*arrays)
 
 
 def test_floats_are_floats() -> None:

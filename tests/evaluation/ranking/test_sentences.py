@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from supernet.evaluation.ranking.sentences import sentences
-from supernet.records import Estimate, Verdict
+from supernet.records import Estimate, Measure, Verdict
 from tests.evaluation.ranking.samples import estimate, some_hits, verdict_of
 
 
@@ -24,49 +24,110 @@ class TestSentences:
                 "cost_ratio": 4.9,
                 "cost_ratio_range": (4.7, 5.1),
                 "breakeven": 2.0,
+                "undertrained": False,
+                "baselines": {"multiply-adds": estimate(0.72, 0.6, 0.8)},
+                "advantage": estimate(0.1, 0.01, 0.2),
             }
         )
 
     def test_the_whole(self, verdict: Verdict) -> None:
         assert sentences(verdict) == [
-            "One-shot ranked the nine networks much as training them did: Kendall tau 0.78 (95 % "
-            "interval 0.56 to 0.89; chance alone reaches 0.50 at most one time in twenty).",
+            "One-shot ranked the nine networks much as training them did: Kendall tau 0.78 (a "
+            "random order reaches that with p = 0.002; between the true accuracies it is 0.56 to "
+            "0.89, 95 % interval).",
             "Picking by one-shot costs 0.05 points (0.00 to 0.12) against the best of the nine; "
             "one-shot accuracies are on average 0.40 points lower (0.30 to 0.50).",
             "One supernet cost 1/4.9 of the CPU time of training the nine networks (1/5.1 to 1/4.7 "
             "over 3 seeds); it pays from 2 architectures on.",
             "The truth wobbles too: standalone rankings of two seeds agree with each other at tau "
             "0.83 (0.70 to 0.90), 0.05 more than one-shot agrees with their mean.",
-            "Ranking by multiply-adds alone, without any training, gives tau 0.72 (0.60 to 0.80).",
+            "Ranking without any training: counting multiply-adds gives tau 0.72 (0.60 to 0.80).",
         ]
 
     @given(
         ends=st.tuples(*[st.floats(-1, 1)] * 3).map(sorted),
         p=st.one_of(st.floats(0, 1), st.just(0.05)),
     )
-    def test_cannot_tell_exactly_when_the_rule_says(self, ends: list[float], p: float) -> None:
+    def test_one_test_on_one_side_decides_and_the_interval_has_no_part_in_it(
+        self, ends: list[float], p: float
+    ) -> None:
         low, value, high = ends
         verdict = verdict_of(some_hits(networks=9), resamples=1).model_copy(
-            update={"tau": estimate(value, low, high), "tau_p": p}
+            update={"tau": estimate(value, low, high), "tau_p": p, "advantage": None}
         )
         first = sentences(verdict)[0]
-        assert ("worse than chance" in first) == (high < 0 and p < 0.05)
-        assert ("as training them did" in first) == (low > 0 and p < 0.05)
-        assert first.startswith("Can't tell") == (p >= 0.05 or low <= 0 <= high)
+        assert ("as training them did" in first) == (p < 0.05)
+        assert ("no better than chance" in first) == (p >= 0.05 and value <= 0)
+        assert first.startswith("Can't tell") == (p >= 0.05 and value > 0)
 
-    def test_worse_than_chance(self, verdict: Verdict) -> None:
-        worse = verdict.model_copy(update={"tau": estimate(-0.78, -0.89, -0.56)})
-        assert sentences(worse)[0] == (
-            "One-shot ranked the nine networks worse than chance: Kendall tau \N{MINUS SIGN}0.78 "
-            "(95 % interval \N{MINUS SIGN}0.89 to \N{MINUS SIGN}0.56, p = 0.002)."
+    def test_no_better_than_chance(self, verdict: Verdict) -> None:
+        worse = {"tau": estimate(-0.78, -0.89, -0.56), "tau_p": 0.99}
+        assert sentences(verdict.model_copy(update=worse))[0] == (
+            "One-shot ranked the nine networks no better than chance: Kendall tau "
+            "\N{MINUS SIGN}0.78 (between the true accuracies it is \N{MINUS SIGN}0.89 to "
+            "\N{MINUS SIGN}0.56, 95 % interval)."
         )
 
     def test_the_published_ranking_cannot_tell(self, verdict: Verdict) -> None:
-        published = verdict.model_copy(update={"tau": estimate(0.42, 0.1, 0.8), "tau_p": 0.116})
+        published = verdict.model_copy(update={"tau": estimate(0.42, 0.1, 0.8), "tau_p": 0.058})
         assert sentences(published)[0] == (
-            "Can't tell whether the ranking is better than chance: Kendall tau 0.42 (95 % interval "
-            "0.10 to 0.80, p = 0.12)."
+            "Can't tell whether the ranking is better than chance: Kendall tau 0.42 (a random "
+            "order reaches that with p = 0.058; between the true accuracies it is 0.10 to 0.80, "
+            "95 % interval)."
         )
+
+    @pytest.mark.parametrize(
+        ("advantage", "text"),
+        [
+            (estimate(0.06, -0.1, 0.3), "adds nothing to counting layers, as far as this run can"),
+            (estimate(0.0, 0.0, 0.0), "adds nothing to counting layers, as far as this run can"),
+            (estimate(-0.3, -0.5, -0.1), "is worse than counting layers: Kendall tau 0.78 against"),
+            (estimate(0.3, 0.01, 0.5), None),
+        ],
+    )
+    def test_what_a_supernet_adds_to_counting_comes_first_if_it_is_nothing(
+        self, verdict: Verdict, advantage: Estimate, text: str | None
+    ) -> None:
+        tau = estimate(0.72, 0.6, 0.8)
+        first = sentences(
+            verdict.model_copy(
+                update={"advantage": advantage, "baseline": "layers", "baseline_tau": tau}
+            )
+        )[0]
+        assert text in first if text else first.startswith("One-shot ranked")
+        assert "adds nothing" not in first or advantage.low <= 0 <= advantage.high
+
+    def test_a_supernet_that_is_not_trained_enough_comes_first_and_pays_nothing(
+        self, verdict: Verdict
+    ) -> None:
+        changed = verdict.model_copy(
+            update={
+                "undertrained": True,
+                "mean_gap": estimate(-0.17, -0.18, -0.16),
+                "standalone": [estimate(v, v, v) for v in (0.7, 0.75, 0.72)],
+                "advantage": estimate(0.0, -0.1, 0.1),
+                "baseline_tau": estimate(0.72, 0.6, 0.8),
+                "baseline": "layers",
+            }
+        )
+        first, second, *rest = sentences(changed)
+        assert first == (
+            "The supernet isn't trained enough: one-shot accuracies are on average 17.00 points "
+            "lower (16.00 to 18.00) than standalone ones, more than the 5.00 points between the "
+            "best and the worst of the nine networks; train it longer before believing its ranking."
+        )
+        assert "adds nothing" in second
+        assert any(s.endswith("as it isn't trained enough, that pays nothing.") for s in rest)
+        assert not any("it pays" in s for s in rest)
+
+    def test_scores_of_another_task_are_called_what_they_are(self, verdict: Verdict) -> None:
+        error = Measure(name="squared error", unit="K", higher_is_better=False)
+        text = " ".join(sentences(verdict.model_copy(update={"measure": error})))
+        assert "between the true scores (squared error) it is" in text
+        assert "costs 0.0005000 K (0.00 to 0.001200) against" in text
+        assert "on average 0.004000 K higher (0.003000 to 0.005000)" in text
+        assert "point" not in text
+        assert "accurac" not in text
 
     @pytest.mark.parametrize(("tau", "word"), [(0.7, "much"), (0.69, "only partly")])
     def test_how_much(self, verdict: Verdict, tau: float, word: str) -> None:
@@ -146,7 +207,8 @@ class TestSentences:
         nothing = estimate(nan, nan, nan)
         for update in (
             {"ceiling_tau": nothing},
-            {"macs_tau": nothing},
+            {"baselines": {"layers": nothing}},
+            {"advantage": nothing},
             {"tau": nothing, "tau_p": nan},
             {"ceiling_tau": estimate(1, nan, nan)},
         ):
@@ -156,4 +218,4 @@ class TestSentences:
         assert sentences(verdict.model_copy(update={"ceiling_tau": nothing}))[3].startswith(
             "Can't tell how far standalone rankings of two seeds agree"
         )
-        assert len(sentences(verdict.model_copy(update={"macs_tau": nothing}))) == 4
+        assert len(sentences(verdict.model_copy(update={"baselines": {"layers": nothing}}))) == 4

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from supernet.errors import DataError
-from supernet.evaluation.ranking.metrics import Floats, cosine, pair_signs
+from supernet.evaluation.ranking.metrics import CELLS, Floats, cosine, pair_signs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +25,13 @@ class Chosen:
 
     def tau_rows(self, truths: Floats) -> Floats:
         """Return the tau-b of the signs with each row of truths, (B, A) to (B,)."""
-        return np.concatenate([cosine(self.signs, pair_signs(row[None])) for row in truths])
+        step = max(1, CELLS // self.signs.shape[1])
+        return np.concatenate(
+            [
+                cosine(self.signs, pair_signs(truths[start : start + step]))
+                for start in range(0, len(truths), step)
+            ]
+        )
 
 
 def choose(rankings: Mapping[str, Sequence[float]], truth: Floats) -> Chosen | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from supernet.records import Ranking, Verdict
+from supernet.records import Corrected, Ranking, Verdict
 from supernet.report.wording import (
     counted,
     height,
@@ -43,6 +43,24 @@ def sentences(verdict: Verdict) -> list[str]:
 def ranking_sentences(ranking: Ranking) -> list[str]:
     """Return what a one-shot ranking says by itself: the pick, and what would make it steadier."""
     return [text for part in (_pick, _steadiness) if (text := part(ranking)) is not None]
+
+
+def correction_sentences(corrected: Corrected) -> list[str]:
+    """Return what trained networks make of a ranking, and whether that helps."""
+    before, after, alone = (corrected.taus[name] for name in ("one_shot", "corrected", "choices"))
+    if not all(map(math.isfinite, (before, after, alone))):
+        return []
+    networks = several(corrected.trained, "trained network")
+    facts = (
+        f"left out one at a time, {networks} agree with what the others make of the supernet's "
+        f"ranking at tau {number(after)}, with that ranking itself at {number(before)}, and with "
+        f"what the others tell without a supernet at {number(alone)}"
+    )
+    error = in_points(corrected.error, corrected.measure)
+    if after > max(before, alone):
+        pick = f"it picks {corrected.picked}, and its error is {error}"
+        return [f"The corrected ranking is better: {facts}; {pick}."]
+    return [f"The correction doesn't help here: {facts}; its error is {error}."]
 
 
 def _undertrained(v: Verdict) -> str | None:

@@ -340,7 +340,8 @@ def _check(
 def _undertrained(mean_gap: Estimate, standalone: Floats) -> bool:
     """Say whether one-shot scores lie further below the others than these lie apart."""
     known = standalone[np.isfinite(standalone)]
-    return len(known) > 1 and mean_gap.high < -float(np.ptp(known))
+    apart = float(np.ptp(known)) if len(known) else 0.0
+    return apart > 0 and mean_gap.high < -apart
 
 
 def _correlation(value: float, drawn: Floats) -> Estimate:

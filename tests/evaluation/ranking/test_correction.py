@@ -1,0 +1,117 @@
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from supernet.errors import DataError
+from supernet.evaluation.ranking.correction import agreement, correct
+from supernet.evaluation.ranking.metrics import kendall
+from supernet.records import Corrected
+
+OPTIONS: list[dict[str, int | str]] = [
+    {"a": a, "b": b, "c": c} for a, b, c in itertools.product(range(4), range(4), ("x", "y"))
+]
+LABELS = [str(i) for i in range(len(OPTIONS))]
+
+
+def truth_and_one_shot() -> tuple[np.ndarray, np.ndarray]:
+    """One-shot is right but for a liking of option y, which training alone doesn't share."""
+    rng = np.random.default_rng(0)
+    truth = np.array([0.9 + 0.01 * o["a"] + 0.005 * o["b"] for o in OPTIONS])  # type: ignore[operator]
+    bias = np.array([0.03 if o["c"] == "y" else 0.0 for o in OPTIONS])
+    return truth, truth + bias + 0.002 * rng.standard_normal(len(truth))
+
+
+def corrected(trained: Any, **more: Any) -> Corrected:
+    truth, one_shot = truth_and_one_shot()
+    features = {"one_shot": one_shot.tolist(), "layers": [1] * len(OPTIONS)}
+    parts: dict[str, Any] = {
+        "features": features,
+        "scores": truth[list(trained)],
+        "labels": LABELS,
+        "macs": range(len(OPTIONS)),
+    }
+    return correct(OPTIONS, trained=trained, **parts | more)
+
+
+def test_a_bias_that_goes_with_a_choice_is_taken_out() -> None:
+    truth, one_shot = truth_and_one_shot()
+    trained = np.random.default_rng(1).permutation(len(OPTIONS))[:12].tolist()
+    found = corrected(trained)
+    predicted = np.array([p.value for p in found.predicted])
+    left = [i for i in range(len(OPTIONS)) if i not in trained]
+    assert kendall(predicted[left], truth[left])[0] > kendall(one_shot[left], truth[left])[0] + 0.1
+    assert found.taus["corrected"] > found.taus["one_shot"]
+    assert found.trained == 12
+    assert found.error < 0.02
+    assert found.picked == LABELS[int(np.argmax(predicted))]
+    inside = [e.low <= t <= e.high for e, t in zip(found.predicted, truth, strict=True)]
+    assert np.mean(inside) > 0.8
+
+
+def test_leaving_one_out_is_what_fitting_without_it_gives() -> None:
+    """The closed form, against inverting the smaller matrix."""
+    from supernet.evaluation.ranking import correction
+
+    trained = list(range(0, 32, 3))
+    truth, one_shot = truth_and_one_shot()
+    linear = ((one_shot - one_shot.mean()) / one_shot.std())[trained][:, None]
+    alike = agreement(OPTIONS)[np.ix_(trained, trained)]
+    process = correction._Process(linear, alike, truth[trained])
+    closed = process.leave_one_out()
+    gram = np.linalg.inv(process.inverse)
+    for i in range(len(trained)):
+        rest = [j for j in range(len(trained)) if j != i]
+        weights = np.linalg.solve(gram[np.ix_(rest, rest)], process.targets[rest])
+        by_hand = process.center + process.scale * float(gram[i, rest] @ weights)
+        assert closed[i] == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_it_says_when_it_does_not_help() -> None:
+    rng = np.random.default_rng(5)
+    found = corrected(range(10), scores=rng.random(10))
+    best = max(found.taus["one_shot"], found.taus["choices"])
+    starts = "The corrected" if found.taus["corrected"] > best else "The correction doesn't help"
+    assert found.sentences[0].startswith(starts)
+    assert "nan" not in found.sentences[0]
+
+
+def test_the_share_of_choices_that_agree() -> None:
+    some: list[dict[str, int | str]] = [{"a": 1, "b": 1}, {"a": 1, "b": 2}, {"a": 2}]
+    assert agreement(some).tolist() == [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]]
+
+
+def test_scores_that_are_all_equal_are_survived() -> None:
+    found = corrected(range(8), scores=np.full(8, 0.5))
+    assert all(p.value == pytest.approx(0.5) for p in found.predicted)
+    assert math.isnan(found.taus["corrected"])
+    assert found.sentences == []
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"trained": range(5)}, "5 trained networks can't correct a ranking"),
+        ({"trained": [0] * 6}, "each once"),
+        ({"trained": [*range(5), 99]}, "numbers from 0 to 31"),
+        ({"features": {"layers": [1] * 32}}, "there must be a feature 'one_shot'"),
+        ({"features": {"one_shot": [1] * 31}}, r"there are 32 architectures, but \{'one_shot': 31"),
+        ({"features": {"one_shot": [math.nan] * 32}}, "feature 'one_shot' has values that are not"),
+        ({"scores": np.full(6, math.nan)}, "one finite score for each of the 6"),
+        ({"scores": np.zeros(7)}, "one finite score for each of the 6"),
+    ],
+)
+def test_bad_input(more: dict[str, Any], message: str) -> None:
+    trained = more.pop("trained", range(6))
+    scores = more.pop("scores", np.zeros(len(trained)))
+    with pytest.raises(DataError, match=message):
+        correct(
+            OPTIONS,
+            more.get("features", {"one_shot": list(range(32))}),
+            list(trained),
+            scores,
+            labels=LABELS,
+            macs=range(32),
+        )
