@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from supernet.experiments.comparison import SeedResults as SeedResults, compare as compare
     from supernet.export.card import Facts as Facts
     from supernet.export.model_folder import load as load, save as save
+    from supernet.export.onnx import export_onnx as export_onnx
+    from supernet.export.quantization import export_int8 as export_int8
+    from supernet.export.torch_export import export_program as export_program
     from supernet.networks.conversion import make_elastic as make_elastic
     from supernet.networks.zoo import (
         build_autoformer_net as build_autoformer_net,
@@ -160,6 +163,9 @@ _HOME = {
     "count_shared_macs": "evaluation.cost",
     "evaluate": "evaluation.accuracy",
     "every": "training.samplers",
+    "export_int8": "export.quantization",
+    "export_onnx": "export.onnx",
+    "export_program": "export.torch_export",
     "extract": "nn.extraction",
     "find_best": "evaluation.accuracy",
     "load": "export.model_folder",
