@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         make_task as make_task,
     )
     from supernet.testing import ChoiceModuleContract as ChoiceModuleContract
+    from supernet.training.finetuning import finetune as finetune
     from supernet.training.recipe import Recipe as Recipe
     from supernet.training.samplers import (
         Draw as Draw,
@@ -168,6 +169,7 @@ _HOME = {
     "export_program": "export.torch_export",
     "extract": "nn.extraction",
     "find_best": "evaluation.accuracy",
+    "finetune": "training.finetuning",
     "load": "export.model_folder",
     "load_folder": "datasets",
     "load_idx": "datasets",

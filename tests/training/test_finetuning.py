@@ -1,0 +1,98 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from supernet.errors import SettingsError, SpaceError, Stopped
+from supernet.evaluation.accuracy import score_network
+from supernet.evaluation.batchnorm import recalibrate
+from supernet.nn.extraction import extract
+from supernet.runs.checkpoints import Checkpoints
+from supernet.space import Architecture
+from supernet.training.finetuning import TaughtData, finetune
+from supernet.training.recipe import Recipe
+from tests.conftest import nine, tiny_data
+
+DATA, RECIPE = tiny_data(), Recipe(epochs=2, batch_size=8, learning_rate=0.1)
+
+
+def bits(net: torch.nn.Module) -> dict[str, bytes]:
+    return {name: t.detach().numpy().tobytes() for name, t in net.state_dict().items()}
+
+
+def test_it_reports_both_scores_on_the_same_samples_and_what_it_cost() -> None:
+    supernet = nine()
+    arch = supernet.space.smallest
+    before = bits(supernet.net)
+    net = extract(supernet, arch)
+    recalibrate(net, DATA.train.inputs(250))
+    inherited = score_network(net, DATA.test.batches(250)).double().mean().item()
+    tuned = finetune(supernet, arch, DATA, RECIPE)
+    assert tuned.inherited.value == pytest.approx(inherited)
+    own = score_network(tuned.net, DATA.test.batches(250)).double().mean().item()
+    assert tuned.tuned.value == pytest.approx(own)
+    assert tuned.gain.value == pytest.approx(tuned.tuned.value - tuned.inherited.value)
+    assert tuned.cpu_s > 0
+    assert bits(supernet.net) == before  # the supernet is left as it is
+    assert not tuned.net.training
+    assert tuned.standalone is None
+
+
+def test_it_learns() -> None:
+    supernet = nine(seed=1)
+    tuned = finetune(
+        supernet, supernet.space.largest, DATA, Recipe(epochs=8, batch_size=8, learning_rate=0.1)
+    )
+    assert tuned.gain.value > 0.2
+
+
+def test_the_standalone_score_is_compared_pair_by_pair() -> None:
+    supernet, hits = nine(), np.ones(len(DATA.test), bool)
+    tuned = finetune(supernet, supernet.space.smallest, DATA, RECIPE, standalone=hits)
+    assert tuned.standalone is not None
+    assert tuned.behind is not None
+    assert tuned.standalone.value == 1
+    assert tuned.behind.value == pytest.approx(1 - tuned.tuned.value)
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_killed_and_continued_it_ends_with_the_same_bits(taught: bool, tmp_path: Path) -> None:
+    supernet, arch = nine(), nine().space.smallest
+
+    def run(checkpoints: Checkpoints | None, stop: Callable[[], bool]) -> dict[str, bytes]:
+        tuned = finetune(
+            supernet, arch, DATA, RECIPE, taught=taught, checkpoints=checkpoints, stop=stop
+        )
+        return bits(tuned.net)
+
+    whole = run(None, lambda: False)
+    asked = iter([False] * 4 + [True] * 100)
+    with pytest.raises(Stopped):
+        run(Checkpoints(tmp_path, every_s=0), lambda: next(asked))
+    assert run(Checkpoints(tmp_path), lambda: False) == whole
+
+
+def test_a_teachers_outputs_take_the_place_of_labels() -> None:
+    supernet = nine()
+    teacher = extract(supernet, supernet.space.largest)
+    recalibrate(teacher, DATA.train.inputs(250))
+    taught = TaughtData(DATA, teacher)
+    pairs = zip(
+        taught.train.shuffled(8, seed=0, epoch=1), DATA.train.shuffled(8, seed=0, epoch=1),
+        strict=True,
+    )  # fmt: skip
+    for (x, soft), (same, _) in pairs:
+        assert torch.equal(x, same)
+        assert torch.equal(soft, teacher.eval()(x).softmax(1).detach())
+        assert not soft.requires_grad
+    assert torch.equal(next(taught.train.batches(8))[1], next(DATA.train.batches(8))[1])
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    supernet = nine()
+    with pytest.raises(SpaceError):
+        finetune(supernet, Architecture({"block1.depth": 9, "block2.depth": 1}), DATA, RECIPE)
+    with pytest.raises(SettingsError, match="taught=True"):
+        finetune(supernet, supernet.space.largest, DATA, Recipe(distill=True))
