@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         count_shared_macs as count_shared_macs,
     )
     from supernet.experiments.comparison import SeedResults as SeedResults, compare as compare
+    from supernet.experiments.loading import LoadedRun as LoadedRun, load_run as load_run
     from supernet.export.card import Facts as Facts
     from supernet.export.model_folder import load as load, save as save
     from supernet.export.onnx import export_onnx as export_onnx
@@ -129,6 +130,7 @@ _HOME = {
     "Measure": "records",
     "MultiLabel": "tasks",
     "NextToken": "tasks",
+    "LoadedRun": "experiments.loading",
     "OneOf": "nn.choices",
     "Phases": "training.samplers",
     "Recipe": "training.recipe",
@@ -174,6 +176,7 @@ _HOME = {
     "load_folder": "datasets",
     "load_idx": "datasets",
     "load_mnist": "datasets",
+    "load_run": "experiments.loading",
     "make_elastic": "networks.conversion",
     "make_sampler": "training.samplers",
     "make_subtree": "training.samplers",

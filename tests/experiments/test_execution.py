@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from supernet.datasets import ImageData
 from supernet.datasets.augmentations import Augmentation
 from supernet.errors import DataError, DivergedError, SettingsError
 from supernet.evaluation.cost import count_macs, count_params
@@ -134,9 +133,9 @@ def test_networks_start_from_weights_of_their_own_and_seeds_differ(
     stay_here(monkeypatch)
     seeds: list[int] = []
 
-    def build(settings: Settings, data: ImageData, *, seed: int) -> NamedNetwork:
+    def build(settings: Settings, *, seed: int, **rest: Any) -> NamedNetwork:
         seeds.append(seed)
-        return build_named(settings, data, seed=seed)
+        return build_named(settings, seed=seed, **rest)
 
     planned = plan(small(data, longest=2, seeds=2, epochs=1, longer=True))
     worker._warm_up(planned.settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -58,18 +59,15 @@ def data_sources(settings: DataSettings) -> dict[str, str]:
     return source_sha256(name) if name else {}
 
 
-def build_named(settings: Settings, data: ImageData, *, seed: int) -> NamedNetwork:
+def build_named(
+    settings: Settings, *, shape: Sequence[int], classes: int | None, seed: int
+) -> NamedNetwork:
     """Return the network of the settings, its weights initialized from `seed`.
 
     Raises:
         NetworkError: If it can't be had.
     """
-    return build_network(
-        settings.network.wanted,
-        shape=data.shape,
-        classes=data.classes,
-        seed=seed,
-    )
+    return build_network(settings.network.wanted, shape=shape, classes=classes, seed=seed)
 
 
 def initial_seed(seed: int, kind: str, arch: int | None) -> int:

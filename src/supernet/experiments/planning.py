@@ -106,7 +106,7 @@ def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
     """
     data, loading = _load(settings)
     _check_sizes(settings, data)
-    named = build_named(settings, data, seed=0)
+    named = build_named(settings, shape=data.shape, classes=data.classes, seed=0)
     supernet = named.supernet
     archs = tuple(supernet.space)
     # As large as a step's: what has to be done in parts depends on it.

@@ -51,7 +51,7 @@ def _train_job(
     seed = initial_seed(job.seed, job.subject, job.arch)
     seed_process(seed)
     data = load_data(settings.data)
-    net = build_named(settings, data, seed=seed).supernet
+    net = build_named(settings, shape=data.shape, classes=data.classes, seed=seed).supernet
     standalone = job.arch is not None
     if job.arch is not None:
         net = Supernet(extract(net, net.space.at(job.arch)))
@@ -80,7 +80,7 @@ def _warm_up(settings: Settings) -> None:
     data = load_data(settings.data)
     batch = settings.recipe.batch_size
     few = data.limit(train=max(2, batch), validation=1)
-    net = build_named(settings, data, seed=0).supernet
+    net = build_named(settings, shape=data.shape, classes=data.classes, seed=0).supernet
     train(
         Supernet(extract(net, net.space.smallest)),
         replace(few, test=data.test.first(1)),
