@@ -16,9 +16,9 @@ import stat
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, NoReturn
 
-#: Bytes. No record or settings file of a run comes near.
+#: Bytes. Settings and manifests have no more than some thousand, results some million.
 SMALL: Final = 2**20
-LARGE: Final = 2**28
+LARGE: Final = 2**26
 
 _CHUNK: Final = 2**20
 _GROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
@@ -43,7 +43,7 @@ def open_regular(path: Path, *, follow: bool = True, folder: int | None = None) 
     try:
         before = os.stat(path, dir_fd=folder, follow_symlinks=follow)
         if not stat.S_ISREG(before.st_mode):  # looked at before: opening some devices does things
-            raise _refusal(errno.EINVAL, _kind(before.st_mode), path)
+            raise _no_file(before.st_mode, path)
         # Not to be waited for, should somebody have put a pipe there meanwhile.
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         handle = os.open(path, flags | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)
@@ -52,7 +52,7 @@ def open_regular(path: Path, *, follow: bool = True, folder: int | None = None) 
     try:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
-            raise _refusal(errno.EINVAL, _kind(mode), path)
+            raise _no_file(mode, path)
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
@@ -127,12 +127,18 @@ def find_memory() -> int:
         return whole
 
 
+def _no_file(mode: int, path: object) -> OSError:
+    return _refusal(errno.EINVAL, f"it is {kind_of(mode)}, not a file", path)
+
+
 def _refusal(number: int, reason: str, path: object) -> OSError:
     return OSError(number, reason, os.fspath(path) if isinstance(path, Path) else str(path))
 
 
-def _kind(mode: int) -> str:
+def kind_of(mode: int) -> str:
+    """Return what something on disk is, in words, by its mode."""
     kinds = {
+        stat.S_IFREG: "a file",
         stat.S_IFDIR: "a folder",
         stat.S_IFLNK: "a link",
         stat.S_IFIFO: "a pipe",
@@ -140,7 +146,7 @@ def _kind(mode: int) -> str:
         stat.S_IFCHR: "a device",
         stat.S_IFBLK: "a device",
     }
-    return f"it is {kinds.get(stat.S_IFMT(mode), 'something else')}, not a file"
+    return kinds.get(stat.S_IFMT(mode), "something else")
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

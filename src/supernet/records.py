@@ -7,7 +7,7 @@ Lists over architectures are always in the order of `Results.architectures`.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, model_validator
 
@@ -23,7 +23,30 @@ def _check_score(value: float) -> float:
 Score = Annotated[float, AfterValidator(_check_score)]
 
 
-class Record(BaseModel):
+def _check_whole_numbers(value: object) -> None:
+    """Refuse whole numbers of more than 64 bits, which nothing here counts to."""
+    if isinstance(value, int):
+        if abs(value) >= 2**63:
+            raise ValueError("it has a whole number of more than 64 bits")
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _check_whole_numbers(each)
+    elif isinstance(value, dict):
+        for each in value.values():
+            _check_whole_numbers(each)
+
+
+class _Checked(BaseModel):
+    """Anything read from a run folder: its numbers are ones that can be calculated with."""
+
+    @model_validator(mode="after")
+    def _check_numbers(self) -> Self:
+        for value in (*self.__dict__.values(), *(self.__pydantic_extra__ or {}).values()):
+            _check_whole_numbers(value)
+        return self
+
+
+class Record(_Checked):
     """Base of all records: immutable, and strict about names it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
@@ -325,7 +348,7 @@ class Manifest(Record):
     created: str
 
 
-class Event(BaseModel):
+class Event(_Checked):
     """A line of `events.jsonl`: what happened in a run, and when; more may stand in it.
 
     `job` is the training it is about, `done` how much of that was done, from 0 to 1.

@@ -26,6 +26,7 @@ from supernet.errors import CheckpointError, CheckpointWarning, RunFolderError
 from supernet.runs import files
 from supernet.runs.checkpoints import Checkpoints, State, pack, unpack
 from tests.conftest import noise
+from tests.runs.test_files import TRAPS
 
 
 @pytest.fixture(autouse=True)
@@ -382,15 +383,42 @@ def test_numbers_go_on_beyond_six_digits(tmp_path: Path) -> None:
 
 
 def test_other_files_in_the_folder_are_let_be(tmp_path: Path) -> None:
-    others = ["1.safetensors", "x000003.safetensors", "000009.safetensors.old", "notes", ".hidden"]
+    others = ["1.safetensors", "x000003.safetensors", "000009.safetensors.old", "notes", ".env.2"]
     for name in others:
         (tmp_path / name).touch()
-    (tmp_path / ".000001.safetensors.4711").touch()  # left by a save that was killed
+    (tmp_path / ".supernet-0123456789abcdef.tmp").touch()  # left by a save that was killed
     saved = Checkpoints(tmp_path, keep=1)
     assert saved.load() is None
     for number in (1, 2):
         saved.save(state_of(number))
     assert set(names(tmp_path)) == {*others, "000002.safetensors", "000002.sha256"}
+
+
+@pytest.mark.parametrize("trap", sorted(TRAPS))
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_checkpoint_is_a_file_of_the_run(tmp_path: Path, which: int, trap: str) -> None:
+    """What is none is neither waited for nor written through, and is told of."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_bytes(b"mine")
+    path = two(tmp_path / "run")[which]
+    path.unlink()
+    TRAPS[trap](path, tmp_path / "elsewhere")
+    saved = Checkpoints(tmp_path / "run", keep=1, warn=lambda _: None)
+    if trap == "hard link":
+        assert same(saved.load(), state_of(1))
+    else:
+        with pytest.raises(RunFolderError, match=r"can't read .*, not a file; see to"):
+            saved.load()
+    with contextlib.suppress(RunFolderError):
+        saved.save(state_of(3))
+    assert os.listdir(tmp_path / "elsewhere") == ["file"]
+    assert (tmp_path / "elsewhere" / "file").read_bytes() == b"mine"
+
+
+def test_a_payload_larger_than_memory_is_refused_unread(tmp_path: Path) -> None:
+    os.truncate(two(tmp_path)[0], 2**42)
+    with pytest.raises(RunFolderError, match=r"can't read .*more than the \d+ bytes that are all"):
+        Checkpoints(tmp_path).load()
 
 
 def two(folder: Path) -> tuple[Path, Path]:
@@ -557,7 +585,8 @@ def test_death_at_any_moment_of_a_save_leaves_a_whole_state(tmp_path: Path, befo
             break
     assert seen == {before, 8}
     assert event > 30  # opening, writing, syncing, renaming, syncing, twice; each before and after
-    assert {name.split(".")[2] for name in left_over} == {"safetensors", "sha256"}
+    assert len(left_over) > 1
+    assert all(map(files.is_temporary, left_over))
 
 
 @pytest.mark.parametrize("step", ["sync", "rename"])
@@ -566,23 +595,25 @@ def test_a_failed_save_leaves_the_old_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, step: str
 ) -> None:
     two(tmp_path)
-    sync, rename = os.fsync, Path.replace
+    written: list[str] = []
+    sync, rename = os.fsync, os.replace
 
-    def full(name: str, now: str) -> None:
-        if file in name and step == now:
+    def full(number: int, now: str) -> None:
+        if (file, step) == (("000003.safetensors", "000003.sha256")[number], now):
             raise OSError(28, "No space left on device")
 
     def failing_sync(handle: int) -> None:
-        full(os.readlink(f"/proc/self/fd/{handle}"), "sync")
+        full(len(written), "sync")
         sync(handle)
 
-    def failing_rename(old: Path, new: Path) -> Path:
-        full(str(new), "rename")
-        return rename(old, new)
+    def failing_rename(old: str, new: str, **folders: int) -> None:
+        full(len(written), "rename")
+        rename(old, new, **folders)
+        written.append(new)
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", failing_sync)
-        patched.setattr(Path, "replace", failing_rename)
+        patched.setattr(os, "replace", failing_rename)
         with pytest.raises(RunFolderError, match="No space left on device; free some space"):
             Checkpoints(tmp_path).save(state_of(3))
     assert not list(tmp_path.glob(".*"))

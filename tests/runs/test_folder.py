@@ -1,9 +1,11 @@
+import contextlib
 import json
 import math
 import os
 import pickle
 import re
 import resource
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,6 +21,7 @@ from supernet.runs.folder import (
     CHECKPOINTS,
     CONFIG,
     EVENTS,
+    FIGURES,
     MANIFEST,
     RESULTS,
     RunFolder,
@@ -29,6 +32,7 @@ from supernet.runs.folder import (
 from supernet.runs.lock import LOCK, hold, holder_of
 from supernet.runs.manifest import make_manifest
 from tests.report.samples import sample_results
+from tests.runs.test_files import TRAPS
 
 
 @contextmanager
@@ -126,9 +130,9 @@ def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path, name: str) -> 
     "left",
     [
         [LOCK],
-        [LOCK, f".{CONFIG}.4711"],
+        [LOCK, ".supernet-0123456789abcdef.tmp"],
         [LOCK, CONFIG],
-        [LOCK, CONFIG, f".{MANIFEST}.4711"],
+        [LOCK, CONFIG, ".supernet-0123456789abcdef.tmp"],
     ],
 )
 def test_a_run_that_was_killed_before_its_manifest_never_was(
@@ -177,7 +181,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
         with pytest.raises(RunFolderError, match="there is no run folder"):
             RunFolder.open(path)
-    with pytest.raises(RunFolderError, match=r"a\\x00b' is no name for a folder: embedded null"):
+    with pytest.raises(RunFolderError, match=r"a\\x00b is no name for a folder: embedded null"):
         create(tmp_path / "a\0b")
     with pytest.raises(RunFolderError, match="there is no run folder"):
         RunFolder.open(tmp_path / "a\0b")
@@ -262,10 +266,82 @@ class Trap:
 
 def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
     create(tmp_path).close()
-    (tmp_path / f".{RESULTS}.4711").write_text("half")
-    (tmp_path / ".mine").write_text("mine")
+    for place in (tmp_path, tmp_path / FIGURES):
+        place.mkdir(exist_ok=True)
+        (place / ".supernet-0123456789abcdef.tmp").write_text("half")
+        for name in (".mine", ".env.2", ".python-3.11", f".{RESULTS}.4711"):
+            (place / name).write_text("mine")
     RunFolder.open(tmp_path).close()
-    assert sorted(os.listdir(tmp_path)) == [".mine", CONFIG, LOCK, MANIFEST]
+    mine = [".env.2", ".mine", ".python-3.11", f".{RESULTS}.4711"]
+    assert sorted(os.listdir(tmp_path)) == sorted([*mine, CONFIG, FIGURES, LOCK, MANIFEST])
+    assert sorted(os.listdir(tmp_path / FIGURES)) == mine
+
+
+@pytest.mark.parametrize("name", [CHECKPOINTS, f"{CHECKPOINTS}/seed0-supernet", FIGURES, EVENTS])
+def test_a_run_is_not_led_out_of_its_folder(tmp_path: Path, name: str) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    create(run).close()
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).symlink_to(elsewhere)
+    opened = os.listdir("/proc/self/fd")
+    with pytest.raises(RunFolderError, match=r"can't write .*/run.*: .*is a link, not a f"):
+        RunFolder.open(run)
+    assert os.listdir("/proc/self/fd") == opened
+    assert os.listdir(elsewhere) == []
+    assert holder_of(run) is None
+
+
+@pytest.mark.parametrize("trap", sorted(TRAPS))
+@pytest.mark.parametrize("name", [MANIFEST, RESULTS, EVENTS])
+def test_what_is_read_is_a_file_of_the_run(tmp_path: Path, name: str, trap: str) -> None:
+    """Nothing is waited for, and nothing elsewhere is read; a hard link is a file like any."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_bytes(b"{}")
+    (tmp_path / "run").mkdir()
+    TRAPS[trap](tmp_path / "run" / name, tmp_path / "elsewhere")
+    read: Callable[[Path], object] = {
+        MANIFEST: read_manifest, RESULTS: read_results, EVENTS: read_events
+    }[name]  # fmt: skip
+    if trap == "hard link":
+        with contextlib.suppress(RunFolderError):
+            read(tmp_path / "run")
+        return
+    with pytest.raises(RunFolderError, match=r"can't read .*: it is a \w+, not a file; see to"):
+        read(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("name", "size"), [(MANIFEST, 2**20), (RESULTS, 2**26), (EVENTS, 2**28)])
+def test_a_huge_record_is_refused_unread(tmp_path: Path, name: str, size: int) -> None:
+    create(tmp_path).close()
+    (tmp_path / name).write_bytes(b"{")
+    os.truncate(tmp_path / name, size + 1)
+    tracemalloc.start()
+    read = {MANIFEST: read_manifest, RESULTS: read_results, EVENTS: read_events}[name]
+    with pytest.raises(RunFolderError, match=f"more than the {size} bytes that are allowed"):
+        read(tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_too_many_events_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "_MOST_EVENTS", 3)
+    with create(tmp_path) as run:
+        for _ in range(3):
+            run.log("epoch")
+        assert len(read_events(tmp_path)) == 3
+        run.log("epoch")
+    with pytest.raises(RunFolderError, match="more than 3 lines"):
+        read_events(tmp_path)
+
+
+def test_the_events_of_a_run_are_its_own_file(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine\n")
+    with create(tmp_path / "run") as run:
+        os.link(tmp_path / "mine", tmp_path / "run" / EVENTS)
+        with pytest.raises(RunFolderError, match="another name elsewhere"):
+            run.log("epoch")
+    assert (tmp_path / "mine").read_text() == "mine\n"
 
 
 def test_checkpoints_are_dropped(tmp_path: Path) -> None:
@@ -398,6 +474,10 @@ def test_what_is_no_record_is_an_error(content: bytes, tmp_path: Path) -> None:
             "has scores for another number of networks",
         ),
         (lambda c: c["verdict"]["gaps"].pop(), "verdict is on another number"),
+        (lambda c: c["network"].update(params=10**400), "a whole number of 401 digits"),
+        (lambda c: c["network"].update(params=str(10**400)), "more than 64 bits"),
+        (lambda c: c["seeds"][0].update(seed=2**63), "a whole number of 19 digits"),
+        (lambda c: c["conditions"].update(wall_s=math.nan), "the number NaN"),
     ],
 )
 def test_records_that_cannot_be_are_an_error(

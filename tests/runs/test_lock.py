@@ -18,6 +18,7 @@ from supernet.errors import RunFolderError
 from supernet.runs import lock
 from supernet.runs.lock import LOCK, hold, holder_of, require_free
 from tests.runs.processes import is_gone, wait_until
+from tests.runs.test_files import TRAPS
 
 # The module alone, so that a process of its own has little to import.
 PROGRAM = """
@@ -187,7 +188,7 @@ def test_only_a_holder_that_is_dead_is_waited_for(
         (os.getpid(), here, False),
         (1, here, False),
         (dead, "elsewhere", False),
-        (10**30, here, False),
+        (2**62, here, False),
         (dead, here, True),
         (-1, here, True),
     ):
@@ -236,6 +237,33 @@ def test_asking_who_holds_a_folder_writes_nothing(tmp_path: Path) -> None:
     assert holder_of(tmp_path) is None
     tmp_path.chmod(0o755)
     assert (tmp_path / LOCK).stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize("trap", sorted(TRAPS))
+def test_a_lock_is_a_file_of_the_run(trap: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_text("mine")
+    (tmp_path / "run").mkdir()
+    TRAPS[trap](tmp_path / "run" / LOCK, tmp_path / "elsewhere")
+    require_free(tmp_path / "run")
+    assert holder_of(tmp_path / "run") is None
+    with pytest.raises(RunFolderError, match=r"can't write .*lock: .*; remove what is in the way"):
+        hold(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["file"]
+    assert (tmp_path / "elsewhere" / "file").read_text() == "mine"
+
+
+def test_what_a_lock_says_steers_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_AFTERLIFE_S", 0.1)
+    handle = hold(tmp_path)
+    write_lock(tmp_path, pid=1, host="\x1b[2Jhere", since="n" * 10_000)
+    said = holder_of(tmp_path)
+    assert said is not None
+    assert said.startswith(r"process 1 on \x1b[2Jhere, since nnn")
+    assert len(said) < 200
+    os.close(handle)
 
 
 def test_no_program_inherits_it_unasked(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def _write_figures(figures: dict[str, dict[str, bytes]], folder: Path) -> list[P
     from supernet.runs.files import write
 
     return [
-        write(folder / "figures" / f"{name}.{suffix}", content)
+        write(folder / "figures" / f"{name}.{suffix}", content, root=folder)
         for name, images in figures.items()
         for suffix, content in images.items()
     ]

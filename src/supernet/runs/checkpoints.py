@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import time
 import warnings
@@ -24,7 +25,9 @@ import torch
 from torch import Tensor
 
 from supernet.errors import CheckpointError, CheckpointWarning, RunFolderError
+from supernet.reading import SMALL, find_memory, read_regular
 from supernet.runs import files
+from supernet.text import show
 
 #: What can be saved: tensors, numbers, strings, None, and lists, tuples and dictionaries of such.
 State = Any
@@ -113,8 +116,8 @@ class Checkpoints:
         kept = [*whole, number][-self.keep :]
         for old in set(numbers) - set(kept):
             self._remove(old)
-        for path in files.temporaries(self.folder):
-            path.unlink(missing_ok=True)
+        with _told(self.folder):
+            files.remove_leftovers(self.folder)
         now = time.monotonic()
         self._next = now + max(self.every_s, (now - start) / _SHARE)
         return payload
@@ -126,25 +129,23 @@ class Checkpoints:
         never written is none: the process was killed while it saved.
         """
         self._damaged.clear()
+        most = find_memory() // 2  # its tensors are copies of what is in it
         for number in reversed(self._numbers()):
             try:
-                content = self._payload(number).read_bytes()
-                manifest = self._manifest(number).read_bytes()
+                with _told(self._payload(number)):
+                    content = read_regular(self._payload(number), most, follow=False)
+                with _told(self._manifest(number)):
+                    manifest = read_regular(self._manifest(number), SMALL, follow=False)
             except FileNotFoundError:
                 continue
-            except OSError as error:
-                raise RunFolderError(
-                    f"can't read {self._payload(number)}: {error.strerror or error}; see to its "
-                    "permissions"
-                ) from error
             if manifest == _manifest_of(self._payload(number).name, content):
                 if self._damaged:
-                    self.warn(f"going on from the checkpoint before, {self._payload(number)}")
+                    self.warn(f"going on from the checkpoint before, {show(self._payload(number))}")
                 return self._unpacked(number, content)
             self._damaged.add(number)
-            self.warn(f"the checkpoint {self._payload(number)} is damaged, and is not used")
+            self.warn(f"the checkpoint {show(self._payload(number))} is damaged, and is not used")
         if self._damaged:
-            self.warn(f"no checkpoint in {self.folder} is whole; beginning anew")
+            self.warn(f"no checkpoint in {show(self.folder)} is whole; beginning anew")
         return None
 
     def _unpacked(self, number: int, content: bytes) -> State:
@@ -152,7 +153,7 @@ class Checkpoints:
             return unpack(content)
         except CheckpointError as error:  # it is as it was written, by something else
             raise CheckpointError(
-                f"in {self._payload(number)}: {error}; remove it to go on without it"
+                f"in {show(self._payload(number))}: {error}; remove it to go on without it"
             ) from None
 
     def clear(self) -> None:
@@ -163,13 +164,10 @@ class Checkpoints:
     def _numbers(self) -> list[int]:
         """Return the numbers of all payloads, in order."""
         try:
-            names = [path.name for path in self.folder.iterdir()]
+            with _told(self.folder):
+                names = os.listdir(self.folder)
         except FileNotFoundError:
             return []
-        except OSError as error:
-            raise RunFolderError(
-                f"can't read {self.folder}: {error.strerror or error}; see to its permissions"
-            ) from error
         found = (_PAYLOAD.fullmatch(name) for name in names)
         return sorted(int(match[1]) for match in found if match)
 
@@ -181,9 +179,21 @@ class Checkpoints:
 
     def _remove(self, number: int) -> None:
         """Remove a checkpoint, first what makes it count."""
-        self._manifest(number).unlink(missing_ok=True)
-        self._payload(number).unlink(missing_ok=True)
+        for path in (self._manifest(number), self._payload(number)):
+            with _told(path):
+                path.unlink(missing_ok=True)
         self._damaged.discard(number)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Let what the system refuses be a sentence; that something is missing is for others to say."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RunFolderError(files.unreadable(path, error)) from error
 
 
 def _manifest_of(name: str, content: bytes) -> bytes:

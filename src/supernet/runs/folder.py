@@ -8,6 +8,7 @@ events.jsonl    what happened, line by line     lock           who holds it
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,15 +19,22 @@ from typing import Any, Self, TypeVar, final
 from pydantic import ValidationError
 
 from supernet.errors import RunFolderError
+from supernet.reading import LARGE, SMALL, parse_json, read_regular
 from supernet.records import Event, Manifest, Record, Results
 from supernet.runs import files
 from supernet.runs.lock import LOCK, hold
+from supernet.text import show
 
 MANIFEST = "manifest.json"
 CONFIG = "config.yaml"
 EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints"
 RESULTS = "results.json"
+FIGURES = "figures"
+
+#: Bytes, and lines, of events that are read: those of a run of weeks.
+_MOST_BYTES = 4 * LARGE
+_MOST_EVENTS = 2_000_000
 
 _R = TypeVar("_R", bound=Record)
 
@@ -85,8 +93,9 @@ class RunFolder:
         try:
             folder = cls(path, read_manifest(path), lock)
             with _as_run_folder_error(path):
-                for leftover in files.temporaries(path):
-                    leftover.unlink(missing_ok=True)
+                for place in (path, path / FIGURES):
+                    files.remove_leftovers(place, path)
+                files.check_folders(path / CHECKPOINTS, path)
                 folder._end_last_line()
         except BaseException:
             os.close(lock)
@@ -114,7 +123,7 @@ class RunFolder:
         Raises:
             RunFolderError: If that fails.
         """
-        return files.write(self.path / name, content)
+        return files.write(self.path / name, content, root=self.path)
 
     def log(self, event: str, **content: Any) -> None:
         """Append a line to `events.jsonl`, with the time, whole or not at all.
@@ -124,9 +133,8 @@ class RunFolder:
         """
         said = Event(event=event, time=datetime.now(UTC), **content)
         line = (said.model_dump_json(exclude_unset=True) + "\n").encode()
-        path = self.path / EVENTS
-        with _as_run_folder_error(path), path.open("ab", buffering=0) as file:
-            end = file.tell()
+        with self._appended() as file:
+            end = file.seek(0, os.SEEK_END)
             try:
                 if file.write(line) < len(line):
                     raise OSError("there was room for a part of a line only")
@@ -139,24 +147,35 @@ class RunFolder:
         """Remove all checkpoints: the results are there."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def _appended(self) -> Iterator[io.FileIO]:
+        """Open the events to add to them."""
+        path = self.path / EVENTS
+        with _as_run_folder_error(path):
+            handle = files.open_in_place(path, os.O_RDWR | os.O_APPEND)
+            with io.FileIO(handle, "r+") as file:
+                yield file
+
     def _end_last_line(self) -> None:
         """Finish a line that a power failure cut off, so that the next one is whole."""
-        path = self.path / EVENTS
-        if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
-            with path.open("ab", buffering=0) as file:
-                file.write(b"\n")
+        if not os.path.lexists(self.path / EVENTS):
+            return
+        with self._appended() as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
 
 
 def _is_new(path: Path) -> bool:
     """Whether nothing is in a folder but what a run that was killed at once may have left."""
-    return {entry.name for entry in path.iterdir()} - {
-        temporary.name for temporary in files.temporaries(path)
-    } <= {LOCK, CONFIG}
+    names = {name for name in os.listdir(path) if not files.is_temporary(name)}
+    return names <= {LOCK, CONFIG}
 
 
 def _taken(path: Path) -> RunFolderError:
     what = "holds another run" if (path / MANIFEST).exists() else "is not empty"
-    return RunFolderError(f"the folder {path} {what}; name another one")
+    return RunFolderError(f"the folder {show(path)} {what}; name another one")
 
 
 @contextlib.contextmanager
@@ -167,10 +186,10 @@ def _as_run_folder_error(path: Path) -> Iterator[None]:
     except RunFolderError:
         raise
     except FileExistsError:
-        raise RunFolderError(f"{path} is a file; name a folder") from None
+        raise RunFolderError(f"{show(path)} is a file; name a folder") from None
     except ValueError as error:  # there is a NUL in it, or what is no UTF-8
         raise RunFolderError(
-            f"{str(path)!r} is no name for a folder: {error}; name another one"
+            f"{show(path)} is no name for a folder: {error}; name another one"
         ) from None
     except OSError as error:
         raise RunFolderError(files.unwritable(path, error)) from error
@@ -193,8 +212,14 @@ def read_events(path: Path) -> list[Event]:
         RunFolderError: If the file can't be read.
     """
     found = []
-    for line in (_bytes_of(path / EVENTS) or b"").splitlines():
-        with contextlib.suppress(ValidationError):
+    lines = (_bytes_of(path / EVENTS, _MOST_BYTES) or b"").split(b"\n", _MOST_EVENTS + 1)
+    if len(lines) > _MOST_EVENTS + 1:
+        raise RunFolderError(
+            f"{show(path / EVENTS)} has more than {_MOST_EVENTS} lines; remove what no run wrote"
+        )
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            parse_json(line)
             found.append(Event.model_validate_json(line))
     return found
 
@@ -213,16 +238,19 @@ def read_results(path: Path) -> Results:
 
 def _read(folder: Path, name: str, kind: type[_R], otherwise: str) -> _R:
     if not _is_folder(folder):
-        raise RunFolderError(f"there is no run folder {folder}; `ls runs` shows yours")
-    content = _bytes_of(folder / name)
+        raise RunFolderError(f"there is no run folder {show(folder)}; `ls runs` shows yours")
+    content = _bytes_of(folder / name, LARGE if kind is Results else SMALL)
     if content is None:
-        raise RunFolderError(f"{folder} has no {name}: {otherwise}; give the folder of a run")
+        raise RunFolderError(f"{show(folder)} has no {name}: {otherwise}; give the folder of a run")
     try:
+        parse_json(content)  # pydantic takes NaN, and a name that comes twice
         return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise _damaged(folder / name, f"{where}: {first['msg']}") from None
+    except ValueError as error:
+        raise _damaged(folder / name, str(error)) from None
 
 
 def _is_folder(path: Path) -> bool:
@@ -232,20 +260,19 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _bytes_of(path: Path) -> bytes | None:
+def _bytes_of(path: Path, limit: int) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_regular(path, limit, follow=False)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise RunFolderError(
-            f"can't read {path}: {error.strerror or error}; see to its permissions"
-        ) from error
+        raise RunFolderError(files.unreadable(path, error)) from error
 
 
 def _damaged(path: Path, what: str) -> RunFolderError:
     return RunFolderError(
-        f"{path} is damaged, or of another version of this package ({what}); make the run again"
+        f"{show(path)} is damaged, or of another version of this package ({show(what)}); make the "
+        "run again"
     )
 
 

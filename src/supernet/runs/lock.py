@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from supernet.errors import RunFolderError
+from supernet.reading import SMALL, open_regular, parse_json, read_regular
 from supernet.runs import files
+from supernet.text import show
 
 LOCK = "lock"
 
@@ -32,7 +34,7 @@ def hold(path: Path) -> int:
         RunFolderError: If another process holds it, by name.
     """
     try:
-        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        lock = files.open_in_place(path / LOCK, os.O_RDWR)
     except OSError as error:
         raise RunFolderError(files.unwritable(path / LOCK, error)) from error
     try:
@@ -73,8 +75,8 @@ def require_free(path: Path) -> None:
 
 def _in_use(path: Path, holder: Mapping[str, Any]) -> RunFolderError:
     return RunFolderError(
-        f"the run in {path} is in use by {_in_words(holder)}; wait until it has ended, or stop it: "
-        "what it did will not be lost"
+        f"the run in {show(path)} is in use by {_in_words(holder)}; wait until it has ended, or "
+        "stop it: what it did will not be lost"
     )
 
 
@@ -85,7 +87,8 @@ def _locked(lock: int, how: int, path: Path) -> bool:
         return False
     except OSError as error:
         raise RunFolderError(
-            f"can't lock {path / LOCK}: {error.strerror}; choose a folder on another file system"
+            f"can't lock {show(path / LOCK)}: {error.strerror}; choose a folder on another file "
+            "system"
         ) from error
     return True
 
@@ -93,19 +96,18 @@ def _locked(lock: int, how: int, path: Path) -> bool:
 def holder_of(path: Path) -> str | None:
     """Return who holds the folder of a run, in words, or None if nobody does."""
     try:
-        lock = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except (OSError, ValueError):  # there is none, or nothing can have such a name
+        lock = open_regular(path / LOCK, follow=False)
+    except OSError:  # there is none, or nothing can have such a name
         return None
-    try:
-        return None if _locked(lock, fcntl.LOCK_SH, path) else _in_words(_holder(path))
-    finally:
-        os.close(lock)
+    with lock:
+        free = _locked(lock.fileno(), fcntl.LOCK_SH, path)
+        return None if free else _in_words(_holder(path))
 
 
 def _holder(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads((path / LOCK).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(read_regular(path / LOCK, SMALL, follow=False))
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -129,4 +131,5 @@ def _may_live(holder: Mapping[str, Any]) -> bool:
 def _in_words(holder: Mapping[str, Any]) -> str:
     if not holder.get("pid"):
         return "another process"
-    return f"process {holder['pid']} on {holder.get('host')}, since {holder.get('since')}"
+    pid, host, since = (show(holder.get(name), 80) for name in ("pid", "host", "since"))
+    return f"process {pid} on {host}, since {since}"
