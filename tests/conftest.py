@@ -11,9 +11,23 @@ from supernet.datasets import DataSplit, ImageData
 from supernet.networks.zoo import build_mnist_net
 from supernet.nn.choices import Depth
 from supernet.nn.supernet import Supernet
+from tests.sampling import chosen
 
 settings.register_profile("repo", deadline=None, derandomize=True)
 settings.load_profile("repo")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all", action="store_true", help="run every case of every test, and the slow ones"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all"):
+        kept = chosen(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
 
 
 @pytest.fixture(scope="session", autouse=True)

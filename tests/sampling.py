@@ -1,8 +1,8 @@
-"""Which cases `make test` runs of the tests that have very many: a fixed sample, and all with --all.
+"""Which cases `make test` runs of the tests that have very many: a fixed sample; with --all, all.
 
-A test marked `sampled` runs one in eight of its cases, `sampled(n)` one in n, but at least one. Which
-these are follows from their names alone: the same on every machine and for every order of tests. A
-test marked `slow` is run with --all only.
+A test marked `sampled` runs one in eight of its cases, `sampled(n)` one in n, but at least one.
+Which these are follows from their names alone: the same on every machine and for every order of
+tests. A test marked `slow` is run with --all only.
 """
 
 import hashlib

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import supernet
+from tests.limits import HANG_S
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = [*sorted((ROOT / "src").rglob("*.py")), ROOT / "main.py"]
@@ -22,7 +23,7 @@ SOURCES = [*sorted((ROOT / "src").rglob("*.py")), ROOT / "main.py"]
 def in_fresh_python(code: str, *arguments: str) -> Any:
     """Run code in a Python of its own; return the last line it printed, read as JSON."""
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -173,7 +174,7 @@ def test_importing_changes_nothing() -> None:
     assert "torch" in theirs
     command = [sys.executable, "-c", COMPARE_STATE]
     done = subprocess.run(
-        command, input=json.dumps(theirs), capture_output=True, text=True, timeout=100
+        command, input=json.dumps(theirs), capture_output=True, text=True, timeout=HANG_S
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == []

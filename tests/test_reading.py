@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from supernet import reading
-from supernet.reading import find_memory, parse_json, read_regular
+from supernet.reading import find_memory, parse_json, parse_yaml, read_regular
 
 
 def test_memory_is_that_of_the_control_group_if_less(
@@ -111,6 +111,35 @@ def test_a_link_is_followed_only_if_it_may_be(tmp_path: Path) -> None:
 def test_json_that_is_not_plain_is_refused(content: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         parse_json(content)
+
+
+BOMB = "\n".join(
+    ["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 60))]
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (BOMB.encode(), r"merge keys \(<<\) are not read"),
+        (b"a: 1\nb: 2\na: 3", "the name 'a' comes twice"),
+        (b"a: !!python/object/apply:os.getpid []", "could not determine a constructor"),
+        (b"a: " + b"[" * 10**5, "nested too deeply"),
+        (b"a: " + b"9" * 10**5, "digits"),
+        (b"\xff", "no text in UTF-8"),
+        (b"a: b: c", "mapping values"),
+    ],
+)
+def test_yaml_that_is_not_plain_is_refused(content: bytes, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse_yaml(content)
+
+
+def test_plain_yaml_is_read() -> None:
+    assert parse_yaml(b"a: 1\nb: &rate 0.5\nc: *rate\n1: y") == {
+        "a": 1, "b": 0.5, "c": 0.5, 1: "y",
+    }  # fmt: skip
+    assert parse_yaml(b"") is None
 
 
 @given(

@@ -16,6 +16,8 @@ import stat
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, NoReturn
 
+import yaml
+
 #: Bytes. Settings and manifests have no more than some thousand, results some million.
 SMALL: Final = 2**20
 LARGE: Final = 2**26
@@ -116,6 +118,43 @@ def parse_json(content: bytes) -> Any:
         raise ValueError("it is no text in UTF-8") from None
     _check_depth(value)
     return value
+
+
+def parse_yaml(content: bytes) -> Any:
+    """Return what plain YAML says: tags of code are refused, as `yaml.safe_load` does.
+
+    So are a name that comes twice in its mapping, and merge keys (`<<`), a few lines of which can
+    ask for more memory than there is.
+
+    Raises:
+        ValueError: If it isn't that; says what was found.
+    """
+    try:
+        return _PlainLoader(content.decode("utf-8")).get_single_data()
+    except UnicodeDecodeError:
+        raise ValueError("it is no text in UTF-8") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which refuses names that come twice, and merge keys."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value if isinstance(key.value, str) else id(key))
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, "merge keys (<<) are not read", key.start_mark
+                )
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the name {str(key.value)[:40]!r} comes twice", key.start_mark
+                )
+            seen.add(name)
 
 
 def find_memory() -> int:

@@ -25,6 +25,7 @@ from supernet.runs.folder import read_manifest, read_results
 from supernet.runs.workers import WorkerMessage, run_tasks
 from tests.datasets.idxfiles import NAMES, idx_bytes, random_arrays, write_bytes, write_folder
 from tests.experiments.tinyruns import SMALL, options, stay_here, write_data
+from tests.limits import HANG_S
 from tests.report.samples import sample_results
 
 SUPERNET = Path(sys.executable).with_name("supernet")
@@ -78,7 +79,7 @@ def shell(command: str, cwd: Path, **environment: str) -> subprocess.CompletedPr
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=HANG_S,
     )
 
 
@@ -237,7 +238,9 @@ try:
 finally:
     assert "torch" not in sys.modules
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert files(folder) == before
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from supernet.cli.signals import EXIT_CODES
 from supernet.experiments.settings import PRESETS
+from tests.limits import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -37,7 +38,9 @@ def test_the_trees_name_every_folder_and_every_file() -> None:
     named = re.findall(r"^  (\w+)/", README.split("src/supernet/\n")[1], re.MULTILINE)
     assert sorted(named) == sorted(path.parent.name for path in package.glob("*/__init__.py"))
     command = [sys.executable, str(ROOT / "tools" / "show_tree.py")]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout
+    shown = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=HANG_S
+    ).stdout
     assert f"```\n{shown}```" in (ROOT / "CONTRIBUTING.md").read_text()
     assert all(path.name in shown for path in package.rglob("*.py") if path.stem != "__init__")
 

@@ -26,6 +26,7 @@ from supernet.runs import files
 from supernet.runs.folder import read_results
 from supernet.runs.workers import Task, WorkerMessage
 from tests.experiments.tinyruns import Notepad, here, options, stay_here
+from tests.limits import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPERNET = Path(sys.executable).with_name("supernet")
@@ -204,7 +205,7 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=HANG_S,
     )
 
 

@@ -25,6 +25,7 @@ from tests.faults.runs import (
     stopped,
     untouched,
 )
+from tests.limits import HANG_S
 from tests.runs.test_folder import largest_file
 
 PAYLOADS = "checkpoints/seed0-supernet"
@@ -39,12 +40,14 @@ def mounted(path: Path, size: str) -> Iterator[Path]:
     try:
         yield path
     finally:
-        subprocess.run(["umount", "--lazy", path], check=True, timeout=30)
+        subprocess.run(["umount", "--lazy", path], check=True, timeout=HANG_S)
 
 
 def mount(*given: str | Path) -> bool:
     try:
-        return subprocess.run(["mount", *given], capture_output=True, timeout=30).returncode == 0
+        return (
+            subprocess.run(["mount", *given], capture_output=True, timeout=HANG_S).returncode == 0
+        )
     except FileNotFoundError:
         return False
 

@@ -25,9 +25,8 @@ from tests.faults.runs import (
     start,
     untouched,
 )
+from tests.limits import HANG_S
 from tests.runs.processes import is_gone, wait_until, workers
-
-pytestmark = pytest.mark.timeout(400)  # a guard against hangs, on a busy machine
 
 #: Long enough to be hit in the middle of, short enough to be waited for: seconds.
 EPOCHS = 120
@@ -62,7 +61,7 @@ class Going:
 
     def __enter__(self) -> "Going":
         wait_until(
-            lambda: self.process.poll() is not None or bool(self.jobs(self.until)), seconds=150
+            lambda: self.process.poll() is not None or bool(self.jobs(self.until)), seconds=HANG_S
         )
         assert self.process.poll() is None, self.process.communicate()
         self.workers = workers(self.process.pid)
@@ -73,7 +72,7 @@ class Going:
         for pid in [self.process.pid, *self.workers]:
             if not is_gone(pid):
                 os.kill(pid, signal.SIGKILL)
-        self.process.communicate(timeout=150)
+        self.process.communicate(timeout=HANG_S)
 
     def jobs(self, event: str) -> set[str]:
         """The trainings of which something was heard."""
@@ -86,7 +85,7 @@ class Going:
 
     def end(self) -> tuple[int, str]:
         """Wait for its end, and return exit code and standard error."""
-        out, told = self.process.communicate(timeout=150)
+        out, told = self.process.communicate(timeout=HANG_S)
         assert "Traceback" not in told
         assert out == "" or self.process.returncode == 0
         return self.process.returncode, told
@@ -199,7 +198,7 @@ finally:
     assert "torch" not in sys.modules
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S, cwd=tmp_path
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "There are no runs in the folder runs.\n"

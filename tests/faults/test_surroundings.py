@@ -9,8 +9,7 @@ import pytest
 from supernet.report import write_report
 from supernet.runs.folder import read_results
 from tests.faults.runs import arguments, essence, start, timeless
-
-pytestmark = pytest.mark.timeout(600)  # a guard against hangs, on a busy machine
+from tests.limits import HANG_S
 
 #: Variables to set, or to unset.
 SURROUNDINGS: dict[str, dict[str, str | None]] = {
@@ -41,7 +40,7 @@ def test_surroundings_change_no_byte_and_bring_no_warning(
     place.mkdir()
     given = [*arguments(data, workers=workers), "--out", "rün"]
     process = start(*given, cwd=place, environment=environment)
-    _, told = process.communicate(timeout=250)
+    _, told = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, told
     assert [line for line in told.splitlines() if not USUAL.match(line)] == []
     assert essence(place / "rün") == whole
@@ -49,7 +48,7 @@ def test_surroundings_change_no_byte_and_bring_no_warning(
     same = timeless(read_results(place / "rün"))
     (place / "rün" / "results.json").write_text(same.model_dump_json(), encoding="utf-8")
     process = start("report", "rün", cwd=place, environment=environment)
-    _, told = process.communicate(timeout=250)
+    _, told = process.communicate(timeout=HANG_S)
     assert (process.returncode, told) == (0, "")
     for path in write_report(same, Path("here")):
         assert path.read_bytes() == (place / "rün" / path.relative_to("here")).read_bytes()

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.limits import HANG_S
+
 
 def is_gone(pid: int) -> bool:
     """Whether a process has ended; one that nobody has waited for yet counts as ended."""
@@ -35,7 +37,7 @@ def workers(pid: int | None = None) -> list[int]:
     ]
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = HANG_S) -> None:
     """Wait; a guard against hangs, no measurement."""
     end = time.monotonic() + seconds
     while not true():

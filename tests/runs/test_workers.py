@@ -13,6 +13,7 @@ import pytest
 from supernet.errors import DataError, Stopped, WorkerError
 from supernet.runs import workers
 from supernet.runs.workers import TRIES, Task, TaskContext, WorkerMessage, run_tasks
+from tests.limits import HANG_S
 from tests.runs import workertasks
 from tests.runs.processes import is_gone, wait_until, workers as running_workers
 
@@ -226,7 +227,7 @@ def test_a_script_needs_no_guard(from_file: bool, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         env=environment(),
-        timeout=60,
+        timeout=HANG_S,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["squaring 6", "done soon", "36"]

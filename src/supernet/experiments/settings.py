@@ -26,6 +26,7 @@ from pydantic.fields import FieldInfo
 
 from supernet.errors import DataError, SettingsError
 from supernet.networks.named import DEFAULT, ZOO, NetworkName, check_network
+from supernet.reading import SMALL, parse_yaml, read_regular
 from supernet.runs.functions import check_function, parse_function
 from supernet.training.recipe import Recipe
 from supernet.training.samplers.naming import SAMPLERS, require_sampler
@@ -401,17 +402,19 @@ def _options(name: str, value: object) -> list[str]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        content = parse_yaml(read_regular(path, SMALL))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise SettingsError(
-            f"the settings file {path} can't be read: {reason}; it must hold lines of the form "
-            "`name: value`"
+            f"the settings file {show(path)} can't be read: {reason}; it must hold lines of the "
+            "form `name: value`"
         ) from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise SettingsError(f"the settings file {path} must hold lines of the form `name: value`")
+        raise SettingsError(
+            f"the settings file {show(path)} must hold lines of the form `name: value`"
+        )
     return content
 
 
