@@ -20,6 +20,8 @@ help:
 	@echo 'make compare     the whole experiment: one-shot against standalone, on MNIST'
 	@echo '                   options: make compare ARGS="--help"'
 	@echo 'make test        every check: style, types, imports, tests, the built wheel'
+	@echo '                   of tests with very many cases, a fixed sample'
+	@echo 'make test-all    the same, with all cases and the slow tests'
 	@echo 'make docs        the documentation, into build/docs'
 	@echo 'make install     only what "make compare" needs, into .venv'
 	@echo 'make dev         the same, and the tools that "make test" needs'
@@ -37,8 +39,11 @@ test: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest -n auto --maxprocesses 4
+	$(BIN)/pytest -n auto --maxprocesses 4 $(TESTS)
 	$(BIN)/python tools/check_wheel.py
+
+test-all: TESTS := --all
+test-all: test
 
 # Every warning is an error: a page that says something else than it means is not built.
 docs: .venv/.installed-dev
