@@ -7,8 +7,9 @@ characters) is written as its escape. Needs nothing else of the package.
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})
 """Unicode's categories: control, format, unassigned, surrogate, line and paragraph separator."""
@@ -44,3 +45,32 @@ def show(name: object, most: int = 400) -> str:
     # Cut first: an escape is up to ten times as long as what it stands for.
     short = visible(text if len(text) <= 2 * most else text[:most] + text[-most:])
     return short if len(short) <= most else f"{short[: most // 2]}...{short[3 - most // 2 :]}"
+
+
+def visible_lines(text: str) -> str:
+    """Return text of several lines, each of which is visible."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
+def join_command(arguments: Iterable[str]) -> str:
+    r"""Return a command as it can be typed into bash or zsh, on one line of visible characters.
+
+    >>> print(join_command(["resume", "my run", "a\nb\udcff"]))
+    resume 'my run' $'a\x0ab\xff'
+    """
+    return " ".join(map(_quote, arguments))
+
+
+def _quote(argument: str) -> str:
+    if visible(argument) == argument:
+        return shlex.quote(argument)
+    return "$'" + "".join(map(_as_typed, argument)) + "'"
+
+
+def _as_typed(character: str) -> str:
+    """Return a character as it stands between `$'` and `'`."""
+    if character in "'\\":
+        return f"\\{character}"
+    if visible(character) == character:
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import runpy
-import shlex
 import signal
 import subprocess
 import sys
@@ -210,7 +209,10 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def given_back(command: str) -> list[str]:
-    """Return the arguments of a command that was shown."""
-    program, *rest = shlex.split(command)
+    """Return the arguments of a command that was shown, as bash takes them."""
+    done = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True, timeout=HANG_S
+    )
+    program, *rest = map(os.fsdecode, done.stdout.removesuffix(b"\0").split(b"\0"))
     assert program.endswith("supernet")
     return rest

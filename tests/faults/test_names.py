@@ -2,9 +2,13 @@
 
 import csv
 import io
+import json
 import os
 import re
+import shutil
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,11 +24,20 @@ from tests.faults.runs import (
     essence,
     given_back,
     sentence,
+    stopped,
 )
 
 
 @pytest.mark.parametrize(
-    "out", ["../up/x", "one\nline, another", "-dash", "*?$(touch pwned)`touch pwned`", "a" * 255]
+    "out",
+    [
+        "../up/x",
+        "one\nline, another",
+        "it's \x1b[2J\u202e\\",
+        "-dash",
+        "*?$(touch pwned)`touch pwned`",
+        "a" * 255,
+    ],
 )
 def test_a_folder_is_where_its_name_says_and_the_command_leads_to_it(
     out: str, data: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
@@ -33,6 +46,7 @@ def test_a_folder_is_where_its_name_says_and_the_command_leads_to_it(
     monkeypatch.chdir("here")
     code, _, told = call(*arguments(data), f"--out={out}", tasks=Interrupted(0, 2))
     assert code == 130
+    assert all(line.isprintable() for line in told.splitlines())
     before = sorted(os.listdir()), sorted(os.listdir(".."))
     code, _, told = call(*given_back(command_in(told)))
     assert code == 0, told
@@ -99,7 +113,49 @@ def test_a_path_of_data_that_is_no_text_is_told_in_a_sentence(data: Path) -> Non
     code, out, told = call(*arguments(Path("d\udcff")), "--out", "run")
     assert (code, out) == (2, "")
     assert sentence(told) == (
-        r"data is 'd\udcff', which is not UTF-8, so no record can name it; rename the folder, or "
-        "lead to it by a symbolic link"
+        r"data is 'd\udcff': it is not UTF-8, so no record can name it; rename the file, or use a "
+        "symbolic link"
     )
     assert not Path("run").exists()
+
+
+ESCAPES = "\x1b]0;gotcha\x07\x1b[2J\r\u202e\x9b31m"
+
+
+def spoilt(value: Any, kept: Collection[str] = ()) -> Any:
+    """Put control characters behind every text in a record, but for those of some names."""
+    if isinstance(value, dict):
+        return {name: each if name in kept else spoilt(each, kept) for name, each in value.items()}
+    if isinstance(value, list):
+        return [spoilt(each, kept) for each in value]
+    return f"{value}{ESCAPES}" if isinstance(value, str) else value
+
+
+def spoil(path: Path, *kept: str) -> None:
+    """Do so in a file, each of whose lines is a record, or which is one."""
+    lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+    path.write_text("\n".join(json.dumps(spoilt(json.loads(line), kept)) for line in lines))
+
+
+def test_no_record_steers_a_terminal(data: Path) -> None:
+    """Not in a status, a report, a refusal, or the words on what a run was begun with."""
+    begun = stopped(data, Path(f"begun{ESCAPES}"))
+    ended = Path(f"ended{ESCAPES}")
+    assert call(*arguments(data), "--out", ended)[0] == 0
+    for name, kept in (
+        ("manifest.json", []),
+        ("manifest.json", ["command"]),
+        ("events.jsonl", []),
+        ("events.jsonl", ["event", "time"]),
+        ("results.json", []),
+        ("results.json", ["kind", "subject"]),
+    ):
+        shutil.rmtree("run", ignore_errors=True)
+        shutil.copytree(ended if name == "results.json" else begun, "run")
+        spoil(Path("run", name), *kept)
+        for run in ("run", ended):
+            for command in ("status", "report", "resume"):
+                code, out, told = call(command, run)
+                assert code in (0, 2, 4)
+                for line in (out + told).split("\n"):
+                    assert line.isprintable(), line

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from supernet.cli.output import (
     command_line,
     print_json,
     program_name,
+    say,
     show_plan,
     show_results,
     show_status,
@@ -44,6 +44,7 @@ from supernet.errors import DataError, RunFolderError, SupernetError, WorkerErro
 from supernet.experiments.settings import Settings, check_sources, resolve_settings
 from supernet.report.progress import waiting
 from supernet.runs.lock import require_free
+from supernet.text import join_command, visible, visible_lines
 
 if TYPE_CHECKING:
     from supernet.experiments.running import Run
@@ -166,7 +167,9 @@ def status(
         except RunFolderError as error:
             if run:
                 raise
-            typer.echo(f"supernet: {error}", err=True)  # the others can be told of all the same
+            typer.echo(
+                f"supernet: {visible_lines(str(error))}", err=True
+            )  # the others can be told of all the same
     if as_json:
         content = [json.loads(each.model_dump_json()) for each in found]
         print_json(content[0] if run else content)
@@ -251,14 +254,14 @@ def _open_run(manifest: Manifest, settings: Settings, how: RunOptions, console: 
     if known is not None and how.resume and running.holds_run(known):
         run = running.resume(manifest, known, allow_mismatch=how.allow_mismatch)
         hint = "" if how.out else " (--no-resume begins anew)"
-        console.out(f"going on with the run in {known}{hint}", highlight=False)
+        say(console, f"going on with the run in {visible(str(known))}{hint}")
     else:
         run = running.begin(
             manifest, settings, known, prefix=f"{manifest.command}-{manifest.preset}"
         )
-        console.out(f"run folder: {run.folder.path}", highlight=False)
+        say(console, f"run folder: {visible(str(run.folder.path))}")
     for mismatch in run.mismatches:
-        console.out(f"not as it was: {mismatch}", highlight=False)
+        say(console, f"not as it was: {visible(mismatch)}")
     return run
 
 
@@ -268,4 +271,6 @@ def _telling_how_to_resume(folder: Path) -> Iterator[None]:
     try:
         yield
     except (StopSignal, DataError, RunFolderError, WorkerError) as error:
-        fail(error, f"go on with `{program_name()} {shlex.join(['resume', as_argument(folder)])}`")
+        fail(
+            error, f"go on with `{program_name()} {join_command(['resume', as_argument(folder)])}`"
+        )

@@ -18,11 +18,17 @@ from rich.table import Table
 
 from supernet.errors import SettingsError
 from supernet.experiments.settings import make_settings, to_options, to_yaml
+from supernet.text import join_command, visible, visible_lines
 
 if TYPE_CHECKING:
     from supernet.experiments.planning import RunPlan
     from supernet.records import Results
     from supernet.runs.status import Status
+
+
+def say(console: Console, text: str) -> None:
+    """Print text that may hold names from elsewhere, as it is but for what steers terminals."""
+    console.out(visible_lines(text), highlight=False)
 
 
 def show_status(status: Status, *, whole: bool) -> None:
@@ -36,11 +42,11 @@ def show_status(status: Status, *, whole: bool) -> None:
         "new": "begun",
     }[status.state]
     trained = sum(job.state == "trained" for job in status.jobs)
-    console.out(f"{status.folder}: {state}", highlight=False)
-    console.out(
+    say(console, f"{visible(status.folder)}: {state}")
+    say(
+        console,
         f"  {trained} of {len(status.jobs)} trainings ended, {100 * status.done:.0f} % of the "
         f"steps saved; begun {status.created}, last heard of {status.last_event or 'never'}",
-        highlight=False,
     )
     if whole:
         table = Table(box=None)
@@ -49,7 +55,9 @@ def show_status(status: Status, *, whole: bool) -> None:
         for job in status.jobs:
             scores = [score for score in job.validation if score == score]
             mean = f"{100 * sum(scores) / len(scores):.2f} %" if scores else ""
-            table.add_row(escape(job.name), f"{100 * job.done:.0f} %", str(job.epochs), mean)
+            table.add_row(
+                escape(visible(job.name)), f"{100 * job.done:.0f} %", str(job.epochs), mean
+            )
         console.print(table)
     if status.state in ("stopped", "killed", "new"):
         show_next(["resume", as_argument(Path(status.folder))])
@@ -61,7 +69,7 @@ def show_results(results: Results, folder: Path) -> None:
 
     console = Console()
     print_results(results, console)
-    console.out(f"\nPage: {folder / 'report.html'}", highlight=False)
+    say(console, f"\nPage: {visible(str(folder / 'report.html'))}")
     show_next(suggest_next(results))
 
 
@@ -107,17 +115,17 @@ def show_plan(plan: RunPlan, speed: float, as_json: bool) -> None:
         return
     console = Console()
     console.print("Settings", style="bold")
-    console.out(to_yaml(plan.settings), highlight=False)
+    say(console, to_yaml(plan.settings))
     table = Table(title="Architectures", title_justify="left", title_style="bold")
     table.add_column("architecture")
     table.add_column("params", justify="right")
     table.add_column("MACs per image", justify="right")
     for arch in plan.architectures:
-        table.add_row(arch.label, f"{arch.params:,}", f"{arch.macs:,}")
+        table.add_row(escape(visible(arch.label)), f"{arch.params:,}", f"{arch.macs:,}")
     console.print(table)
     console.print("One pass over a batch through all architectures", style="bold")
     for line in plan.sharing.lines():
-        console.out(line, highlight=False)
+        say(console, line)
     console.print()
     duration = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
     console.print(
@@ -147,15 +155,15 @@ def as_argument(path: Path) -> str:
 
 def show_next(arguments: Sequence[str]) -> None:
     """Print, as the last line, the next command to run, as it can be typed here."""
-    Console().out(f"Next: {program_name()} {shlex.join(arguments)}", highlight=False)
+    say(Console(), f"Next: {program_name()} {join_command(arguments)}")
 
 
 def program_name() -> str:
     """Return how this program can be called here."""
     called = Path(sys.argv[0])
     if called.name != "supernet":
-        return f"{shlex.quote(os.path.relpath(sys.executable))} -m supernet"
+        return f"{join_command([os.path.relpath(sys.executable)])} -m supernet"
     on_path = shutil.which("supernet")
     if on_path and called.exists() and called.samefile(on_path):
         return "supernet"
-    return shlex.quote(os.path.relpath(called))
+    return join_command([os.path.relpath(called)])

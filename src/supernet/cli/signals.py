@@ -22,6 +22,7 @@ from supernet.errors import (
     SupernetError,
     WorkerError,
 )
+from supernet.text import visible_lines
 
 EXIT_CODES: dict[type[Exception], int] = {
     SettingsError: 2,
@@ -79,5 +80,5 @@ def fail(error: StopSignal | SupernetError, way_on: str = "") -> NoReturn:
         codes = (code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
         code = next(codes, 1)
     sentence = f"{error}; {way_on}" if way_on else str(error)
-    Console(stderr=True).out(f"supernet: {sentence}", highlight=False)
+    Console(stderr=True).out(f"supernet: {visible_lines(sentence)}", highlight=False)
     sys.exit(code)

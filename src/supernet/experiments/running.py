@@ -30,6 +30,7 @@ from supernet.runs.folder import (
 )
 from supernet.runs.manifest import differences
 from supernet.runs.status import read_status, seconds_worked
+from supernet.text import visible
 
 #: Where runs go that nobody named a folder for.
 RUNS = Path("runs")
@@ -127,7 +128,7 @@ class Run:
                 if isinstance(event, Progressed):
                     show(event.job, event.progress)
                 elif isinstance(event, Noted):
-                    console.out(f"{event.job}: {event.sentence}", highlight=False)
+                    console.out(visible(f"{event.job}: {event.sentence}"), highlight=False)
         raise AssertionError("the events of a run end with Completed")
 
     def _log(self, event: Progressed | Trained | Noted) -> None:

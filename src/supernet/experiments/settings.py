@@ -28,6 +28,7 @@ from supernet.errors import DataError, SettingsError
 from supernet.networks.named import DEFAULT, ZOO, NetworkName, check_network
 from supernet.reading import SMALL, parse_yaml, read_regular
 from supernet.runs.functions import check_function, parse_function
+from supernet.text import show
 from supernet.training.recipe import Recipe
 from supernet.training.samplers.naming import SAMPLERS, require_sampler
 
