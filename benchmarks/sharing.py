@@ -221,7 +221,7 @@ def _grown(supernet: Supernet, archs: list[Architecture], repeats: int) -> dict[
     found = ratios(together, one_by_one, repeats)
     with torch.enable_grad():
         planner = sharing.Planner(supernet, x)
-        plans: list[sharing.Plan] = []
+        plans: list[sharing.PassPlan] = []
         plan_s = cpu_seconds(lambda: plans.append(planner.plan(archs)))
         alone = max(planner.plan([arch]).training_bytes for arch in archs)
     plan = plans[0]

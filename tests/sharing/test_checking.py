@@ -140,13 +140,13 @@ def test_nobody_notices_the_check() -> None:
 def checks_that_are_run(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """With what arguments a graph was held against its module, check by check."""
     runs: list[Any] = []
-    agrees = checking._agrees
+    agrees = checking._Pair.agrees
 
     def counted(*args: Any) -> bool:
         runs.append(args)
         return agrees(*args)
 
-    monkeypatch.setattr(checking, "_agrees", counted)
+    monkeypatch.setattr(checking._Pair, "agrees", counted)
     return runs
 
 

@@ -12,6 +12,7 @@ from supernet import sharing
 from supernet.errors import SharingError
 from supernet.nn.choices import Depth, OneOf
 from supernet.nn.supernet import Supernet
+from supernet.sharing.checking import find_copies
 from supernet.sharing.compiling import to_graph
 from tests.conftest import Residual, nested, nine, noise, stir
 from tests.sharing.networks import PLANS, Network, assert_same, copied, one_by_one, sharing_warnings
@@ -82,7 +83,8 @@ def test_a_program_as_a_graph_does_the_same(plan: Any) -> None:
     archs = list(supernet.space)[:8]
     with sharing_warnings():
         program, tensors = sharing.prepare(supernet, copied(x), archs)
-        values = to_graph(program, supernet)(*tensors)
+        copies = find_copies(supernet, archs, (copied(x),), {})
+        values = to_graph(program, supernet, copies)(*tensors)
         groups = [sharing.Group(v, o.archs) for v, o in zip(values, program.outputs, strict=True)]
         outputs = by_arch(groups)
         assert_same([outputs[arch] for arch in archs], one_by_one(supernet, x, archs))
@@ -101,6 +103,27 @@ def test_what_is_known_to_change_its_input_gets_a_copy() -> None:
     x, archs = noise(4, 3), list(supernet.space)
     outputs = by_arch(sharing.Compiled(supernet, backend=Backend()).run(x, archs))
     assert_same([outputs[arch] for arch in archs], one_by_one(supernet, x, archs))
+
+
+class Flat(nn.Module):
+    """Overwrites a view of what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Depth("inner", [nn.Tanh(), nn.Tanh()])
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x.view(-1, 3).relu_())
+        return y
+
+
+def test_a_view_of_what_others_need_is_copied_too() -> None:
+    ops = {"skip": nn.Tanh(), "flat": Flat()}
+    supernet = Supernet(stir(nn.Sequential(nn.Linear(3, 3), OneOf("op", ops))))
+    x, archs = noise(4, 3), list(supernet.space)[::-1]
+    with torch.no_grad():
+        outputs = by_arch(sharing.Compiled(supernet, backend=Backend()).run(x, archs))
+        assert_same([outputs[arch] for arch in archs], one_by_one(supernet, x, archs))
 
 
 def test_what_changes_its_input_unannounced_is_refused() -> None:

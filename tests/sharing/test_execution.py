@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from supernet import sharing
 from supernet.nn.choices import ChoiceModule, Depth, OneOf
 from supernet.nn.supernet import Supernet
-from supernet.sharing import execution
+from supernet.sharing.guard import Guard
 from supernet.sharing.programs import Output
 from tests.conftest import Residual, noise, stir
 from tests.sharing.networks import (
@@ -360,14 +360,14 @@ def test_a_stream_that_is_left_leaves_nothing_active() -> None:
 
 def test_notes_of_memory_that_is_gone_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each would keep a piece of the heap from being used again: a gigabyte at 4,096 networks."""
-    guards: list[execution._Guard] = []
-    enter = execution._Guard.give
+    guards: list[Guard] = []
+    enter = Guard.give
 
-    def give(guard: execution._Guard, output: Output) -> None:
+    def give(guard: Guard, output: Output) -> None:
         enter(guard, output)
         guards[:] = [guard]
 
-    monkeypatch.setattr(execution._Guard, "give", give)
+    monkeypatch.setattr(Guard, "give", give)
     parts = [OneOf(f"o{i}", {"a": nn.Linear(3, 3), "b": nn.Linear(3, 3)}) for i in range(9)]
     supernet = Supernet(nn.Sequential(*parts))
     with torch.no_grad():

@@ -18,7 +18,7 @@ from supernet.evaluation.cost import count_macs
 from supernet.networks.zoo import build_residual_net
 from supernet.nn.choices import Depth, OneOf
 from supernet.nn.supernet import Supernet
-from supernet.sharing import Plan, Planner
+from supernet.sharing import PassPlan, Planner
 from supernet.space import Architecture
 from tests.conftest import nested, nine, noise
 from tests.sharing.networks import PLANS, Network, copied, sharing_warnings, some_archs
@@ -136,7 +136,7 @@ def test_the_memory_of_training_is_what_autograd_keeps() -> None:
 
 
 def test_the_memory_of_scoring_grows_with_depth_not_with_the_number_of_architectures() -> None:
-    def deep(blocks: int) -> Plan:
+    def deep(blocks: int) -> PassPlan:
         parts = [Depth(f"d{i}", [nn.Linear(8, 8), nn.Linear(8, 8)]) for i in range(blocks)]
         supernet = Supernet(nn.Sequential(*parts))
         return sharing.plan(supernet, supernet.space, noise(16, 8))

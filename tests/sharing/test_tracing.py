@@ -446,7 +446,7 @@ def test_what_is_active_outside_is_not_taken_down() -> None:
 
 
 def nodes(module: nn.Module, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
-    graph = trace(module, args, kwargs)
+    graph, _ = trace(module, args, kwargs)
     return [(n.op, getattr(n.target, "__name__", str(n.target))) for n in graph.nodes]
 
 
@@ -487,7 +487,7 @@ def test_references_inside_structures_are_inputs_from_left_to_right() -> None:
         def forward(self, pair: tuple[Any, Any], *, named: dict[str, Any], flag: bool) -> Any:
             return (named["a"], pair[1], pair[0], flag)
 
-    graph = trace(Takes(), ((Ref(3), Ref(9)),), {"named": {"a": Ref(0)}, "flag": True})
+    graph, _ = trace(Takes(), ((Ref(3), Ref(9)),), {"named": {"a": Ref(0)}, "flag": True})
     *inputs, output = graph.nodes
     (result,) = output.args
     assert result == (inputs[2], inputs[1], inputs[0], True)

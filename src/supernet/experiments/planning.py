@@ -72,7 +72,7 @@ class RunPlan:
     archs: tuple[Architecture, ...] = field(repr=False)
     network: NetworkRecord = field(repr=False)
     architectures: Sequence[ArchitectureRecord] = field(repr=False)
-    sharing: sharing.Plan = field(repr=False)
+    sharing: sharing.PassPlan = field(repr=False)
     sampler: AnySampler
     jobs: Sequence[Job]
     loading: Phase = field(repr=False)

@@ -1,7 +1,7 @@
 """Shared execution: many architectures in one pass, each common piece of work done once.
 
-Every architecture's course through the network is written down, operation by operation; what two
-of them write down alike is done once (`supernet.sharing.programs`). A module without choices is one
+Every architecture is traced through the network, operation by operation; what two of them have in
+common is done once (`supernet.sharing.programs`). A module without choices is one
 operation. Chains, choice modules and, along the graph that `torch.fx` traces, any other module with
 choices inside are walked into; a module whose graph can't be had, or can't be trusted, runs once
 per distinct restriction of the architectures to the choices inside it, and a `SharingWarning` says
@@ -23,22 +23,22 @@ from supernet.errors import SharingError
 from supernet.nn.supernet import Supernet
 from supernet.sharing.compiling import Compiled
 from supernet.sharing.dividing import Division, Part, execute_divided
-from supernet.sharing.execution import CarryOut, Group, execute
-from supernet.sharing.planning import Piece, Plan, Planner, plan
+from supernet.sharing.execution import Group, RunInstruction, execute
+from supernet.sharing.planning import PassPlan, Piece, Planner, plan
 from supernet.sharing.preparing import prepare
 from supernet.sharing.programs import Instruction, Program
 from supernet.space import Architecture
 
 __all__ = [
-    "CarryOut",
     "Compiled",
     "Group",
     "Instruction",
     "Part",
+    "PassPlan",
     "Piece",
-    "Plan",
     "Planner",
     "Program",
+    "RunInstruction",
     "divide",
     "execute",
     "outputs",
@@ -96,7 +96,7 @@ def divide(
 ) -> list[Part]:
     """Divide a batch among `archs`, and return what each makes of its samples.
 
-    As long as the courses of architectures agree, their samples run as one tensor; so all of them
+    As long as architectures do the same, their samples run as one tensor; so all of them
     together cost what one architecture of average size costs for the whole batch. A batch norm in
     training takes its statistics from the samples of all architectures that share it.
 

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
 from torch import Tensor, fx, nn
 
 from supernet.errors import SharingWarning
+from supernet.nn.choices import ChoiceChain
 from supernet.nn.supernet import Supernet
-from supernet.sharing.programs import GraphOf, Program, write_program
+from supernet.sharing.module_state import Reads, frame_of, has_hooks, settings_of
+from supernet.sharing.programs import Program, write_program
 from supernet.sharing.structure import Ref, Structure, key, replace
-from supernet.sharing.tracing import (
-    Untraceable,
-    form_of,
-    frame_of,
-    has_hooks,
-    settings_inside,
-    settings_of,
-    surroundings,
-    trace,
-)
+from supernet.sharing.tracing import Untraceable, form_of, surroundings, trace
 from supernet.space import Architecture
 
 #: Programs kept per supernet. Training and scoring use one or two; a sampler that draws anew in
 #: every step would fill the memory.
 _PROGRAMS = 8
 
-#: Graphs kept per supernet. An attribute that changes in every step makes one per step.
-_GRAPHS = 256
+#: Graphs kept per supernet, and per module. An attribute that changes in every step, and that the
+#: forward reads, makes one per step.
+_GRAPHS, _GRAPHS_OF_ONE = 1024, 8
 
 _INPUT = Ref(-1)  # any of them
 
@@ -40,10 +34,19 @@ _INPUT = Ref(-1)  # any of them
 class Cache:
     """Writes the programs of one supernet, and keeps the last few.
 
+    What is found out about a module is kept from one set of architectures to the next, and found
+    out anew only if something has changed that mattered.
+
     Args:
         whole: Modules that must not be walked into.
         note: Called with a module that turns out to be another, and the reason; by default it is
             said in a warning.
+
+    Attributes:
+        whole: Modules that are not walked into.
+        checked: Graphs that were held against their modules.
+        proofs: How often that was done for graphs that differ in constant numbers only.
+        tried: Chains that were tried.
     """
 
     def __init__(
@@ -52,34 +55,46 @@ class Cache:
         note: Callable[[nn.Module, str], None] | None = None,
     ) -> None:
         self.checked: set[fx.Graph] = set()
+        self.proofs: Counter[object] = Counter()
         self.tried: set[nn.Module] = set()
         self.whole = set(whole)
         self._note = note
-        self._traced: list[nn.Module] = []
-        self._graphs: dict[object, fx.Graph] = {}
+        self._chains: tuple[ChoiceChain, ...] | None = None
+        self._graphs: dict[object, list[tuple[Reads, fx.Graph]]] = {}
         self._forms: dict[object, fx.Graph] = {}
-        self._programs: OrderedDict[object, Program] = OrderedDict()
+        self._programs: OrderedDict[object, tuple[Program, list[Reads]]] = OrderedDict()
 
     def program(
         self, supernet: Supernet, archs: Sequence[Architecture], args: Structure, kwargs: Structure
     ) -> Program:
         """Return the program for such arguments, written anew if the network has changed."""
-        followed = (m for m in supernet.modules_with_choices if m not in self.whole)
-        settings = *map(settings_of, followed), *map(settings_inside, self._traced)
-        frame = frame_of(supernet.net)
-        what = tuple(archs), key(args), key(kwargs), surroundings(), frame, settings
+        what = (
+            tuple(archs),
+            (key(args), key(kwargs)),
+            surroundings(),
+            frame_of(supernet.net),
+            tuple(settings_of(chain) for chain in self._chains_of(supernet)),
+        )
         known = self._programs.get(what)
-        if known is None:
-            known = write_program(supernet, archs, args, kwargs, self._graph_of(supernet))
-            new = [owner for owner, _ in known.graphs.values() if owner not in self._traced]
-            if new:  # what is inside them counts from now on
-                self._traced += dict.fromkeys(new)
-                return self.program(supernet, archs, args, kwargs)
+        if known is None or not all(reads.hold for reads in known[1]):
+            read: list[Reads] = []
+
+            def graph_of(module: nn.Module, args: Structure, kwargs: Structure) -> fx.Graph | None:
+                return self._graph(supernet, module, args, kwargs, read)
+
+            known = write_program(supernet, archs, args, kwargs, graph_of), read
             self._programs[what] = known
             if len(self._programs) > _PROGRAMS:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(what)
-        return known
+        return known[0]
+
+    def _chains_of(self, supernet: Supernet) -> tuple[ChoiceChain, ...]:
+        """Return the modules whose `path` may depend on attributes of theirs."""
+        if self._chains is None:
+            found = (m for m in supernet.net.modules() if isinstance(m, ChoiceChain))
+            self._chains = tuple(found)
+        return self._chains
 
     def run_whole(self, supernet: Supernet, module: nn.Module, reason: str) -> None:
         """From now on, never walk into `module`; say so once."""
@@ -99,28 +114,40 @@ class Cache:
             stacklevel=2,
         )
 
-    def _graph_of(self, supernet: Supernet) -> GraphOf:
-        def graph_of(module: nn.Module, args: Structure, kwargs: Structure) -> fx.Graph | None:
-            if module in self.whole or has_hooks(module):
-                return None
-            pattern = replace((args, kwargs), Ref, lambda _: _INPUT)
-            when = module, key(pattern), surroundings(), settings_of(module), frame_of(module)
-            what = when, settings_inside(module)
-            if what not in self._graphs:
-                try:
-                    graph = trace(module, args, kwargs)
-                except Untraceable as reason:
-                    self.run_whole(supernet, module, str(reason))
-                    return None
-                if len(self._graphs) >= _GRAPHS:
-                    self._graphs.clear()
-                    self._forms.clear()
-                    self.checked.clear()
-                # What changed inside, a counter say, may not matter; then it is the known graph.
-                self._graphs[what] = self._forms.setdefault((when, form_of(graph)), graph)
-            return self._graphs[what]
+    def _graph(
+        self,
+        supernet: Supernet,
+        module: nn.Module,
+        args: Structure,
+        kwargs: Structure,
+        read: list[Reads],
+    ) -> fx.Graph | None:
+        """Return the graph of a module for arguments like these; None if it has to be run whole.
 
-        return graph_of
+        What the graph depends on is added to `read`.
+        """
+        if module in self.whole or has_hooks(module):
+            return None
+        pattern = replace((args, kwargs), Ref, lambda _: _INPUT)
+        when = module, key(pattern), surroundings(), frame_of(module)
+        for reads, graph in self._graphs.get(when, ()):
+            if reads.hold:
+                read.append(reads)
+                return graph
+        try:
+            graph, reads = trace(module, args, kwargs)
+        except Untraceable as reason:
+            self.run_whole(supernet, module, str(reason))
+            return None
+        if len(self._forms) >= _GRAPHS:
+            self._graphs.clear()
+            self._forms.clear()
+            self.checked.clear()
+        # What changed, a counter say, may not matter to the result; then it is the known graph.
+        graph = self._forms.setdefault((when, form_of(graph)), graph)
+        self._graphs[when] = [(reads, graph), *self._graphs.get(when, ())][:_GRAPHS_OF_ONE]
+        read.append(reads)
+        return graph
 
 
 _CACHES: weakref.WeakKeyDictionary[Supernet, Cache] = weakref.WeakKeyDictionary()

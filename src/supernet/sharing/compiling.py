@@ -7,7 +7,7 @@ time. A program is one graph for all of them, so it is compiled once.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
 import torch
@@ -15,12 +15,11 @@ from torch import fx, nn
 
 from supernet.errors import SharingError
 from supernet.nn.supernet import Supernet
-from supernet.sharing.checking import require_shareable
-from supernet.sharing.execution import Group
-from supernet.sharing.inplace import needed_unchanged, overwrites
+from supernet.sharing.checking import find_copies
+from supernet.sharing.execution import Group, interpret
+from supernet.sharing.guard import Copies, Known
 from supernet.sharing.preparing import prepare
-from supernet.sharing.programs import Apply, ApplyRestricted, Compute, Program
-from supernet.sharing.structure import Ref, replace
+from supernet.sharing.programs import Apply, ApplyRestricted, Instruction, Program
 from supernet.space import Architecture
 
 #: More sets of architectures than this mean that nearly every step would compile anew.
@@ -57,50 +56,65 @@ class Compiled:
                     "longer than it saves; compile only where every step runs the same "
                     "architectures, as with the sampler `every`"
                 )
-            require_shareable(self.supernet, program.archs, (x,), inputs)
-            graph = to_graph(program, self.supernet)
+            copies = find_copies(self.supernet, program.archs, (x,), inputs)
+            graph = to_graph(program, self.supernet, copies)
             self._known[id(program)] = program, torch.compile(graph, **self._options)
         _, compiled = self._known[id(program)]
         values = compiled(*tensors)
         return [Group(v, o.archs) for v, o in zip(values, program.outputs, strict=True)]
 
 
-def to_graph(program: Program, supernet: Supernet) -> fx.GraphModule:
+def to_graph(program: Program, supernet: Supernet, copies: Copies) -> fx.GraphModule:
     """Return a program as a module that takes its inputs and returns a tuple of its outputs.
 
     It holds the network's own modules and parameters.
+
+    Args:
+        program: What to write down.
+        supernet: The network it was written for.
+        copies: Of which values each instruction must get copies; see `find_copies`.
     """
-    root, graph = nn.Module(), fx.Graph()
-    names: dict[object, str] = {}
-
-    def name_of(part: object, make: Callable[[], Any]) -> str:
-        if part not in names:
-            names[part] = f"part{len(names)}"
-            setattr(root, names[part], make())
-        return names[part]
-
-    nodes = [graph.placeholder(f"input{index}") for index in range(program.inputs)]
-    for at, step in enumerate(program.instructions):
-        filled = list(nodes)
-        if overwrites(step) and needed_unchanged(program, at, step.reads[0]):
-            filled[step.reads[0]] = graph.call_method("clone", (nodes[step.reads[0]],))
-        args, kwargs = replace((step.args, step.kwargs), Ref, lambda ref: filled[ref.index])  # noqa: B023 - called at once
-        operation = step.operation
-        if isinstance(operation, Compute) and operation.node.op == "get_attr":
-            name = name_of((operation.owner, operation.name), lambda: operation(supernet, (), {}))  # noqa: B023
-            nodes.append(graph.get_attr(name))
-        elif isinstance(operation, Compute):
-            nodes.append(graph.create_node(operation.node.op, operation.node.target, args, kwargs))
-        elif isinstance(operation, Apply):
-            name = name_of(operation.module, lambda: operation.module)  # noqa: B023
-            nodes.append(graph.call_module(name, args, kwargs))
-        else:
-            name = name_of(operation, lambda: _Restricted(operation, supernet))  # noqa: B023
-            nodes.append(graph.call_module(name, args, kwargs))
-    graph.output(
-        tuple(replace(o.value, Ref, lambda ref: nodes[ref.index]) for o in program.outputs)
+    writer = _GraphWriter(supernet)
+    outputs = interpret(
+        program,
+        [writer.graph.placeholder(f"input{index}") for index in range(program.inputs)],
+        writer.run_instruction,
+        watching=lambda *_: Known(copies),
+        copy=lambda node: writer.graph.call_method("clone", (node,)),
     )
-    return fx.GraphModule(root, graph)
+    writer.graph.output(tuple([value for _, value in outputs]))
+    return fx.GraphModule(writer.root, writer.graph)
+
+
+@final
+class _GraphWriter:
+    """Writes instructions down as nodes of a graph, instead of running them."""
+
+    def __init__(self, supernet: Supernet) -> None:
+        self.supernet = supernet
+        self.root, self.graph = nn.Module(), fx.Graph()
+        self._names: dict[object, str] = {}
+
+    def run_instruction(
+        self, instruction: Instruction, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> fx.Node:
+        operation, graph = instruction.operation, self.graph
+        if isinstance(operation, Apply):
+            name = self._name_of(operation.module, operation.module)
+            return graph.call_module(name, tuple(args), kwargs)
+        if isinstance(operation, ApplyRestricted):
+            name = self._name_of(operation, _Restricted(operation, self.supernet))
+            return graph.call_module(name, tuple(args), kwargs)
+        if operation.node.op == "get_attr":
+            what = operation.owner, operation.name
+            return graph.get_attr(self._name_of(what, operation(self.supernet, (), {})))
+        return graph.create_node(operation.node.op, operation.node.target, tuple(args), kwargs)
+
+    def _name_of(self, part: object, value: Any) -> str:
+        if part not in self._names:
+            self._names[part] = f"part{len(self._names)}"
+            setattr(self.root, self._names[part], value)
+        return self._names[part]
 
 
 class _Restricted(nn.Module):

@@ -1,7 +1,7 @@
 """A batch divided among architectures: each gets some of the samples, at the price of one path.
 
 The same program as for a whole batch, except that every value has samples of its architectures
-only. Where their courses part, a value is cut by samples; until then it is one tensor, so batch
+only. Where their ways part, a value is cut by samples; until then it is one tensor, so batch
 norms see the samples of all the architectures that come this far together.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -16,10 +17,9 @@ from torch import Tensor
 
 from supernet.errors import SharingError
 from supernet.nn.supernet import Supernet
-from supernet.sharing.execution import describe
-from supernet.sharing.inplace import overwrites
-from supernet.sharing.programs import Compute, Program
-from supernet.sharing.structure import Ref, replace
+from supernet.sharing.execution import Take, interpret, run_plainly
+from supernet.sharing.guard import describe
+from supernet.sharing.programs import Compute, Instruction, Output, Program
 from supernet.space import Architecture
 
 
@@ -83,44 +83,32 @@ def execute_divided(
 
     Raises:
         SharingError: If something other than a tensor with the samples along its first axis would
-            have to be divided.
+            have to be divided; or if an instruction changed, in place, a value that others need.
     """
-    values: list[Any] = [*inputs, *(None for _ in program.instructions)]
-    owners = [*(program.archs for _ in inputs), *(step.archs for step in program.instructions)]
-    # What does not depend on the batch (a parameter, say) is for everyone, and is not cut.
-    constant = [False] * len(inputs)
-    parts: list[Part] = []
+    take = _take_samples(program, division)
+    parts = interpret(program, inputs, partial(run_plainly, supernet), take=take)
+    return [Part(value, o.archs, division.rows(o.archs)) for o, value in parts]
 
-    def value_of(index: int, archs: tuple[Architecture, ...], who: str) -> Any:
-        value, owner = values[index], owners[index]
-        if owner == archs or constant[index]:
+
+def _take_samples(program: Program, division: Division) -> Take:
+    """Return what gives each reader the samples of its architectures."""
+    owners = [*[program.archs] * program.inputs, *(step.archs for step in program.instructions)]
+    # What does not depend on the batch (a parameter, say) is for everyone, and is not cut.
+    constant = [False] * program.inputs
+    for step in program.instructions:
+        computed = isinstance(step.operation, Compute)
+        constant.append(computed and all(constant[index] for index in step.reads))
+
+    def take(index: int, value: Any, reader: Instruction | Output) -> Any:
+        owner = owners[index]
+        if owner == reader.archs or constant[index]:
             return value
         if not isinstance(value, Tensor) or not value.ndim or len(value) != division.count(owner):
+            who = describe(reader) if isinstance(reader, Instruction) else "the output"
             raise SharingError(
                 f"{who} needs a part of a value that doesn't have one entry per sample along its "
                 "first axis, so the batch can't be divided; use another sampler than `split`"
             )
-        return division.cut(value, owner, archs)
+        return division.cut(value, owner, reader.archs)
 
-    def add_outputs(ready: int) -> None:
-        for output in program.outputs:
-            if output.ready == ready:
-                found = {Ref(i): value_of(i, output.archs, "the output") for i in output.reads}
-                value = replace(output.value, Ref, found.__getitem__)
-                parts.append(Part(value, output.archs, division.rows(output.archs)))
-
-    add_outputs(0)
-    for at, step in enumerate(program.instructions):
-        found = {Ref(index): value_of(index, step.archs, describe(step)) for index in step.reads}
-        if overwrites(step) and owners[step.reads[0]] != step.archs:
-            # A part lies in the memory of the whole, which others need.
-            found[Ref(step.reads[0])] = found[Ref(step.reads[0])].clone()
-        filled = replace((step.args, step.kwargs), Ref, found.__getitem__)
-        values[program.inputs + at] = step.operation(supernet, *filled)
-        constant.append(
-            isinstance(step.operation, Compute) and all(constant[index] for index in step.reads)
-        )
-        add_outputs(at + 1)
-        for index in step.frees:
-            values[index] = None
-    return parts
+    return take

@@ -16,8 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from supernet.nn.choices import ChoiceModule
+from supernet.sharing.module_state import has_hooks
 from supernet.sharing.programs import Compute, Instruction, Program
-from supernet.sharing.tracing import IN_PLACE_OPERATORS, has_hooks
+from supernet.sharing.tracing import IN_PLACE_OPERATORS
 
 
 def overwrites(instruction: Instruction) -> bool:
@@ -72,7 +73,7 @@ def needed_unchanged(program: Program, at: int, index: int) -> bool:
         return True
     return any(
         not mine.issuperset(program.instructions[later].archs)
-        or (at in program.early and comes_before(program, later, at))
+        or (at in program.reordered and comes_before(program, later, at))
         for later in _later_readers(program, at, index)
     )
 
@@ -88,10 +89,10 @@ def needed_changed(program: Program, at: int, index: int) -> bool:
 def comes_before(program: Program, at: int, other: int) -> bool:
     """Say whether an architecture, alone, runs instruction `at` before the other one."""
     both = set(program.instructions[at].archs).intersection(program.instructions[other].archs)
-    if at < other and at not in program.early:
+    if at < other and at not in program.reordered:
         return bool(both)
-    courses = zip(program.archs, program.courses, strict=True)
-    return any(course.index(at) < course.index(other) for arch, course in courses if arch in both)
+    schedules = zip(program.archs, program.schedules, strict=True)
+    return any(run.index(at) < run.index(other) for arch, run in schedules if arch in both)
 
 
 def _later_readers(program: Program, at: int, index: int) -> Sequence[int]:

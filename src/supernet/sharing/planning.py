@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from supernet.errors import SharingError
 from supernet.nn.supernet import Supernet
 from supernet.sharing.cache import split_inputs
-from supernet.sharing.execution import execute
+from supernet.sharing.execution import interpret
 from supernet.sharing.programs import Compute, Instruction, Program
 from supernet.sharing.structure import key, leaves, replace
 from supernet.sharing.twins import twin_of
@@ -53,7 +53,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PassPlan:
     """What one shared pass over a batch does, for all its architectures.
 
     Attributes:
@@ -204,7 +204,7 @@ def _too_large(
     )
 
 
-def plan(supernet: Supernet, archs: Iterable[Architecture], x: Any, /, **inputs: Any) -> Plan:
+def plan(supernet: Supernet, archs: Iterable[Architecture], x: Any, /, **inputs: Any) -> PassPlan:
     """Return what a pass over `archs` will do and cost; nothing is computed.
 
     Only a network that has to look at numbers to decide what to do is run, once, on zeros.
@@ -239,7 +239,7 @@ class Planner:
         self._names = {module: name for name, module in twin.net.named_modules()}
         self._meta = meta
 
-    def plan(self, archs: Iterable[Architecture]) -> Plan:
+    def plan(self, archs: Iterable[Architecture]) -> PassPlan:
         """Return the plan for some architectures; see `plan`."""
         wanted = tuple(dict.fromkeys(archs))
         for arch in wanted:
@@ -258,7 +258,7 @@ class Planner:
         with torch.random.fork_rng(devices=[]):
             return self._plan(wanted)
 
-    def _plan(self, wanted: Sequence[Architecture]) -> Plan:
+    def _plan(self, wanted: Sequence[Architecture]) -> PassPlan:
         program = self._cache.program(self.supernet, wanted, *self._form)
         measures: list[_Measure] = []
         with FlopCounterMode(display=False) as counter:
@@ -269,9 +269,11 @@ class Planner:
                 measures.append(self._measure(counter, instruction, args, kwargs))
                 return measures[-1].result
 
-            for _ in execute(program, self.supernet, self._inputs, measure, guarded=False):
+            # Results are used again where the same work is met again, so changes in place, which
+            # are of no matter without numbers, would look like those of other architectures.
+            for _ in interpret(program, self._inputs, measure, watching=None):
                 pass
-        return Plan(
+        return PassPlan(
             archs=program.archs,
             pieces=tuple(
                 Piece(
@@ -359,7 +361,7 @@ def _peak(program: Program, inputs: Sequence[Tensor], measures: Sequence[_Measur
             users.append(0)
             live += measure.result_bytes
         users[holding[-1]] += 1
-        for index in instruction.frees:
+        for index in instruction.last_uses:
             users[holding[index]] -= 1
             if not users[holding[index]]:
                 live -= sizes[holding[index]]

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from supernet.nn.supernet import Supernet
 from supernet.sharing.cache import cache_of, split_inputs
-from supernet.sharing.checking import check
+from supernet.sharing.checking import check, try_out
 from supernet.sharing.programs import Program
-from supernet.sharing.trying import try_out
 from supernet.space import Architecture
 
 

@@ -1,10 +1,10 @@
 """From a supernet and some architectures to a straight list of instructions.
 
-Every architecture is followed through the network, and writes down what it would do: which module
-or function, applied to which earlier values. What two architectures write down alike is one
-instruction. That is all there is to sharing, so it holds for chains, for choices inside choices,
-and wherever several values meet; and each architecture does exactly what it would do alone, in the
-same order, because its instructions are its own account.
+Every architecture is traced through the network: which module or function it would call, applied
+to which earlier values. A call that two architectures have in common is one instruction. That is
+all there is to sharing, so it holds for chains, for choices inside choices, and wherever several
+values meet; and each architecture does exactly what it would do alone, in the same order, because
+its instructions are those of its own trace.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 from torch import fx, nn
 
 from supernet.nn.choices import ChoiceChain, ChoiceModule
 from supernet.nn.reachability import restrict
 from supernet.nn.supernet import Supernet
+from supernet.sharing.module_state import plainly_runs
 from supernet.sharing.structure import Ref, Structure, key, refs, replace
-from supernet.sharing.tracing import plainly_runs
 from supernet.space import Architecture
 
 
@@ -87,7 +87,7 @@ class Instruction:
         kwargs: The same, by name.
         archs: Who needs it, in the program's order.
         reads: The numbers of the values it reads.
-        frees: Values that nobody reads any more when it is done.
+        last_uses: Values that nobody reads any more when it is done.
     """
 
     operation: Operation
@@ -95,7 +95,7 @@ class Instruction:
     kwargs: Structure
     archs: tuple[Architecture, ...]
     reads: tuple[int, ...]
-    frees: tuple[int, ...]
+    last_uses: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,9 @@ class Program:
         outputs: What comes of it, in the order in which it is there.
         readers: Which instructions read a value, in order; values that none reads are left out.
         graphs: The traced graphs it rests on: whose they are, and the architectures that use them.
-        courses: The instructions of each of `archs`, in the order in which it runs them alone.
-        early: Instructions that someone would run later, alone, than here; mind changes in place.
+        schedules: The instructions of each of `archs`, in the order in which it runs them alone.
+        reordered: Instructions that some architecture, alone, would run later than here. That
+            matters to changes in place only.
     """
 
     archs: tuple[Architecture, ...]
@@ -131,8 +132,8 @@ class Program:
     outputs: tuple[Output, ...]
     readers: Mapping[int, Sequence[int]]
     graphs: Mapping[fx.Graph, tuple[nn.Module, Sequence[Architecture]]]
-    courses: Sequence[Sequence[int]]
-    early: frozenset[int]
+    schedules: Sequence[Sequence[int]]
+    reordered: frozenset[int]
 
 
 #: Gives the graph of a module for arguments like these, or None if it has to be run whole.
@@ -147,23 +148,24 @@ def write_program(
     graph_of: GraphOf,
 ) -> Program:
     """Return the program that runs `archs`, given once each, on such arguments."""
-    author = _Author(supernet, len(list(refs((args, kwargs)))), graph_of)
-    accounts = [author.account_of(arch, args, kwargs) for arch in archs]
-    accounts.sort(key=lambda account: account.numbers)
-    return _in_order(accounts, author)
+    builder = ProgramBuilder(supernet, len(list(refs((args, kwargs)))), graph_of)
+    traces = [builder.trace(arch, args, kwargs) for arch in archs]
+    traces.sort(key=lambda trace: trace.numbers)
+    return _in_order(traces, builder)
 
 
 @dataclass(frozen=True, slots=True)
-class _Account:
-    """What one architecture does: the numbers of the operations, and what comes of them."""
+class Trace:
+    """What one architecture does: the numbers of the operations, and the result."""
 
     arch: Architecture
     numbers: list[int]
     output: Structure
 
 
-class _Author:
-    """Follows architectures through the network, and numbers what they do as it comes."""
+@final
+class ProgramBuilder:
+    """Traces architectures through the network, and numbers distinct operations as they come."""
 
     def __init__(self, supernet: Supernet, inputs: int, graph_of: GraphOf) -> None:
         self.supernet = supernet
@@ -173,13 +175,13 @@ class _Author:
         self.graphs: dict[fx.Graph, tuple[nn.Module, list[Architecture]]] = {}
         self._numbers: dict[object, int] = {}
 
-    def account_of(self, arch: Architecture, args: Structure, kwargs: Structure) -> _Account:
+    def trace(self, arch: Architecture, args: Structure, kwargs: Structure) -> Trace:
         """Follow one architecture from the inputs to the end."""
         self._arch = arch
-        self._account: list[int] = []
+        self._trace: list[int] = []
         self._times: dict[object, int] = {}
         output = self._call(self.supernet.net, args, kwargs)
-        return _Account(arch, self._account, output)
+        return Trace(arch, self._trace, output)
 
     def _call(self, module: nn.Module, args: Structure, kwargs: Structure) -> Structure:
         """Follow a call of a module; return what stands for its result."""
@@ -242,17 +244,17 @@ class _Author:
         number = self._numbers.setdefault((what, times), len(self.written))
         if number == len(self.written):
             self.written.append((operation, args, kwargs))
-        self._account.append(number)
+        self._trace.append(number)
         return Ref(self.inputs + number)
 
 
-def _in_order(accounts: Sequence[_Account], author: _Author) -> Program:
-    """Number everything anew, in the order in which the accounts come to it."""
-    inputs = author.inputs
+def _in_order(traces: Sequence[Trace], builder: ProgramBuilder) -> Program:
+    """Number everything anew, in the order in which the traces come to it."""
+    inputs = builder.inputs
     needed: dict[int, list[Architecture]] = {}
-    for account in accounts:
-        for number in account.numbers:
-            needed.setdefault(number, []).append(account.arch)
+    for trace in traces:
+        for number in trace.numbers:
+            needed.setdefault(number, []).append(trace.arch)
     order = {number: at for at, number in enumerate(needed)}
 
     def moved(ref: Ref) -> Ref:
@@ -264,52 +266,52 @@ def _in_order(accounts: Sequence[_Account], author: _Author) -> Program:
     work = [
         (operation, placed(args), placed(kwargs), tuple(archs))
         for number, archs in needed.items()
-        for operation, args, kwargs in [author.written[number]]
+        for operation, args, kwargs in [builder.written[number]]
     ]
     reads = [_indices((args, kwargs)) for _, args, kwargs, _ in work]
     readers: dict[int, list[int]] = {}
     for at, indices in enumerate(reads):
         for index in indices:
             readers.setdefault(index, []).append(at)
-    courses = tuple(tuple(order[number] for number in account.numbers) for account in accounts)
-    outputs = _outputs(accounts, courses, placed)
-    frees = _frees(inputs + len(work), inputs, readers, outputs)
+    schedules = tuple(tuple(order[number] for number in trace.numbers) for trace in traces)
+    outputs = _outputs(traces, schedules, placed)
+    last_uses = _last_uses(inputs + len(work), inputs, readers, outputs)
     return Program(
-        archs=tuple(account.arch for account in accounts),
+        archs=tuple(trace.arch for trace in traces),
         inputs=inputs,
         instructions=tuple(
-            Instruction(*parts, reads[at], tuple(frees.get(at, ())))
+            Instruction(*parts, reads[at], tuple(last_uses.get(at, ())))
             for at, parts in enumerate(work)
         ),
         outputs=tuple(outputs),
         readers=readers,
-        graphs=author.graphs,
-        courses=courses,
-        early=frozenset(itertools.chain.from_iterable(map(_early, courses))),
+        graphs=builder.graphs,
+        schedules=schedules,
+        reordered=frozenset(itertools.chain.from_iterable(map(_reordered, schedules))),
     )
 
 
-def _early(course: Sequence[int]) -> Iterator[int]:
-    """Yield the instructions of a course that come after others with a higher number."""
+def _reordered(schedule: Sequence[int]) -> Iterator[int]:
+    """Yield the instructions of a schedule that come after others with a higher number."""
     highest = -1
-    for at in course:
+    for at in schedule:
         if at < highest:
             yield at
         highest = max(highest, at)
 
 
 def _outputs(
-    accounts: Sequence[_Account],
-    courses: Sequence[Sequence[int]],
+    traces: Sequence[Trace],
+    schedules: Sequence[Sequence[int]],
     placed: Callable[[Structure], Structure],
 ) -> list[Output]:
     ends: dict[object, tuple[Structure, list[Architecture], list[int]]] = {}
-    for account, course in zip(accounts, courses, strict=True):
-        value = placed(account.output)
+    for trace, schedule in zip(traces, schedules, strict=True):
+        value = placed(trace.output)
         _, archs, ready = ends.setdefault(key(value), (value, [], []))
-        archs.append(account.arch)
+        archs.append(trace.arch)
         # Not as soon as the value is there: what comes later may change it in place.
-        ready.append(max(course, default=-1) + 1)
+        ready.append(max(schedule, default=-1) + 1)
     outputs = [
         Output(value, tuple(archs), _indices(value), max(ready))
         for value, archs, ready in ends.values()
@@ -317,7 +319,7 @@ def _outputs(
     return sorted(outputs, key=lambda output: output.ready)
 
 
-def _frees(
+def _last_uses(
     values: int, inputs: int, readers: Mapping[int, Sequence[int]], outputs: Sequence[Output]
 ) -> dict[int, list[int]]:
     """Return, by instruction, the values that are not needed after it."""
@@ -326,10 +328,10 @@ def _frees(
     for output in outputs:
         for index in output.reads:
             last[index] = max(last[index], output.ready - 1)
-    frees: dict[int, list[int]] = {}
+    last_uses: dict[int, list[int]] = {}
     for index, at in last.items():
-        frees.setdefault(at, []).append(index)
-    return frees
+        last_uses.setdefault(at, []).append(index)
+    return last_uses
 
 
 def _indices(structure: Structure) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import Argument
 
+from supernet.sharing.module_state import Reads, own_attributes, reads_watched
 from supernet.sharing.structure import Ref, Structure, key, replace
 
 #: `x += y` and its like, as the module `operator` calls them.
@@ -37,11 +38,14 @@ class Untraceable(Exception):
     """Why a module's forward has no graph; ends as text in a warning."""
 
 
-def trace(module: nn.Module, args: Structure, kwargs: Structure) -> fx.Graph:
+def trace(module: nn.Module, args: Structure, kwargs: Structure) -> tuple[fx.Graph, Reads]:
     """Return the graph of `module(*args, **kwargs)`, in which every call of a child is one node.
 
     Each `Ref` among the arguments is an input of the graph, from left to right. Constants among
     them, and arguments left to their defaults, are part of it. The module is not changed.
+
+    Returns:
+        The graph, and the attributes that were read for it: it holds as long as these stay.
 
     Raises:
         Untraceable: If there is none, or it would not stay true.
@@ -52,37 +56,51 @@ def trace(module: nn.Module, args: Structure, kwargs: Structure) -> fx.Graph:
     active = {m: vars(m).pop("_active") for m in module.modules() if "_active" in vars(m)}
     # `forward` may set attributes, here or further inside; what it sets must show, and not stay.
     shadow = copy.copy(module)
-    shadow.__dict__.update(_with_own_containers(_own(module)))
+    shadow.__dict__.update(_with_own_containers(own_attributes(module)))
     inside = [inner for inner in module.modules() if inner is not module]
-    before = {inner: (_own(inner), _with_own_containers(_own(inner))) for inner in inside}
+    before = {
+        inner: (own_attributes(inner), _with_own_containers(own_attributes(inner)))
+        for inner in inside
+    }
     try:
-        with _no_draws(module):
+        with _no_draws(module), reads_watched(shadow, module) as reads:
             graph = _Tracer(args, kwargs).trace(shadow)
     except Untraceable:
         raise
     except Exception as error:  # whatever a user's forward raises when it meets a stand-in
         raise Untraceable(f"{type(error).__name__}: {' '.join(str(error).split())}") from None
     finally:
-        changed = _changes(_own(module), _own(shadow))
+        changed = _changes(own_attributes(module), own_attributes(shadow))
         for inner, (own, contents) in before.items():
-            if more := _changes(contents, _own(inner)):
+            if more := _changes(contents, own_attributes(inner)):
                 changed += [f"{type(inner).__name__}.{name}" for name in more]
                 _put_back(inner, own, contents)
         for inner, arch in active.items():
             vars(inner)["_active"] = arch
     if changed:
         raise Untraceable(f"its forward changes {', '.join(changed)}")
-    return graph
+    return graph, reads
 
 
-def form_of(graph: fx.Graph) -> object:
-    """Return something hashable that is equal for graphs that do the same."""
+def form_of(graph: fx.Graph, *, numbers_count: bool = True) -> object:
+    """Return something hashable that is equal for graphs that do the same.
+
+    Args:
+        graph: The graph.
+        numbers_count: Whether graphs that differ in constant numbers only are different.
+    """
+
+    def shown(structure: Structure) -> object:
+        if not numbers_count:
+            structure = replace(structure, float, lambda _: "a number")
+        return key(replace(structure, fx.Node, numbers.get))
+
     numbers = {node: Ref(number) for number, node in enumerate(graph.nodes)}
     return tuple(
         (
             node.op,
             key(node.target),
-            key(replace((node.args, dict(node.kwargs)), fx.Node, numbers.get)),
+            shown((node.args, dict(node.kwargs))),
         )
         for node in graph.nodes
     )
@@ -204,14 +222,6 @@ def _equal(a: Any, b: Any) -> bool:
     return bool(np.array_equal(a, b)) if hasattr(a, "__array__") else bool(a == b)
 
 
-_OF_PYTORCH = frozenset(vars(nn.Module()))
-
-
-def _own(module: nn.Module) -> dict[str, Any]:
-    """Return the attributes that are the module's own, without those PyTorch keeps there."""
-    return {name: value for name, value in vars(module).items() if name not in _OF_PYTORCH}
-
-
 def _with_own_containers(value: Any) -> Any:
     """Return the same, in containers of its own all the way down."""
     if not isinstance(value, list | collections.deque | dict | set):
@@ -241,7 +251,7 @@ def _unchanged(a: Any, b: Any) -> bool:
 
 def _put_back(module: nn.Module, own: dict[str, Any], contents: dict[str, Any]) -> None:
     """Give a module its attributes back, and containers their contents."""
-    for name in _own(module).keys() - own.keys():
+    for name in own_attributes(module).keys() - own.keys():
         del module.__dict__[name]
     for name, value in own.items():
         if isinstance(value, list | collections.deque | dict | set):
@@ -250,59 +260,3 @@ def _put_back(module: nn.Module, own: dict[str, Any], contents: dict[str, Any]) 
                 contents[name]
             )
         module.__dict__[name] = value
-
-
-def plainly_runs(module: nn.Module, forward: Callable[..., Any]) -> bool:
-    """Say whether calling `module` does what `forward` does, and nothing else."""
-    return getattr(module.forward, "__func__", None) is forward and not has_hooks(module)
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Say whether something else runs when `module` is called."""
-    return any(hooks_of(module))
-
-
-def hooks_of(module: nn.Module) -> tuple[dict[int, Any], ...]:
-    """Return the dicts in which PyTorch keeps what else runs when `module` is called."""
-    return (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    )
-
-
-def settings_inside(module: nn.Module) -> object:
-    """Return the settings of the modules inside, which a forward may read too; hashable."""
-    return tuple(settings_of(inner) for inner in module.modules() if inner is not module)
-
-
-def settings_of(module: nn.Module) -> object:
-    """Return the module's own attributes, which may decide how its forward goes; hashable."""
-    own = {name: value for name, value in _own(module).items() if name != "_active"}
-    # An object of settings counts by what it holds.
-    held = {
-        name: dict(vars(value))
-        for name, value in own.items()
-        if hasattr(value, "__dict__") and not callable(value) and not isinstance(value, Tensor)
-    }
-    return key(own), key(held)
-
-
-def frame_of(module: nn.Module) -> object:
-    """Return what a module consists of, in what modes, and who of them does more; hashable.
-
-    A chain without choices, or a list of modules, is never followed, but those who are look inside.
-    """
-    return tuple(
-        (
-            id(m),
-            m.training,
-            tuple(map(id, m._modules.values())),
-            tuple([name for name, value in m._parameters.items() if value is None]),
-            tuple([name for name, value in m._buffers.items() if value is None]),
-            has_hooks(m),
-            "forward" in vars(m),
-        )
-        for m in module.modules()
-    )

@@ -11,7 +11,7 @@ from torch import nn
 
 from supernet.nn.supernet import Supernet
 from supernet.sharing.cache import Cache, cache_of
-from supernet.sharing.tracing import has_hooks, hooks_of
+from supernet.sharing.module_state import has_hooks, hooks_of
 
 
 def twin_of(

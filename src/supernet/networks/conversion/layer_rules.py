@@ -17,7 +17,7 @@ from supernet.networks.conversion.labelling import (
     source_of,
     value_of,
 )
-from supernet.sharing.tracing import has_hooks
+from supernet.sharing.module_state import has_hooks
 
 #: Layers that make a width whatever they are given.
 MAKERS = (_ConvNd, nn.Linear, nn.Embedding)

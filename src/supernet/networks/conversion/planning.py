@@ -18,7 +18,7 @@ from supernet.networks.conversion.norms import is_known_norm
 from supernet.networks.conversion.rules import label_graphs
 from supernet.networks.conversion.stacks import Stack, find_stacks, join
 from supernet.networks.conversion.tracing import LAYERS, Call, Observed, Trace
-from supernet.sharing.tracing import has_hooks
+from supernet.sharing.module_state import has_hooks
 from supernet.space import Choice
 
 

@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from supernet.networks.conversion.layer_rules import MAKERS
 from supernet.networks.conversion.tracing import LAYERS, Call, Observed, Trace
-from supernet.sharing.tracing import plainly_runs
+from supernet.sharing.module_state import plainly_runs
 
 
 @dataclass(frozen=True)

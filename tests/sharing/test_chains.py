@@ -10,7 +10,7 @@ from supernet.errors import SpaceError
 from supernet.evaluation.batchnorm import calibrate
 from supernet.nn.choices import Depth, OneOf
 from supernet.nn.supernet import Supernet
-from supernet.sharing import trying
+from supernet.sharing import checking
 from supernet.space import Architecture
 from tests.conftest import Counted, noise
 
@@ -67,13 +67,13 @@ def test_nobody_notices_and_it_happens_once(monkeypatch: pytest.MonkeyPatch) -> 
     counted = Counted(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)))
     supernet = Supernet(Depth("d", [counted, nn.Linear(4, 4)]))
     runs: list[Architecture] = []
-    original = trying._run
+    original = checking._run
 
     def run(net: Supernet, arch: Architecture, args: Any, kwargs: Any) -> None:
         runs.append(arch)
         original(net, arch, args, kwargs)
 
-    monkeypatch.setattr(trying, "_run", run)
+    monkeypatch.setattr(checking, "_run", run)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         sharing.run(supernet, X, [supernet.space.smallest])
