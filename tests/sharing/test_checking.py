@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from supernet import sharing
 from supernet.errors import SharingWarning
 from supernet.nn.choices import Depth, OneOf
+from supernet.nn.elastic import Residual as ElasticResidual
 from supernet.nn.supernet import Supernet
-from supernet.sharing import checking
+from supernet.sharing import cache, checking
+from supernet.space import Architecture
 from tests.conftest import Counted, Residual, noise, stir
 from tests.sharing.networks import (
     Wrapper,
@@ -221,3 +223,78 @@ def test_a_graph_that_lies_for_some_architectures_only() -> None:
     supernet = Supernet(stir(nn.Sequential(before, TakesEither())))
     with sharing_warnings():
         assert_shares(supernet, noise(4, 3))
+
+
+class Annealed(nn.Module):
+    """Has one attribute that its forward reads, and one that it doesn't."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Depth("d", [nn.Linear(3, 3), nn.Tanh()])
+        self.temperature, self.step = 1.0, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x) / self.temperature
+        return y + getattr(self, "shift", 0.0)
+
+
+def test_an_attribute_that_is_not_read_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Annealed()
+    supernet, x = Supernet(stir(net)), noise(4, 3)
+    first, _ = sharing.prepare(supernet, x, supernet.space)
+    monkeypatch.setattr(cache, "trace", None)
+    for step in range(3):
+        net.step = step
+        assert sharing.prepare(supernet, x, supernet.space)[0] is first
+
+
+def test_an_attribute_that_is_read_counts_and_is_not_proved_forever(runs: list[Any]) -> None:
+    net = Annealed()
+    supernet, x = Supernet(stir(net)), noise(4, 3)
+    archs = list(supernet.space)
+    for step in range(20):
+        net.temperature = 1 / (1 + step)
+        assert_same(sharing.outputs(supernet, x, archs), one_by_one(supernet, x, archs))
+    assert len(runs) == 4 * len(archs)
+    vars(net)["shift"] = 2.0
+    assert_same(sharing.outputs(supernet, x, archs), one_by_one(supernet, x, archs))
+
+
+def test_the_attributes_of_modules_inside_count_as_far_as_they_are_read() -> None:
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Annealed()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.inner.body(x) * self.inner.temperature
+            return y
+
+    net = Reads()
+    supernet, x = Supernet(stir(net)), noise(4, 3)
+    archs = list(supernet.space)
+    first, _ = sharing.prepare(supernet, x, archs)
+    net.inner.step = 3
+    assert sharing.prepare(supernet, x, archs)[0] is first
+    net.inner.temperature = 3.0
+    assert_same(sharing.outputs(supernet, x, archs), one_by_one(supernet, x, archs))
+
+
+def test_watching_what_is_read_leaves_nothing_behind() -> None:
+    sharing.prepare(Supernet(stir(Annealed())), noise(4, 3), [Architecture({"d.depth": 1})])
+    assert "__getattribute__" not in vars(nn.Module)
+
+
+def test_a_graph_is_held_against_its_module_on_the_whole_batch_and_the_others_on_few(
+    runs: list[Any],
+) -> None:
+    supernet = Supernet(stir(Residual(Depth("d", [nn.Linear(3, 3)] * 5))))
+    sharing.run(supernet, noise(6, 3), supernet.space)
+    assert sorted(len(args[2][0]) for args in runs) == [2, 2, 2, 2, 6]
+
+
+def test_a_class_that_says_its_forward_is_fixed_is_believed(runs: list[Any]) -> None:
+    block = ElasticResidual(Depth("d", [nn.Linear(3, 3)] * 3))
+    supernet = Supernet(stir(nn.Sequential(block, nn.Linear(3, 3))))
+    assert_shares(supernet, noise(4, 3))
+    assert not runs

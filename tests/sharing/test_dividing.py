@@ -135,3 +135,36 @@ def test_more_architectures_than_samples_are_refused() -> None:
     with pytest.raises(SharingError, match=r"a batch of 8 can't be divided among 9 architectures"):
         sharing.divide(supernet, noise(8, 1, 8, 8), supernet.space)
     assert sharing.divide(supernet, noise(8, 1, 8, 8), []) == []
+
+
+class Unannounced(nn.Module):
+    """Changes its input in place without saying so, and returns something else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.mul_(2)
+        return x + 1
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_what_changes_others_samples_unannounced_is_refused(inference: bool) -> None:
+    """Whoever takes another way would find its samples changed."""
+
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            ops = {"change": Unannounced(), "skip": nn.Tanh()}
+            self.first, self.op = nn.Linear(4, 4), OneOf("op", ops)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            z: Tensor = self.op(y)
+            total: Tensor = z + y
+
+        return total
+
+    supernet, x = Supernet(stir(Reads())), noise(6, 4)
+    with (
+        torch.inference_mode(inference),
+        pytest.raises(SharingError, match="Unannounced changes its input in place"),
+    ):
+        sharing.divide(supernet, x, supernet.space)

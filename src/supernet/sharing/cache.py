@@ -78,9 +78,14 @@ class Cache:
         known = self._programs.get(what)
         if known is None or not all(reads.hold for reads in known[1]):
             read: list[Reads] = []
+            found: dict[object, fx.Graph | None] = {}
 
             def graph_of(module: nn.Module, args: Structure, kwargs: Structure) -> fx.Graph | None:
-                return self._graph(supernet, module, args, kwargs, read)
+                pattern = replace((args, kwargs), Ref, lambda _: _INPUT)
+                call = module, key(pattern)  # the same for many of the architectures
+                if call not in found:
+                    found[call] = self._graph(supernet, module, args, kwargs, call, read)
+                return found[call]
 
             known = write_program(supernet, archs, args, kwargs, graph_of), read
             self._programs[what] = known
@@ -120,16 +125,16 @@ class Cache:
         module: nn.Module,
         args: Structure,
         kwargs: Structure,
+        call: object,
         read: list[Reads],
     ) -> fx.Graph | None:
         """Return the graph of a module for arguments like these; None if it has to be run whole.
 
-        What the graph depends on is added to `read`.
+        What the graph depends on is added to `read`; `call` is equal for all such calls.
         """
         if module in self.whole or has_hooks(module):
             return None
-        pattern = replace((args, kwargs), Ref, lambda _: _INPUT)
-        when = module, key(pattern), surroundings(), frame_of(module)
+        when = call, surroundings(), frame_of(module)
         for reads, graph in self._graphs.get(when, ()):
             if reads.hold:
                 read.append(reads)

@@ -225,9 +225,10 @@ def try_out(
     args: Structure,
     kwargs: Structure,
 ) -> None:
-    """Run each chain that checks itself once, with its last options, and on the `meta` device.
+    """Run each chain that checks itself once, with its last options, on a few samples.
 
-    Works on a copy of the network that has no numbers and no hooks.
+    Works on a copy of the network, without its hooks, so nobody notices. Not on the `meta` device:
+    PyTorch takes seconds to load what that needs.
 
     Args:
         cache: What is remembered of the supernet; what was tried before is not tried again.
@@ -260,16 +261,27 @@ def _checking(supernet: Supernet) -> Iterator[ChoiceChain]:
             yield module
 
 
-@torch.no_grad()
 def _run(supernet: Supernet, arch: Architecture, args: Structure, kwargs: Structure) -> None:
-    args, kwargs = replace((args, kwargs), Tensor, lambda tensor: tensor.to("meta"))
+    if few := _few_samples(args, kwargs):
+        try:
+            _run_twin(supernet, arch, *few)
+        except SpaceError:
+            pass  # run on all, it names the shape that the user knows
+        else:
+            return
+    _run_twin(supernet, arch, args, kwargs)
+
+
+@torch.no_grad()
+def _run_twin(supernet: Supernet, arch: Architecture, args: Structure, kwargs: Structure) -> None:
+    tensors, *_ = split_inputs(args, kwargs)
     try:
-        twin, _ = twin_of(supernet, meta=True)
-        with torch.random.fork_rng(devices=()):
+        twin, _ = twin_of(supernet, meta=any(tensor.is_meta for tensor in tensors))
+        with _draws_kept(tensors):
+            args, kwargs = replace((args, kwargs), Tensor, Tensor.clone)
             twin(args[0], arch, **kwargs)
     except SpaceError:
         raise
     except Exception:
-        # Whatever else happens without numbers need not happen with them; if it does, it will
-        # be raised when the network runs.
+        # Whatever else happens here will be raised when the network runs.
         return

@@ -107,9 +107,9 @@ def reads_watched(stand_in: nn.Module, module: nn.Module) -> Iterator[Reads]:
     reads = Reads()
 
     def read(self: nn.Module, name: str) -> Any:
-        if name not in _OF_PYTORCH:
-            if not sys._getframe(1).f_code.co_filename.startswith(_BYSTANDERS):
-                reads.add(module if self is stand_in else self, name)
+        reader = sys._getframe(1).f_code.co_filename
+        if name not in _OF_PYTORCH and not reader.startswith(_BYSTANDERS):
+            reads.add(module if self is stand_in else self, name)
         return object.__getattribute__(self, name)
 
     nn.Module.__getattribute__ = read  # type: ignore[method-assign, assignment]
