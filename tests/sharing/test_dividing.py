@@ -160,7 +160,7 @@ def test_what_changes_others_samples_unannounced_is_refused(inference: bool) -> 
             z: Tensor = self.op(y)
             total: Tensor = z + y
 
-        return total
+            return total
 
     supernet, x = Supernet(stir(Reads())), noise(6, 4)
     with (
