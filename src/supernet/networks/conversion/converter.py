@@ -17,6 +17,7 @@ from torch import nn
 from supernet.errors import SpaceError
 from supernet.networks.conversion.inputs import Inputs
 from supernet.networks.conversion.planning import ConversionPlan, Wishes, make_plan
+from supernet.networks.conversion.refusals import find_refusals
 from supernet.networks.conversion.report import (
     Line as Line,
     Report as Report,
@@ -97,9 +98,10 @@ def make_elastic(
         )
     inputs = None if example is None else Inputs.of(example, model)
     observed = () if inputs is None else observe(model, inputs)
+    refused = find_refusals(model)
     failed: dict[str, str] = {}
     while True:  # ends: each time round, at least one choice less
-        plan = make_plan(model, observed, wishes, failed)
+        plan = make_plan(model, observed, wishes, refused, failed)
         report = write_report(model, plan)
         if not report.choices:
             raise SpaceError(

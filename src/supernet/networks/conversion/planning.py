@@ -8,13 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from supernet.networks.conversion.groups import Groups, Label, Segment
 from supernet.networks.conversion.labelling import Labelling, Labels, Role
-from supernet.networks.conversion.norms import is_known_norm
+from supernet.networks.conversion.refusals import holders_of
 from supernet.networks.conversion.rules import label_graphs
 from supernet.networks.conversion.stacks import Stack, find_stacks, join
 from supernet.networks.conversion.tracing import LAYERS, Call, Observed, Trace
@@ -85,7 +83,11 @@ class ConversionPlan:
 
 
 def make_plan(
-    model: nn.Module, observed: Sequence[Observed], wishes: Wishes, failed: Mapping[str, str]
+    model: nn.Module,
+    observed: Sequence[Observed],
+    wishes: Wishes,
+    refused: Mapping[str, str],
+    failed: Mapping[str, str],
 ) -> ConversionPlan:
     """Return which choices a model gets.
 
@@ -93,6 +95,7 @@ def make_plan(
         model: The model.
         observed: What was seen of it in each mode; nothing if that is not needed.
         wishes: What is wanted.
+        refused: By the name of a layer, why it can't be replaced.
         failed: By the name of a choice, why it can't be made: it has been tried.
     """
     plan = ConversionPlan()
@@ -115,10 +118,10 @@ def make_plan(
         else:
             plan.depths.append((name, stack))
     if observed and wishes.shares:
-        _plan_widths(plan, model, observed, wishes, failed)
+        _plan_widths(plan, model, observed, wishes, refused, failed)
     for name, module in model.named_modules():
         if wishes.kernels and isinstance(module, nn.Conv2d):
-            _plan_kernel(plan, name, module, _refuse(module, model), wishes, failed)
+            _plan_kernel(plan, name, module, refused.get(name, ""), wishes, failed)
     return plan
 
 
@@ -168,6 +171,7 @@ def _plan_widths(
     model: nn.Module,
     observed: Sequence[Observed],
     wishes: Wishes,
+    refused: Mapping[str, str],
     failed: Mapping[str, str],
 ) -> None:
     layers = {name: m for name, m in model.named_modules() if isinstance(m, LAYERS)}
@@ -182,7 +186,7 @@ def _plan_widths(
     for trace in traces:
         for _, stack in plan.depths:
             _keep_equal(labelling, [c for p in stack.paths for c in trace.calls.get(p, [])])
-    _fix_what_stays(labelling, model, traces)
+    _fix_what_stays(labelling, model, traces, refused)
     groups = labelling.groups
     choices: dict[int, Choice] = {}
     for number in groups:
@@ -217,7 +221,7 @@ def _plan_widths(
         if any(map(plan.choices_along, whole)):
             plan.tensors[name] = whole
     for name in layers.keys() - labelling.roles.keys():
-        why = _refuse(layers[name], model) or "a module that holds it is taken as a whole"
+        why = refused.get(name, "") or "a module that holds it is taken as a whole"
         plan.say(name, f"width: {why}")
     decided = {
         choice.name
@@ -240,22 +244,27 @@ def _free_name(writers: Sequence[str], taken: Collection[str]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _fix_what_stays(labelling: Labelling, model: nn.Module, traces: Sequence[Trace]) -> None:
+def _fix_what_stays(
+    labelling: Labelling,
+    model: nn.Module,
+    traces: Sequence[Trace],
+    refused: Mapping[str, str],
+) -> None:
     """Fix the widths of layers and tensors that can't be cut."""
     groups = labelling.groups
     for name, role in labelling.roles.items():
-        why = _refuse(labelling.modules[name], model)
+        why = refused.get(name, "")
         if not why and name in labelling.read_layers:
             why = "its weights are read by the model's own code"
         if why:
             for label in (role.inp, role.out):
                 groups.fix(label, f"{name!r} can't be a part of itself: {why}")
     called = {name for trace in traces for name in trace.calls} | {""}
-    shared = _shared_tensors(model)
+    holders = holders_of(model)
     for name, labels in labelling.tensors.items():
-        owner = name.rpartition(".")[0]
+        owner, _, last = name.rpartition(".")
         why = ""
-        if name in shared:
+        if len(holders[id(getattr(labelling.modules[owner], last))]) > 1:
             why = "several modules share it"
         elif owner not in called:
             why = "the module that holds it is not called itself"
@@ -265,16 +274,6 @@ def _fix_what_stays(labelling: Labelling, model: nn.Module, traces: Sequence[Tra
             why = "it is computed from other parameters"
         for label in labels if why else ():
             groups.fix(label, f"it is combined with {name!r}: {why}")
-
-
-def _shared_tensors(model: nn.Module) -> set[str]:
-    """Return the names of tensors that several modules hold."""
-    names: dict[int, list[str]] = {}
-    for owner, module in model.named_modules():
-        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is not None:
-                names.setdefault(id(tensor), []).append(join(owner, name))
-    return {name for several in names.values() if len(several) > 1 for name in several}
 
 
 def _keep_equal(labelling: Labelling, calls: Sequence[Call]) -> None:
@@ -303,23 +302,3 @@ def _options(count: int, multiple: int, shares: Sequence[float]) -> tuple[int, .
             break
     rounded = {max(step, int(share * count / step + 0.5) * step) for share in shares}
     return tuple(sorted({min(width, count) for width in rounded} | {count}))
-
-
-# -- layers that can't be changed ----------------------------------------------------------------
-
-
-def _refuse(module: nn.Module, model: nn.Module) -> str:
-    """Return why a layer can't be replaced; empty if it can."""
-    if has_hooks(module):
-        return "it has hooks, which would be lost"
-    if is_parametrized(module) or module._parameters.keys() - {"weight", "bias"}:
-        return "its weight is computed from other parameters"
-    if isinstance(module, _BatchNorm) and not is_known_norm(module):
-        return "its class does something else than a batch norm followed by what it holds"
-    if isinstance(module, _InstanceNorm) and module.track_running_stats:
-        return "it keeps statistics of its own"
-    own = {id(p) for p in module._parameters.values() if p is not None}
-    for name, other in model.named_modules():
-        if other is not module and own & {id(p) for p in other._parameters.values()}:
-            return f"it shares its weight with {name!r}"
-    return ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +34,11 @@ class Trial:
     inputs: Inputs
     modes: tuple[bool, ...]
 
+    @functools.cached_property
+    def _trained(self) -> Supernet:
+        """A copy in training mode: buffers may change then, of other modules than batch norms."""
+        return _twin(self.supernet).train()
+
     def failure(self, arch: Architecture, expected: Forms) -> str:
         """Return what happens with an architecture that should not; empty if nothing does."""
         for training in self.modes:
@@ -45,13 +52,14 @@ class Trial:
 
     def form(self, arch: Architecture, training: bool) -> object:
         """Return how the output of an architecture is built, and the shapes of its tensors."""
-        # In training mode a copy runs: buffers may change, of other modules than batch norms.
-        net = _twin(self.supernet).train() if training else self.supernet
+        net = self._trained if training else self.supernet
         with torch.random.fork_rng(devices=()), nullcontext() if training else evaluating(net):
             y = self.inputs.run(net, arch)
         leaves, structure = tree_flatten(y)
         return structure, [tuple(p.shape) if isinstance(p, Tensor) else type(p) for p in leaves]
 
+
+Net = TypeVar("Net", bound=nn.Module)
 
 #: By mode, how an output is built.
 Forms = Mapping[bool, object]
@@ -139,7 +147,7 @@ def _outcome(net: nn.Module, inputs: Inputs, training: bool, *arch: Architecture
     return [part for part in leaves if isinstance(part, Tensor)]
 
 
-def _twin(net: nn.Module) -> nn.Module:
+def _twin(net: Net) -> Net:
     """Return a copy of a network with the very same parameters, which nobody changes here."""
     return copy.deepcopy(net, {id(parameter): parameter for parameter in net.parameters()})
 
