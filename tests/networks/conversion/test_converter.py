@@ -226,7 +226,11 @@ BAD: dict[str, tuple[Callable[[], Supernet | nn.Module], dict[str, object], str]
     "negative kernel": (ResNet, {"kernel": (-1,)}, "kernel size -1"),
     "negative depth": (ResNet, {"depth": -1}, "depth is -1"),
     "no example": (ResNet, {"example": None}, "give `example`"),
-    "wrong example": (ResNet, {"example": noise(3, 2, 8, 8)}, r"can't run on .*\(3, 2, 8, 8\)"),
+    "wrong example": (
+        ResNet,
+        {"example": noise(3, 2, 8, 8)},
+        r"on the example, of shape \(3, 2, 8, 8\): in 'stem.0' \(Conv2d\(3, 4,",
+    ),
     "parallel": (lambda: nn.DataParallel(ResNet()), {}, "DataParallel; give the network inside"),
     "parallel inside": (lambda: nn.Sequential(nn.DataParallel(ResNet())), {}, "'0' is wrapped in"),
     "supernet": (lambda: Supernet(ResNet()), {}, "the model is a Supernet"),

@@ -1,17 +1,25 @@
-"""What a network is given: one tensor, several, or tensors by name."""
+"""What a network is given: one tensor, several, or tensors by name; and copies to give it to."""
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from supernet.errors import SpaceError
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def twin_of(net: Net) -> Net:
+    """Return a copy of a network with the very same parameters, which a forward doesn't change."""
+    return copy.deepcopy(net, {id(parameter): parameter for parameter in net.parameters()})
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, final
 from torch import Tensor, fx, nn
 
 from supernet.networks.conversion.groups import Groups, Label, Segment
-from supernet.networks.conversion.numbers import Sized, roots_of
+from supernet.networks.conversion.numbers import roots_of
 
 #: A label for every axis of a tensor; None where no layer's width lies.
 Labels = tuple[Label | None, ...]
@@ -108,13 +108,29 @@ class Labelling:
         """
         if size is None or (type(size) is int and size == -1):
             return
-        read = self.read_from(size)
-        if read is None:
-            if self.is_read(size):
-                return
+        read = [
+            found
+            for node, axis in roots_of(size)
+            if isinstance(node, fx.Node) and isinstance(axis, int)
+            if (found := self.of(node)[axis]) is not None
+        ]
+        if not read:
             self.groups.fix(label, f"it is {what} to {int(size)}, a number in the model's code")
-        elif self._make_up(label) != self._make_up(read):
-            self.groups.join(label, read)
+        elif len(read) > 1:
+            for width in (label, *read):
+                self.groups.fix(width, f"it is {what} to what is computed of several widths")
+        elif size_of(read[0]) % size == 0:
+            self.equal(read[0], label * (size_of(read[0]) // size))
+        elif size % size_of(read[0]) == 0:
+            self.equal(label, read[0] * (size // size_of(read[0])))
+        else:
+            for width in (label, read[0]):
+                self.groups.fix(width, f"it is {what} to what is computed of a width")
+
+    def equal(self, first: Label, second: Label) -> None:
+        """Say that as much lies along two labels, in whatever order."""
+        if self._make_up(first) != self._make_up(second):
+            self.groups.join(first, second)
 
     def _make_up(self, label: Label) -> Counter[int]:
         """Return how many positions of a label are of each width, in whatever order."""
@@ -129,17 +145,6 @@ class Labelling:
             isinstance(node, fx.Node) and isinstance(axis, int) and self.of(node)[axis] is not None
             for node, axis in roots_of(size)
         )
-
-    def read_from(self, size: Any) -> Label | None:
-        """Return the width that a number is, as it was read; None if it was computed with."""
-        if not isinstance(size, Sized) or len(size.roots) != 1:
-            return None
-        ((node, axis),) = size.roots
-        if not isinstance(node, fx.Node) or not isinstance(axis, int):
-            return None
-        label = self.of(node)[axis]
-        same = label is not None and size_of(label) == size
-        return label if same else None
 
 
 def size_of(label: Label) -> int:

@@ -339,15 +339,14 @@ def _divide(
     # That which is left open, or was read; a number in the code stays.
     numbers = [type(size) is int and size != -1 for size in asked]
     places = [place for place, number in enumerate(numbers) if not number]
-    read = [p for p in places if labelling.read_from(asked[p]) or labelling.is_read(asked[p])]
+    read = [p for p in places if labelling.is_read(asked[p])]
     for place in [*read, *(p for p in places if p not in read)]:
         found = _along(labelling, label, sizes, place)
         if found is not None:
             others = (a for p, a in enumerate(asked) if p != place and isinstance(a, Sized))
             if any(map(labelling.is_read, others)):
                 return None
-            if labelling.read_from(asked[place]):
-                labelling.follow(asked[place], found, "reshaped")
+            labelling.follow(None if place not in read else asked[place], found, "divided")
             return place, found
     return None
 
@@ -522,13 +521,16 @@ def _slice(labelling: Labelling, label: Label | None, part: slice) -> Label | No
         labelling.groups.fix(label, "the model takes a part of it")
         return None
     labelling.join(whole)
+    for cut in cuts:
+        if cut not in (0, size):
+            labelling.follow(cut, found[1], "cut")
     return found[1]
 
 
 def chunk(labelling: Labelling, node: fx.Node) -> list[Labels] | None:
     """Cut into equal parts, as many as the code says."""
     dim = argument(node, 2, "dim", "axis", default=0)
-    return _cut_up(labelling, node, dim, follows=True)
+    return _cut_up(labelling, node, dim, [], follows=True)
 
 
 def split(labelling: Labelling, node: fx.Node) -> list[Labels] | None:
@@ -537,10 +539,12 @@ def split(labelling: Labelling, node: fx.Node) -> list[Labels] | None:
     dim = argument(node, 2, "dim", "axis", default=0)
     given = list(sizes) if isinstance(sizes, tuple | list) else [sizes]
     follows = all(isinstance(size, Sized) and labelling.is_read(size) for size in given)
-    return _cut_up(labelling, node, dim, follows=follows)
+    return _cut_up(labelling, node, dim, given, follows=follows)
 
 
-def _cut_up(labelling: Labelling, node: fx.Node, dim: Any, *, follows: bool) -> list[Labels] | None:
+def _cut_up(
+    labelling: Labelling, node: fx.Node, dim: Any, given: Sequence[Any], *, follows: bool
+) -> list[Labels] | None:
     x, pieces = source_of(node), node.meta["value"]
     if not isinstance(dim, int):
         return None
@@ -555,6 +559,8 @@ def _cut_up(labelling: Labelling, node: fx.Node, dim: Any, *, follows: bool) -> 
         labelling.fix(x, "it is cut at a number in the model's code", [axis])
         return [(*labels[:axis], None, *labels[axis + 1 :])] * len(pieces)
     labelling.join(found)
+    for size in given:
+        labelling.follow(size, found[0], "cut")
     return [(*labels[:axis], found[0], *labels[axis + 1 :])] * len(pieces)
 
 

@@ -56,6 +56,8 @@ class ConversionPlan:
         depths: The stacks and their names, without ".depth".
         roles: By the name of a layer, of which widths it is.
         widths: The choices, by the number of a width.
+        times: By the number of a width, how many of the positions that its choice counts each of
+            its channels makes up.
         kernels: The choices, by the name of a convolution.
         tensors: By the name of a parameter or buffer that is cut, the widths along its axes.
         decisive: The names of choices by which the model's code decides what to do.
@@ -65,6 +67,7 @@ class ConversionPlan:
     depths: list[tuple[str, Stack]] = field(default_factory=list)
     roles: dict[str, Role] = field(default_factory=dict)
     widths: dict[int, Choice] = field(default_factory=dict)
+    times: dict[int, int] = field(default_factory=dict)
     kernels: dict[str, Choice] = field(default_factory=dict)
     tensors: dict[str, Labels] = field(default_factory=dict)
     decisive: frozenset[str] = frozenset()
@@ -189,20 +192,23 @@ def _plan_widths(
     _fix_what_stays(labelling, model, traces, refused)
     groups = labelling.groups
     choices: dict[int, Choice] = {}
+    places = {name: place for place, name in enumerate(labelling.roles)}
     for number in groups:
-        writers = groups.writers(number)
+        writers = sorted(groups.writers(number), key=lambda n: (_is_part(labelling, n), places[n]))
         if groups.reasons(number) or not writers:
             continue
         name = _free_name(writers, {choice.name for choice in choices.values()})
         count, multiple = groups.count(number), groups.multiple(number)
-        options = _options(count, multiple, wishes.shares)
+        times = _times(labelling, writers[0], number)
+        options = _options(count * times, multiple * times, wishes.shares)
         why = wishes.refuse(name) or failed.get(name, "")
         if not why and len(options) == 1:
-            why = f"{count} channels have no other width among the shares"
+            why = f"{count * times} channels have no other width among the shares"
         if why:
             groups.fix((Segment(number, count),), why)
         else:
             choices[number] = Choice(name, options)
+            plan.times[number] = times
     plan.widths = choices
     for name, role in labelling.roles.items():
         plan.roles[name] = Role(
@@ -235,6 +241,19 @@ def _plan_widths(
 
 def _resolved(groups: Groups, label: Label | None) -> Label | None:
     return None if label is None else groups.resolve(label)
+
+
+def _is_part(labelling: Labelling, writer: str) -> bool:
+    """Say whether what a layer makes consists of several widths."""
+    label = labelling.groups.resolve(labelling.roles[writer].out or ())
+    return len({segment.width for segment in label}) > 1
+
+
+def _times(labelling: Labelling, writer: str, number: int) -> int:
+    """Return how many channels of the layer that names a width belong to each of its own."""
+    out = labelling.roles[writer].out
+    label = labelling.groups.resolve(out or ())
+    return sum(segment.repeat for segment in label if segment.width == number) or 1
 
 
 def _free_name(writers: Sequence[str], taken: Collection[str]) -> str:
@@ -284,7 +303,7 @@ def _keep_equal(labelling: Labelling, calls: Sequence[Call]) -> None:
         before, after = labelling.of(call.source), labelling.of(call.output)
         for one, other in zip(before, after, strict=True):
             if one is not None and other is not None:
-                labelling.groups.join(one, other)
+                labelling.equal(one, other)
             else:
                 why = "a block that may be left out returns it, and is given a fixed width"
                 labelling.groups.fix(one or other, why)

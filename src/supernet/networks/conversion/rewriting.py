@@ -106,7 +106,10 @@ def _parts(label: Label | None, count: int, plan: ConversionPlan) -> Parts:
     """Return the segments of an axis: of each how much is used, and how much there is."""
     if not plan.choices_along(label):
         return ((Size((count,)), count),)
-    return tuple((Size((plan.widths.get(s.width, s.count), s.repeat)), s.size) for s in label or ())
+    return tuple(
+        (Size((plan.widths.get(s.width, s.count), s.repeat), plan.times.get(s.width, 1)), s.size)
+        for s in label or ()
+    )
 
 
 def _narrowed(

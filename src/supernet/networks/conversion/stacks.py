@@ -111,7 +111,8 @@ def _alike(container: nn.Module) -> Iterator[list[tuple[str, nn.Module]]]:
     """Yield neighbours of one kind that have weights, two or more."""
     for _, run in itertools.groupby(container._modules.items(), lambda item: _kind(item[1])):
         blocks = [(name, block) for name, block in run if block is not None]
-        if len(blocks) > 1 and next(blocks[0][1].parameters(), None) is not None:
+        small = isinstance(blocks[0][1], LAYERS) and not isinstance(blocks[0][1], MAKERS)
+        if len(blocks) > 1 and not small and next(blocks[0][1].parameters(), None) is not None:
             yield blocks
 
 

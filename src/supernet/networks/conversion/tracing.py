@@ -8,7 +8,6 @@ by the numbers in a tensor has no graph.
 
 from __future__ import annotations
 
-import copy
 import functools
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from supernet.errors import SpaceError
-from supernet.networks.conversion.inputs import Inputs
+from supernet.networks.conversion.inputs import Inputs, twin_of
 from supernet.networks.conversion.numbers import Root, Sized
 
 #: Layers that are one operation also where somebody's subclass of them is used.
@@ -97,10 +96,10 @@ def observe(model: nn.Module, inputs: Inputs) -> tuple[Observed, ...]:
     Raises:
         SpaceError: If the model can't run on the example in evaluation mode.
     """
-    evaluated = _observe(copy.deepcopy(model).eval(), inputs)
+    evaluated = _observe(twin_of(model).eval(), inputs)
     try:
         with torch.random.fork_rng(devices=()):
-            trained = _observe(copy.deepcopy(model).train(), inputs.at_least_two())
+            trained = _observe(twin_of(model).train(), inputs.at_least_two())
     except SpaceError:
         return (evaluated,)
     # Drawing lots in training mode is no reason against a model that has a graph otherwise.
@@ -109,7 +108,7 @@ def observe(model: nn.Module, inputs: Inputs) -> tuple[Observed, ...]:
 
 
 def _observe(model: nn.Module, inputs: Inputs) -> Observed:
-    shapes = _run(copy.deepcopy(model), inputs)
+    shapes = _run(twin_of(model), inputs)
     try:
         tracer = _Tracer(inputs, model)
         with torch.no_grad():
@@ -132,12 +131,23 @@ def _run(model: nn.Module, inputs: Inputs) -> Shapes:
         whole = bool(args) and isinstance(args[0], Tensor) and isinstance(y, Tensor)
         seen[module].append((args[0].shape, y.shape) if whole else None)
 
+    running: list[nn.Module] = []
+
+    def enter(module: nn.Module, args: Any) -> None:
+        running.append(module)
+
+    def leave(module: nn.Module, args: Any, y: Any) -> None:
+        running.pop()
+
     hooks = [m.register_forward_hook(look, with_kwargs=True) for m in names]
+    hooks += [m.register_forward_pre_hook(enter) for m in names]
+    hooks += [m.register_forward_hook(leave) for m in names]
     try:
         inputs.run(model)
     except Exception as error:  # whatever a user's model raises
         raise SpaceError(
-            f"the model can't run on the example, {inputs}: {type(error).__name__}: {error}; "
+            f"the model can't run on the example, {inputs}: "
+            f"{_where(running, names)}{type(error).__name__}: {error}; "
             "give a batch such as it is trained with"
         ) from error
     finally:
@@ -148,6 +158,13 @@ def _run(model: nn.Module, inputs: Inputs) -> Shapes:
         for module, runs in seen.items()
         if runs and None not in runs
     }
+
+
+def _where(running: Sequence[nn.Module], names: Mapping[nn.Module, str]) -> str:
+    """Return, for an error, which layer was at work."""
+    if not running or not names[running[-1]]:
+        return ""
+    return f"in {names[running[-1]]!r} ({running[-1]}), "
 
 
 # -- stand-ins -----------------------------------------------------------------------------------

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +13,7 @@ from torch.utils._pytree import tree_flatten
 
 from supernet.errors import SpaceError
 from supernet.evaluation.batchnorm import evaluating
-from supernet.networks.conversion.inputs import Inputs
+from supernet.networks.conversion.inputs import Inputs, twin_of
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
 
@@ -37,7 +35,7 @@ class Trial:
     @functools.cached_property
     def _trained(self) -> Supernet:
         """A copy in training mode: buffers may change then, of other modules than batch norms."""
-        return _twin(self.supernet).train()
+        return twin_of(self.supernet).train()
 
     def failure(self, arch: Architecture, expected: Forms) -> str:
         """Return what happens with an architecture that should not; empty if nothing does."""
@@ -58,8 +56,6 @@ class Trial:
         leaves, structure = tree_flatten(y)
         return structure, [tuple(p.shape) if isinstance(p, Tensor) else type(p) for p in leaves]
 
-
-Net = TypeVar("Net", bound=nn.Module)
 
 #: By mode, how an output is built.
 Forms = Mapping[bool, object]
@@ -140,16 +136,11 @@ def require_same(trial: Trial, model: nn.Module) -> None:
 
 
 def _outcome(net: nn.Module, inputs: Inputs, training: bool, *arch: Architecture) -> list[Tensor]:
-    net = _twin(net).train(training)
+    net = twin_of(net).train(training)
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(0)
         leaves, _ = tree_flatten(inputs.run(net, *arch))
     return [part for part in leaves if isinstance(part, Tensor)]
-
-
-def _twin(net: Net) -> Net:
-    """Return a copy of a network with the very same parameters, which nobody changes here."""
-    return copy.deepcopy(net, {id(parameter): parameter for parameter in net.parameters()})
 
 
 def _equal(one: list[Tensor], other: list[Tensor]) -> bool:
