@@ -11,7 +11,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from supernet.networks.conversion.norms import is_known_norm
 from supernet.networks.conversion.tracing import LAYERS
-from supernet.sharing.tracing import has_hooks
+from supernet.sharing.module_state import has_hooks
 
 
 def find_refusals(model: nn.Module) -> dict[str, str]:
