@@ -6,16 +6,24 @@ The work is counted by PyTorch's own counter on the `meta` device, where nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import functools
+import random
+from collections.abc import Callable, Hashable, Sequence
+from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from supernet import sharing
+from supernet.evaluation.works import Tracer
+from supernet.nn.choices import ChoiceChain, ChoiceModule, to_plain
 from supernet.nn.extraction import extract
+from supernet.nn.reachability import restrict
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
+from supernet.strategies.costs import Cost, Parts, TableCost
 
 Shape = Sequence[int]
 
@@ -73,3 +81,98 @@ def count_shared_macs(
     """
     plan = sharing.plan(supernet, archs, empty_batch(shape))
     return (plan.training_macs if backward else plan.macs) // plan.samples
+
+
+def plan_costs(supernet: Supernet, shape: Shape) -> dict[str, Cost]:
+    """Return "params" and "macs" as functions of an architecture that build nothing.
+
+    They are sums of table entries, learned from some architectures (seconds for a large space), and
+    equal `count_params` of the extracted network and `count_macs`. Then one takes microseconds, and
+    of thousands at once less than one each. If a network shouldn't keep to that, which is tried
+    with a few architectures, its costs are counted one by one, and remembered.
+
+    Example:
+        >>> from supernet import build_mnist_net
+        >>> supernet = Supernet(build_mnist_net(seed=0))
+        >>> costs = plan_costs(supernet, (1, 28, 28))
+        >>> int(costs["params"](supernet.space.smallest))
+        65834
+
+    Args:
+        supernet: The network.
+        shape: Of one image: channels, height, width.
+    """
+    space, x = supernet.space, empty_batch(shape)
+    tracer = Tracer(supernet, x)
+    blank = copy.deepcopy(supernet.net).to("meta")
+    holders = _ParamHolders(blank)
+
+    def flops_of(arch: Architecture) -> dict[str, int]:
+        return {place: work.flops for place, work in tracer.works_of(arch).items() if work.flops}
+
+    counted: dict[str, Callable[[Architecture], int]] = {
+        "params": lambda arch: count_params(extract(supernet, arch)),
+        "macs": lambda arch: count_macs(supernet, arch, shape),
+    }
+    planned: dict[str, Cost] = {
+        "params": TableCost(Parts(space, holders.params_of), _number),
+        "macs": TableCost(Parts(space, flops_of), _number, factor=1 / (2 * len(x))),
+    }
+    rng = random.Random(0)
+    tried = {space.largest, space.smallest, *(space.sample(rng, by="options") for _ in range(2))}
+    for name, count in counted.items():
+        if any(planned[name](arch) != count(arch) for arch in tried):
+            planned[name] = functools.lru_cache(maxsize=100_000)(count)
+    return planned
+
+
+def _number(part: Hashable) -> float:
+    assert isinstance(part, int)
+    return part
+
+
+@final
+class _ParamHolders:
+    """Says where an architecture's parameters are: what `extract` would keep, without doing it."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self._net = net
+        self._known: dict[tuple[str, Architecture], int] = {}
+
+    def params_of(self, arch: Architecture) -> dict[str, int]:
+        """Return how many there are, by the path of the module that holds them."""
+        found: dict[str, int] = {}
+        self._walk(self._net, "", arch, found, set())
+        return found
+
+    def _walk(
+        self,
+        module: nn.Module,
+        path: str,
+        arch: Architecture,
+        found: dict[str, int],
+        seen: set[int],
+    ) -> None:
+        if id(module) in seen:  # a module at several places is one
+            return
+        seen.add(id(module))
+        if isinstance(module, ChoiceChain):
+            for child in module.path(arch):
+                self._walk(child, f"{path}/{_place(module, child)}", arch, found, seen)
+            return
+        if isinstance(module, ChoiceModule):
+            what = path, restrict(arch, module)
+            if what not in self._known:
+                self._known[what] = count_params(to_plain(copy.deepcopy(module), arch))
+            found[path] = self._known[what]
+            return
+        own = [p for p in module.parameters(recurse=False) if p.requires_grad and id(p) not in seen]
+        seen.update(map(id, own))
+        if own:
+            found[path] = sum(p.numel() for p in own)
+        for name, child in module.named_children():
+            self._walk(child, f"{path}/{name}", arch, found, seen)
+
+
+def _place(module: nn.Module, child: nn.Module) -> str:
+    return str(next(name for name, inner in module.named_modules() if inner is child))

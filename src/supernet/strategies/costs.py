@@ -138,17 +138,18 @@ class Parts:
 
     def _fill(self, rng: np.random.Generator) -> None:
         """Look at architectures that have the combinations of options not met yet."""
-        missing: dict[str, set[tuple[int, ...]]] = {}
-        for name, choices in self._depends.items():
-            if (keys := self._combinations(choices)) is not None:
-                missing[name] = set(keys) - self._tables[name].keys()
+        missing = {name: self._missing(name) for name in self._tables}
         while any(missing.values()) and self.asked < _MOST_ASKED:
             row, aimed = self._aiming(missing, rng)
+            before = {name: len(choices) for name, choices in self._depends.items()}
             self._add(row)
-            for name, left in missing.items():
-                left.discard(self._key(name, row))
             # A combination that no architecture has is not waited for.
             missing[aimed[0]].discard(aimed[1])
+            for name, choices in self._depends.items():
+                if len(choices) == before.get(name):
+                    missing[name].discard(self._key(name, row))
+                else:
+                    missing[name] = self._missing(name)
 
     def _aiming(
         self, missing: Mapping[str, set[tuple[int, ...]]], rng: np.random.Generator
@@ -171,11 +172,12 @@ class Parts:
         assert aimed is not None  # there is a missing one, and nothing was decided before it
         return self.encoded.canonical(row[None])[0], aimed
 
-    def _combinations(self, choices: set[int]) -> list[tuple[int, ...]] | None:
-        counts = [int(self.encoded.counts[c]) for c in sorted(choices)]
+    def _missing(self, name: str) -> set[tuple[int, ...]]:
+        """Return the combinations of options not met yet; none, if there are too many of them."""
+        counts = [int(self.encoded.counts[c]) for c in sorted(self._depends[name])]
         if math.prod(counts) > _LARGEST_TABLE:
-            return None
-        return list(itertools.product(*map(range, counts)))
+            return set()
+        return set(itertools.product(*map(range, counts))) - self._tables[name].keys()
 
     def _add(self, row: Rows) -> Mapping[str, Hashable]:
         """Learn from one architecture, in canonical form."""
