@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         count_macs as count_macs,
         count_params as count_params,
         count_shared_macs as count_shared_macs,
+        plan_costs as plan_costs,
     )
     from supernet.experiments.comparison import SeedResults as SeedResults, compare as compare
     from supernet.experiments.loading import LoadedRun as LoadedRun, load_run as load_run
@@ -182,6 +183,7 @@ _HOME = {
     "make_subtree": "training.samplers",
     "make_task": "tasks",
     "plan": "sharing",
+    "plan_costs": "evaluation.cost",
     "print_results": "report",
     "recalibrate": "evaluation.batchnorm",
     "save": "export.model_folder",
