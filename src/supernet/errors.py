@@ -22,6 +22,7 @@ and three warnings:
 * DataWarning              a class has too few images to be in every split
 * SharingWarning           part of a network runs without shared execution: right, but slower
 * CheckpointWarning        a saved state is damaged, and the one before it is used
+* UntrainedWarning         a search scores with weights that know nothing yet
 """
 
 
@@ -99,3 +100,7 @@ class SharingWarning(UserWarning):
 
 class CheckpointWarning(UserWarning):
     """A saved state is damaged, and the one before it is used; or there is none."""
+
+
+class UntrainedWarning(UserWarning):
+    """No architecture is better than guessing: the weights that score them seem untrained."""
