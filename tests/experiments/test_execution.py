@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from supernet.datasets.augmentations import Augmentation
-from supernet.errors import DataError, DivergedError, SettingsError
+from supernet.errors import CheckpointError, DataError, DivergedError, SettingsError
 from supernet.evaluation.cost import count_macs, count_params
 from supernet.experiments import worker
 from supernet.experiments.components import build_named, initial_seed, load_data
@@ -316,3 +316,20 @@ def test_the_plan_knows_that_a_rule_changes_as_training_proceeds(data: Path) -> 
         training_macs(Draw(archs), planner) for archs in ((net.space.largest,), tuple(net.space))
     )
     assert whole - first == 96 * (all_nine - largest) // 2
+
+
+def test_a_finished_training_in_anothers_place_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when folders are swapped after a kill: each network would get the other's accuracies."""
+    stay_here(monkeypatch)
+    whole = plan(small(data, longest=2, epochs=1))
+    first = run(whole, tmp_path)
+    one, other = sorted(tmp_path.glob("*standalone*"))[:2]
+    one.rename(tmp_path / "aside")
+    other.rename(one)
+    (tmp_path / "aside").rename(other)
+    with pytest.raises(CheckpointError, match=r"another training: job .*; choose another folder"):
+        run(whole, tmp_path)
+    again = run(whole, tmp_path, anew=True)
+    assert facts(judge(whole, again, command="")) == facts(judge(whole, first, command=""))

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from supernet.datasets import DataSplit, ImageData
-from supernet.errors import CheckpointError, DataError, DivergedError, Stopped
-from supernet.evaluation.accuracy import accuracy, score, score_network
+from supernet.errors import CheckpointError, DataError, DivergedError, SettingsError, Stopped
+from supernet.evaluation.accuracy import accuracy, score, score_network, score_samples
 from supernet.evaluation.batchnorm import calibrate, recalibrate
 from supernet.evaluation.cost import count_shared_macs
-from supernet.nn.choices import Depth
+from supernet.nn.choices import Depth, OneOf
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.records import Progress
@@ -26,11 +27,14 @@ from supernet.runs import checkpoints
 from supernet.runs.checkpoints import Checkpoints, State
 from supernet.sharing import Planner
 from supernet.space import Architecture
+from supernet.tasks import Regression
 from supernet.training import session, train_steps
+from supernet.training.data import Data, Samples
 from supernet.training.recipe import Recipe
+from supernet.training.result import TrainingResult
 from supernet.training.samplers import Split as CutInParts, uniform
-from supernet.training.session import Data, Images, Trial, read_saved, train
-from tests.conftest import block, nine, plain_net, stir, tiny_data
+from supernet.training.session import TrainingSession, read_saved, train
+from tests.conftest import block, nine, noise, plain_net, stir, tiny_data
 
 RECIPE = Recipe(epochs=3, batch_size=8, learning_rate=0.1)
 STEM, WIDE, DOWN, NARROW, HEAD = 9 * 4 * 64, 9 * 16 * 64, 9 * 12 * 16, 9 * 9 * 16, 9
@@ -46,7 +50,7 @@ class Spy:
     def __len__(self) -> int:
         return len(self.split)
 
-    def first(self, count: int) -> Images:
+    def first(self, count: int) -> Samples:
         return Spy(f"{self.name}[:{count}]", self.split.first(count), self.log)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -68,9 +72,9 @@ class SpyData:
     def __init__(self, data: ImageData) -> None:
         self.log: list[str] = []
         self.shape = data.shape
-        self.train: Images = Spy("train", data.train, self.log)
-        self.validation: Images = Spy("validation", data.validation, self.log)
-        self.test: Images = Spy("test", data.test, self.log)
+        self.train: Samples = Spy("train", data.train, self.log)
+        self.validation: Samples = Spy("validation", data.validation, self.log)
+        self.test: Samples = Spy("test", data.test, self.log)
 
 
 def make(
@@ -78,7 +82,7 @@ def make(
     *,
     watch: Callable[[Progress], None] = lambda _: None,
     **settings: Any,
-) -> Trial:
+) -> TrainingResult:
     return train(
         supernet or nine(),
         tiny_data(),
@@ -90,7 +94,7 @@ def make(
 
 
 @pytest.fixture(scope="module")
-def trial() -> Trial:
+def trial() -> TrainingResult:
     return make()
 
 
@@ -105,7 +109,7 @@ def test_test_images_are_gone_through_once_after_the_last_epoch(
     assert data.log == [*expected, "test 15"]
 
 
-def test_it_leaves_what_training_and_scoring_by_hand_leave(trial: Trial) -> None:
+def test_it_leaves_what_training_and_scoring_by_hand_leave(trial: TrainingResult) -> None:
     supernet, data = nine(), tiny_data()
     archs = list(supernet.space)
     losses = [step.loss for step in train_steps(supernet, data.train, RECIPE)]
@@ -129,7 +133,7 @@ def test_it_leaves_what_training_and_scoring_by_hand_leave(trial: Trial) -> None
     assert [epoch.loss for epoch in trial.training.epochs] == pytest.approx(means, rel=1e-12)
 
 
-def test_scores_repeat_the_last_epoch(trial: Trial) -> None:
+def test_scores_repeat_the_last_epoch(trial: TrainingResult) -> None:
     epochs = trial.training.epochs
     assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
     assert trial.training.validation == epochs[-1].validation
@@ -138,7 +142,7 @@ def test_scores_repeat_the_last_epoch(trial: Trial) -> None:
     assert len({tuple(epoch.validation) for epoch in epochs}) > 1
 
 
-def test_following_the_training_does_not_disturb_it(trial: Trial) -> None:
+def test_following_the_training_does_not_disturb_it(trial: TrainingResult) -> None:
     supernet = nine()
     for _ in train_steps(supernet, tiny_data().train, RECIPE):
         pass
@@ -173,7 +177,7 @@ def test_watch_hears_of_every_step_and_every_epoch() -> None:
     assert {progress.epochs for progress in heard} == {3}
 
 
-def test_the_bill_counts_images_and_work(trial: Trial) -> None:
+def test_the_bill_counts_images_and_work(trial: TrainingResult) -> None:
     bill = {phase.kind: phase for phase in trial.phases}
     assert list(bill) == ["training", "recalibration", "scoring"]
     images = {"training": 3 * 5 * 8, "recalibration": 3 * 10, "scoring": 3 * 12 + 15}
@@ -256,7 +260,7 @@ def take_up(
     recipe: Recipe = SHORT,
     data: Data | None = None,
     **settings: Any,
-) -> tuple[Supernet, Trial]:
+) -> tuple[Supernet, TrainingResult]:
     """Begin or go on with a short training that saves whenever it can."""
     supernet = build(net_seed)
     kept = Checkpoints(folder, every_s=settings.pop("every_s", 0.0))
@@ -265,7 +269,7 @@ def take_up(
     return supernet, trial
 
 
-def equal(a: Trial, b: Trial) -> bool:
+def equal(a: TrainingResult, b: TrainingResult) -> bool:
     """Whether two trials are the same, times excepted."""
     return bool(
         repr((a.archs, a.recipe, a.calibration_images, a.training))
@@ -449,7 +453,7 @@ def test_saving_changes_nothing(tmp_path: Path) -> None:
             r"images \[40, 12, .* there, \[41, 12, .* here",
         ),
         ({"build": plain}, "subject supernet there, standalone here; choices .* there, .* here"),
-        ({"build": lambda seed: small(seed, width=5)}, "size mismatch"),
+        ({"build": lambda seed: small(seed, width=5)}, "network .* there, .* here"),
     ],
 )
 @pytest.mark.parametrize("finished", [True, False])
@@ -467,7 +471,7 @@ def test_checkpoints_of_another_training_are_refused(
     assert sorted(os.listdir(tmp_path)) == before
 
 
-@pytest.mark.parametrize("state", [3, [], {}, {"identity": 3}, {"trial": {}}, {"step": 1}])
+@pytest.mark.parametrize("state", [3, [], {}, {"identity": 3}, {"result": {}}, {"step": 1}])
 def test_a_state_that_is_no_trials_is_refused(state: State, tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path)
     kept.save(state)
@@ -713,3 +717,298 @@ def test_what_parts_do_twice_is_billed_twice() -> None:
     assert bills[1]["training"] == 15 * sum(planner.plan(part).training_macs for part in parts)
     assert bills[1]["training"] > bills[0]["training"]
     assert bills[1]["scoring"] == bills[0]["scoring"]
+
+
+# -- whose it is --------------------------------------------------------------------------------
+
+
+def test_a_job_is_checked_by_whoever_reads(tmp_path: Path) -> None:
+    _, result = take_up(tmp_path, job={"arch": 1})
+    found = read_saved(Checkpoints(tmp_path), {"arch": 1})
+    assert found.trial
+    assert equal(found.trial, result)
+    with pytest.raises(CheckpointError, match=r"job {'arch': 1} there, {'arch': 2} here"):
+        read_saved(Checkpoints(tmp_path), {"arch": 2})
+    with pytest.raises(CheckpointError, match="another training: job"):
+        take_up(tmp_path, job={"arch": 2})
+
+
+def test_networks_of_the_same_shapes_are_told_apart(tmp_path: Path) -> None:
+    """Two operations without weights, say: every tensor of the state would fit."""
+
+    def build(kind: type[nn.Module]) -> Callable[[int], Supernet]:
+        return lambda seed: Supernet(nn.Sequential(nn.Flatten(), kind(), nn.Linear(64, 3)))
+
+    take_up(tmp_path, build=build(nn.ReLU))
+    take_up(tmp_path, build=build(nn.ReLU))
+    with pytest.raises(CheckpointError, match=r"another training: network .* there, .* here"):
+        take_up(tmp_path, build=build(nn.Tanh))
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("forged", ["mean", "hit"])
+def test_scores_that_do_not_make_their_means_are_refused(
+    split: str, forged: str, tmp_path: Path
+) -> None:
+    take_up(tmp_path / "real")
+    state = load(tmp_path / "real")
+    if forged == "mean":
+        state["result"]["training"][split][1] += 0.25
+    else:
+        state["result"][split][1, 0] ^= True
+    Checkpoints(tmp_path / "forged").save(state)
+    what = f"the {split} score of architecture 1 is"
+    with pytest.raises(CheckpointError, match=what):
+        read_saved(Checkpoints(tmp_path / "forged"))
+    with pytest.raises(CheckpointError, match=what):
+        take_up(tmp_path / "forged")
+
+
+# -- any space, any task, any data --------------------------------------------------------------
+
+
+def large(blocks: int = 9) -> Supernet:
+    """Ten operations at every place: a billion architectures for 9."""
+    places = [
+        OneOf(f"at{place}", {f"op{n}": nn.Linear(4, 4) for n in range(10)})
+        for place in range(blocks)
+    ]
+    return Supernet(stir(nn.Sequential(nn.Flatten(), nn.Linear(64, 4), *places, nn.Linear(4, 3))))
+
+
+def test_a_large_space_is_trained_and_a_sample_scored() -> None:
+    supernet = large()
+    assert supernet.space.size == 10**9
+    result = train(supernet, tiny_data(), SHORT, score=5)
+    assert len(result.archs) == 5
+    assert {supernet.space.smallest, supernet.space.largest} <= set(result.archs)
+    assert result.validation.shape == (5, 12)
+    assert set(result.scores) == set(result.archs)
+    assert result.best in result.archs
+    again = train(large(), tiny_data(), SHORT, score=5)
+    assert again.archs == result.archs
+    assert np.array_equal(again.validation, result.validation)
+
+
+def test_the_default_sampler_fits_the_space() -> None:
+    bills = {}
+    builds: list[Callable[[], Supernet]] = [nine, lambda: large(3)]
+    for build in builds:
+        supernet = build()
+        for sampler in (None, "every" if supernet.space.size == 9 else "uniform"):
+            result = train(build(), tiny_data(), SHORT, score=3, sampler=sampler)
+            bills[sampler or "default"] = [phase.macs for phase in result.phases]
+    assert bills["default"] == bills["uniform"]  # of the last
+    assert bills["every"] != bills["uniform"]
+
+
+def test_samplers_are_taken_by_name() -> None:
+    named, given = (make(sampler=sampler, seed=4) for sampler in ("uniform", uniform))
+    assert equal(named, given)
+    steps = [s.draw for s in train_steps(nine(), tiny_data().train, SHORT, sampler="sandwich")]
+    assert all(nine().space.largest in draw.archs for draw in steps)
+    with pytest.raises(SettingsError, match="no sampler 'evry'"):
+        train(nine(), tiny_data(), SHORT, sampler="evry")
+
+
+class Sum(nn.Module):
+    """Two inputs: a choice on one, added to the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Depth("body", [block(), block()], shortest=1)
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        y: Tensor = self.head(self.body(left) + right)
+        return y
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("loaders", [False, True])
+def test_a_regression_with_two_inputs_learns(named: bool, loaders: bool) -> None:
+    left, right = noise(64, 4, seed=1), noise(64, 4, seed=2)
+    y = left.sum(dim=1, keepdim=True).tanh() + right[:, :1]
+
+    class Two(Dataset[Any]):
+        def __len__(self) -> int:
+            return 64
+
+        def __getitem__(self, at: int) -> Any:
+            x: Any = (left[at], right[at])
+            return dict(zip(("left", "right"), x, strict=True)) if named else x, y[at]
+
+    source: Any = DataLoader(Two(), batch_size=24, shuffle=True) if loaders else Two()
+    supernet = Supernet(stir(Sum()))
+    result = train(
+        supernet,
+        (source, source),
+        Recipe(epochs=25, batch_size=16, learning_rate=0.02, optimizer="adamw"),
+        task=Regression(),
+    )
+    errors = [-epoch.validation[0] for epoch in result.training.epochs]
+    assert errors[-1] < errors[0] / 4
+    assert result.measure.name == "squared error"
+    assert result.validation.dtype == np.float32
+    assert np.allclose(result.validation, -result.validation_losses)  # type: ignore[operator]
+    assert result.test.shape == (2, 0)
+    assert result.training.test == []
+    assert "squared error" in repr(result)
+    (training, *_) = result.phases
+    assert training.images == 25 * 64  # loaders give an incomplete last batch too
+
+
+def test_losses_come_with_the_scores() -> None:
+    supernet, data = nine(), tiny_data()
+    result = train(supernet, data, RECIPE, calibration_images=10)
+    statistics = calibrate(supernet, result.archs, data.train.first(10).inputs(10))
+    found = score_samples(statistics, data.validation)
+    assert result.validation_losses is not None
+    for row, arch in enumerate(result.archs):
+        losses = found[arch].losses
+        assert losses is not None
+        assert np.array_equal(result.validation_losses[row], losses.numpy())
+    assert result.test_losses is not None
+    assert result.test_losses.shape == (9, 15)
+
+
+def test_an_optimizer_of_ones_own_with_groups(tmp_path: Path) -> None:
+    made: list[torch.optim.Optimizer] = []
+
+    def two_groups(net: nn.Module) -> torch.optim.Optimizer:
+        *body, weight, bias = net.parameters()
+        groups = [{"params": body, "lr": 0.05}, {"params": [weight, bias], "lr": 0.01}]
+        made.append(torch.optim.RMSprop(groups))
+        return made[-1]
+
+    recipe = replace(SHORT, schedule="constant")
+    supernet, result = take_up(tmp_path / "whole", recipe=recipe, optimizer=two_groups)
+    assert [group["lr"] for group in made[0].param_groups] == [0.05, 0.01]
+    with pytest.raises(Stopped):
+        take_up(tmp_path / "cut", recipe=recipe, optimizer=two_groups, stop=Asked(2))
+    other, again = take_up(tmp_path / "cut", 9, recipe=recipe, optimizer=two_groups)
+    assert equal(result, again)
+    assert same_weights(supernet, other)
+    with pytest.raises(CheckpointError, match=r"optimizer .*two_groups there, None here"):
+        take_up(tmp_path / "cut", recipe=recipe)
+    with pytest.raises(SettingsError, match=r"returned a list; it must return a torch\.optim"):
+        train(small(), tiny_data(), SHORT, optimizer=lambda net: [])  # type: ignore[arg-type,return-value]
+
+
+def test_accumulated_batches_are_one_step() -> None:
+    """Without batch norms, two batches of 10 are one of 20."""
+    nets = []
+    for size, accumulate in ((20, 1), (10, 2)):
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 3))
+        nets.append(Supernet(stir(net)).double())
+        recipe = Recipe(epochs=3, batch_size=size, accumulate=accumulate, learning_rate=0.1)
+        data = tiny_data()
+        steps = train_steps(nets[-1], Doubled(data.train), recipe)
+        assert [step.samples for step in steps] == [20] * 6
+    for ours, theirs in zip(*(net.parameters() for net in nets), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    with pytest.raises(DataError, match=r"a step of 5 batches is larger .* \(4 batches\)"):
+        train_steps(small(), tiny_data().train, Recipe(batch_size=10, accumulate=5))
+
+
+class Doubled:
+    """The same images in float64."""
+
+    def __init__(self, split: DataSplit) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def shuffled(self, batch_size: int, *, seed: int, epoch: int) -> Iterator[tuple[Any, Any]]:
+        for x, y in self.split.shuffled(batch_size, seed=seed, epoch=epoch):
+            yield x.double(), y
+
+
+def test_no_training_batch_of_one_reaches_a_batch_norm() -> None:
+    images = torch.cat(list(tiny_data().train.inputs(40)))
+    pairs = TensorDataset(images, torch.arange(40) % 3)
+    odd: Any = DataLoader(pairs, batch_size=13)
+    with pytest.raises(DataError, match=r"the last of a single sample.* set drop_last=True"):
+        train(small(), (odd, pairs), SHORT)
+    with pytest.raises(SettingsError, match="batch_size is 1, and the network has batch norms"):
+        train(small(), tiny_data(), Recipe(batch_size=1))
+    bare = Supernet(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))
+    train(bare, (odd, pairs), SHORT)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "sentence"),
+    [
+        ({"device": "cuda:77"}, SettingsError, "device is 'cuda:77', which can't be used here"),
+        ({"device": "tpux"}, SettingsError, "device is 'tpux'"),
+        ({"task": "regression"}, SettingsError, "task is a str; it must be a Task"),
+        ({"recipe": {"epochs": 3}}, SettingsError, "recipe is a dict; give a Recipe"),
+        ({"score": 1}, SettingsError, "score is 1"),
+        ({"task": Regression()}, DataError, r"outputs are \(20, 3\) float32 and targets are"),
+        (
+            {"task": Regression(), "recipe": replace(SHORT, label_smoothing=0.1)},
+            SettingsError,
+            "label_smoothing is 0.1, which Regression",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_trained(
+    changes: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    supernet = small()
+    with pytest.raises(error, match=sentence):
+        train(supernet, tiny_data(), **{"recipe": SHORT, **changes})
+    assert same_weights(supernet, small())
+
+
+def test_a_plain_module_is_a_network_of_one_architecture() -> None:
+    net, wrapped = plain_net(), plain_net()
+    result = train(net, tiny_data(), SHORT)
+    same = train(Supernet(wrapped), tiny_data(), SHORT)
+    assert equal(result, same)
+    with pytest.raises(SettingsError, match="the network is a str"):
+        train("resnet18", tiny_data(), SHORT)  # type: ignore[arg-type]
+
+
+# -- following and showing it -------------------------------------------------------------------
+
+
+def test_a_training_is_an_iterator_of_what_happens() -> None:
+    heard: list[Progress] = []
+    watched = make(watch=heard.append)
+    by_hand = TrainingSession(nine(), tiny_data(), RECIPE, calibration_images=10)
+    with pytest.raises(SettingsError, match="has not ended"):
+        _ = by_hand.result
+    assert list(by_hand.events()) == heard
+    assert equal(by_hand.result, watched)
+
+
+def test_progress_is_lines_where_nobody_sees_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    train(small(), tiny_data(), SHORT, progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("supernet: epoch 1/2, loss ")
+    train(small(), tiny_data(), SHORT)
+    train(small(), tiny_data(), SHORT, progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_result_says_in_a_line_what_it_is(trial: TrainingResult) -> None:
+    line = repr(trial)
+    assert "\n" not in line
+    assert len(line) < 120
+    assert line.startswith("TrainingResult(9 architectures, 3 epochs, validation accuracy ")
+    assert f"best {trial.best.label}" in line
+    assert trial.scores[trial.best] == max(trial.training.validation)
+    table = trial._repr_html_()
+    assert table.count("<tr>") == 10
+    assert "validation accuracy, %" in table
+    assert table.index(trial.best.label) == table.index("<td>") + 4
+    one = make(Supernet(plain_net()))
+    assert repr(one).startswith("TrainingResult(1 architecture, 3 epochs, validation accuracy ")
+
+
+def test_epochs_may_be_said_without_a_recipe() -> None:
+    result = train(small(), tiny_data(train=256), epochs=1)
+    assert result.recipe == Recipe(epochs=1)

@@ -251,7 +251,7 @@ def _keep(loader: DataLoader[Any], what: str) -> Dataset[Any]:
     images: list[Tensor] = []
     labels: list[Tensor] = []
     size, most = 0, find_memory()
-    with _Drawing(0):
+    with Drawing(0):
         batches = iter(loader)
     while (batch := _next(batches, seed=len(images))) is not None:
         where = f"batch {len(images)} of {what}"
@@ -283,7 +283,7 @@ def _keep(loader: DataLoader[Any], what: str) -> Dataset[Any]:
 
 
 def _next(batches: Iterator[Any], seed: int) -> Any:
-    with _Drawing(seed):
+    with Drawing(seed):
         return next(batches, None)
 
 
@@ -294,7 +294,7 @@ _RIGHT_KIND: Final = (
 )
 
 
-class _Drawing:
+class Drawing:
     """While entered, torch's global generator is in the state that `seed` gives it."""
 
     def __init__(self, seed: int) -> None:
@@ -309,7 +309,7 @@ class _Drawing:
 
 
 def _draw_item(source: Dataset[Any], position: int, seed: int) -> Any:
-    with _Drawing(seed):
+    with Drawing(seed):
         return source[position]
 
 

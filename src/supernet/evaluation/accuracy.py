@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from supernet.errors import DataError, DivergedError
-from supernet.evaluation.batches import Batches, Inputs, call, pairs_of
+from supernet.evaluation.batches import Batches, Inputs, call, device_of, moved, pairs_of
 from supernet.evaluation.batchnorm import Statistics, calibrate, evaluating, require_statistics
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
@@ -96,9 +96,11 @@ def score_samples(
         losses: Whether losses are wanted too.
     """
     judge = _Judge(task or Classification(), losses=losses)
+    device = device_of(statistics.supernet)
     parts: dict[Architecture, list[Scores | None]] = {arch: [] for arch in statistics.archs}
     with evaluating(statistics.supernet):
         for number, (x, y) in enumerate(pairs_of(batches)):
+            x, y = moved(x, device), moved(y, device)
             for group in statistics.run(x):
                 found = judge.score(group.value, y, number)
                 for arch in group.archs:
@@ -119,11 +121,11 @@ def score_network(net: nn.Module, batches: Batches, task: Task | None = None) ->
         DivergedError: If an output is not a finite number.
     """
     require_statistics(net)
-    judge = _Judge(task or Classification(), losses=False)
+    judge, device = _Judge(task or Classification(), losses=False), device_of(net)
     with evaluating(net):
         found = _joined(
             [
-                judge.score(call(net, x), y, number)
+                judge.score(call(net, moved(x, device)), moved(y, device), number)
                 for number, (x, y) in enumerate(pairs_of(batches))
             ]
         )

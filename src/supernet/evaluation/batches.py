@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from supernet.errors import DataError
+from supernet.nn.supernet import Supernet
+from supernet.sharing import Planner
 from supernet.sharing.structure import replace
 from supernet.tasks import describe, tensors_in
 
@@ -146,6 +149,27 @@ def samples_in(inputs: Any) -> int:
     return len(first) if first is not None and first.ndim else 0
 
 
+def device_of(net: nn.Module) -> torch.device | None:
+    """Return where a network is, or None if it has neither parameters nor buffers."""
+    first = next(itertools.chain(net.parameters(), net.buffers()), None)
+    return None if first is None else first.device
+
+
+def moved(value: Any, device: torch.device | None) -> Any:
+    """Return a value with all its tensors on a device; as it is, if they are there.
+
+    To a GPU they go by way of pinned memory, and nobody waits for them to arrive.
+    """
+    if device is None or all(tensor.device == device for tensor in tensors_in(value)):
+        return value
+    return replace(value, Tensor, lambda tensor: _send(tensor, device))
+
+
+def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    pins = device.type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned()
+    return (tensor.pin_memory() if pins else tensor).to(device, non_blocking=True)
+
+
 def call(net: nn.Module, inputs: Any) -> Any:
     """Run a plain network on inputs; see `split_inputs`."""
     first, others = split_inputs(net, inputs)
@@ -166,6 +190,12 @@ def split_inputs(net: nn.Module, inputs: Any) -> tuple[Any, dict[str, Any]]:
     if isinstance(inputs, dict) and names and names[0] in inputs and inputs.keys() <= set(names):
         return inputs[names[0]], {name: inputs[name] for name in inputs if name != names[0]}
     return inputs, {}
+
+
+def planner_for(supernet: Supernet, inputs: Any) -> Planner:
+    """Return a planner for a supernet and inputs such as it gets; see `sharing.plan`."""
+    first, others = split_inputs(supernet.net, inputs)
+    return Planner(supernet, first, **others)
 
 
 @functools.lru_cache(maxsize=256)

@@ -26,7 +26,16 @@ from torch.overrides import TorchFunctionMode
 
 from supernet import sharing
 from supernet.errors import CalibrationError, SpaceError
-from supernet.evaluation.batches import Inputs, call, evened, inputs_of, samples_in, split_inputs
+from supernet.evaluation.batches import (
+    Inputs,
+    call,
+    device_of,
+    evened,
+    inputs_of,
+    moved,
+    samples_in,
+    split_inputs,
+)
 from supernet.nn.elastic.narrowed import Narrowed
 from supernet.nn.elastic.norms import ElasticBatchNorm
 from supernet.nn.supernet import Supernet, fresh_statistics
@@ -71,14 +80,14 @@ def recalibrate(net: nn.Module, batches: Inputs) -> None:
         return
     for norm in norms:
         norm.reset_running_stats()
-    pools = _Pools()
+    pools, device = _Pools(), device_of(net)
     for norm in norms:
         if norm.running_mean is not None:
             pools.add(_installed(norm))
     try:
         with averaging(net), pools.filling():
             for batch in _sized(evened(inputs_of(batches)), "recalibration"):
-                call(net, batch)
+                call(net, moved(batch, device))
     except BaseException:
         for norm in norms:
             norm.reset_running_stats()
@@ -348,10 +357,10 @@ def calibrate(
             "network, Supernet(net), or use `recalibrate(net, batches)` for a plain one"
         )
     statistics = Statistics(supernet, [archs] if isinstance(archs, Architecture) else archs)
-    found = evened(inputs_of(batches))
+    found, device = evened(inputs_of(batches)), device_of(supernet)
     with averaging(supernet):
         for batch in _sized(found, "calibration") if _norms(supernet) else found:
-            for _ in statistics.run(batch):
+            for _ in statistics.run(moved(batch, device)):
                 pass
     statistics.settle()
     return statistics

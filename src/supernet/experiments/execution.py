@@ -16,14 +16,15 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from supernet.errors import CheckpointError
 from supernet.experiments.comparison import SeedResults, compare, describe_conditions, scores_of
 from supernet.experiments.planning import Job, RunPlan, Subject
-from supernet.experiments.worker import do_job
+from supernet.experiments.worker import do_job, identity_of
 from supernet.records import Progress, Results
 from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.environment import cpu_seconds
 from supernet.runs.workers import Task, WorkerMessage, run_tasks
-from supernet.training.session import Trial, read_saved
+from supernet.training.session import NOTHING_SAVED, Trial, read_saved
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -118,7 +119,7 @@ def execute(
     with ExitStack() as stack:
         if checkpoints is None:
             checkpoints = Path(stack.enter_context(TemporaryDirectory(prefix="supernet-")))
-        found = _Found()
+        found = _Found(restart=restart)
         left = {job.name: job for job in plan.jobs}
         folders = {job.name: checkpoints / _folder_name(job) for job in plan.jobs}
         for job in plan.jobs:
@@ -169,7 +170,8 @@ def _event_of(message: WorkerMessage) -> RunEvent:
 class _Found:
     """What is found in the checkpoints of a run's trainings."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, restart: bool) -> None:
+        self._restart = restart
         self.results: dict[tuple[Subject, int, int | None], Trial] = {}
         self.weights: dict[int, Weights] = {}
         self.cpu_s = 0.0
@@ -179,7 +181,13 @@ class _Found:
     def read(self, job: Job, folder: Path) -> Trial | None:
         """Read what there is of a training; return its result if it has ended."""
         self._notes.clear()
-        saved = read_saved(Checkpoints(folder, warn=partial(self._note, job.name)))
+        kept = Checkpoints(folder, warn=partial(self._note, job.name))
+        try:
+            saved = read_saved(kept, identity_of(job))
+        except CheckpointError:
+            if not self._restart:
+                raise
+            saved = NOTHING_SAVED  # the worker begins again
         self.cpu_s += saved.cpu_s
         self._done[job] = saved.done
         if saved.trial:

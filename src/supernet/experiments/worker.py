@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from supernet.errors import CheckpointError
 from supernet.experiments.components import (
@@ -45,6 +46,11 @@ def do_job(
         _train_job(settings, job, checkpoints, context)
 
 
+def identity_of(job: Job) -> dict[str, Any]:
+    """Return what tells a job from the others of its run, as its checkpoints keep it."""
+    return {"name": job.name, "subject": job.subject, "seed": job.seed, "arch": job.arch}
+
+
 def _train_job(
     settings: Settings, job: Job, checkpoints: Checkpoints, context: TaskContext
 ) -> None:
@@ -63,6 +69,7 @@ def _train_job(
         seed=job.seed,
         calibration_images=settings.data.calibration_images,
         subject=job.subject,
+        job=identity_of(job),
         watch=_throttled(context.report),
         checkpoints=checkpoints,
         stop=context.asked_to_stop,
@@ -86,6 +93,7 @@ def _warm_up(settings: Settings) -> None:
         replace(few, test=data.test.first(1)),
         Recipe(epochs=1, batch_size=batch),
         calibration_images=2,  # one has no variance
+        progress=False,
     )
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from supernet.errors import SettingsError
-from supernet.records import Measure
+from supernet.records import ACCURACY, Measure
 from supernet.tasks.task import Task, check_classes, check_outputs, is_float, is_whole, mismatch
 
 
@@ -41,7 +41,7 @@ class Classification(Task):
 
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
-    measure: Measure = field(default=Measure(name="accuracy", unit="%"), repr=False)
+    measure: Measure = field(default=ACCURACY, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:

@@ -3,67 +3,98 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import final
+from dataclasses import replace
+from typing import Any, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from supernet import sharing
 from supernet.errors import SettingsError
+from supernet.evaluation.batches import device_of, planner_for, split_inputs
 from supernet.nn.supernet import Supernet
 from supernet.sharing import Group
+from supernet.sharing.structure import replace as replace_in
 from supernet.space import Architecture
+from supernet.tasks import Classification, Task, check_batch, form_of
 from supernet.training.recipe import Recipe
 from supernet.training.samplers import Draw, parts_of
+
+
+def task_of(task: Task | None, recipe: Recipe) -> Task:
+    """Return the task to train for: classification by default, smoothed as the recipe has it.
+
+    Raises:
+        SettingsError: If the recipe smooths labels, and the task has none, or smooths otherwise.
+    """
+    task = Classification() if task is None else task
+    if not isinstance(task, Task):
+        raise SettingsError(
+            f"task is a {type(task).__name__}; it must be a Task, such as sn.Classification()"
+        )
+    if not recipe.label_smoothing:
+        return task
+    if isinstance(task, Classification) and task.label_smoothing in (0, recipe.label_smoothing):
+        return replace(task, label_smoothing=recipe.label_smoothing)
+    raise SettingsError(
+        f"the recipe's label_smoothing is {recipe.label_smoothing}, which {task} can't take; leave "
+        "it out of the recipe"
+    )
 
 
 @final
 class Losses:
     """The loss of a draw on a batch, in one part or, to save memory, several.
 
+    Args:
+        supernet: The network.
+        recipe: How it is trained.
+        task: What it is for; see `task_of`.
+
     Raises:
         SettingsError: If the recipe asks for bfloat16 and this machine has none.
     """
 
-    def __init__(self, supernet: Supernet, recipe: Recipe) -> None:
+    def __init__(self, supernet: Supernet, recipe: Recipe, task: Task | None = None) -> None:
         self.supernet = supernet
         self.recipe = recipe
-        self._device = next((p.device for p in supernet.parameters()), torch.device("cpu"))
+        self.task = task_of(task, recipe)
+        self._device = device_of(supernet) or torch.device("cpu")
         if recipe.precision == "bfloat16" and not _has_bfloat16(self._device):
             raise SettingsError(
                 f"precision is bfloat16, which {self._device.type} has no instructions for on this "
                 "machine: it would be many times slower; use float32"
             )
+        self._autocasts = recipe.precision == "bfloat16"
         self._compiled = sharing.Compiled(supernet) if recipe.compile else None
         self._teacher = supernet.space.largest if recipe.distill else None
         self._planners: dict[object, sharing.Planner] = {}
+        self._known: set[object] = set()  # forms of outputs and targets that were checked
 
-    def of(self, x: Tensor, y: Tensor, draw: Draw) -> Iterator[Tensor]:
-        """Yield losses whose sum is the mean cross-entropy of the draw on a batch.
+    def of(self, x: Any, y: Any, draw: Draw) -> Iterator[Tensor]:
+        """Yield losses whose sum is the mean loss of the draw on a batch.
 
-        It is the mean over images and architectures, weighted as the draw has it; each architecture
-        sees all images, or its own part of them if the draw is divided. With the recipe's
-        `distill`, targets are what the largest puts out, but for the largest itself, and for what
-        comes to the same. No gradient flows through targets.
+        It is the mean over samples and architectures, weighted as the draw has it; each
+        architecture sees all samples, or its own part of them if the draw is divided. With the
+        recipe's `distill`, targets are what the largest puts out, but for the largest itself, and
+        for what comes to the same. No gradient flows through targets.
 
         Raises:
+            DataError: If outputs and targets don't fit the task.
             SettingsError: If the recipe asks for what this draw can't do.
             SharingError: If one architecture alone needs more than `max_bytes`.
         """
         self._check(draw)
-        soft: Tensor | None = None
+        taught: Any = None  # what the teacher puts out
         for archs in self._parts(x, draw):
-            with torch.autocast(
-                self._device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"
-            ):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocasts):
                 if draw.divided and len(archs) > 1:
                     loss = self._divided(x, y, archs)
                 else:
                     groups = self._run(x, archs)
                     if self._teacher in archs:
-                        soft = _soft_targets(groups, self._teacher)
-                    loss = self._mean(groups, y, draw, soft)
+                        taught = _outputs_of(groups, self._teacher)
+                    loss = self._mean(groups, y, draw, taught)
             whole = archs is draw.archs
             yield loss if whole else loss * (draw.weight(archs) / draw.weight(draw.archs))
 
@@ -85,67 +116,84 @@ class Losses:
                 "the sampler `sandwich` or `every`, or add it: WithLargest(sampler)"
             )
 
-    def _parts(self, x: Tensor, draw: Draw) -> Sequence[tuple[Architecture, ...]]:
+    def _parts(self, x: Any, draw: Draw) -> Sequence[tuple[Architecture, ...]]:
         def planner() -> sharing.Planner:
-            if x.shape not in self._planners:
-                self._planners[x.shape] = sharing.Planner(self.supernet, x)
-            return self._planners[x.shape]
+            form = form_of(x)
+            if form not in self._planners:
+                self._planners[form] = planner_for(self.supernet, x)
+            return self._planners[form]
 
         parts = parts_of(draw, self.recipe.max_bytes, planner)
         if self._teacher is not None:  # it goes first: the others learn from it
             parts = sorted(parts, key=lambda archs: self._teacher not in archs)
         return parts
 
-    def _run(self, x: Tensor, archs: Sequence[Architecture]) -> list[Group]:
+    def _run(self, x: Any, archs: Sequence[Architecture]) -> list[Group]:
+        first, others = split_inputs(self.supernet.net, x)
         if self._compiled is not None:
-            return self._compiled.run(x, archs)
+            if others:
+                raise SettingsError(
+                    "a network with several inputs can't be compiled here; don't compile"
+                )
+            return self._compiled.run(first, archs)
         if len(archs) == 1:
-            return [Group(self.supernet(x, archs[0]), tuple(archs))]
-        return sharing.run(self.supernet, x, archs)
+            return [Group(self.supernet(first, archs[0], **others), tuple(archs))]
+        return sharing.run(self.supernet, first, archs, **others)
 
-    def _mean(self, groups: Sequence[Group], y: Tensor, draw: Draw, soft: Tensor | None) -> Tensor:
+    def _mean(self, groups: Sequence[Group], y: Any, draw: Draw, taught: Any) -> Tensor:
         weights = [draw.weight(group.archs) for group in groups]
         total = sum(weights)
         losses = [
-            self._loss(group, y, soft) * (weight / total)
+            self._loss(group, y, taught) * (weight / total)
             for group, weight in zip(groups, weights, strict=True)
         ]
         return torch.stack(losses).sum()
 
-    def _loss(self, group: Group, y: Tensor, soft: Tensor | None) -> Tensor:
-        if soft is None or self._teacher in group.archs:
-            return F.cross_entropy(group.value, y, label_smoothing=self.recipe.label_smoothing)
-        return F.cross_entropy(group.value, soft)
+    def _loss(self, group: Group, y: Any, taught: Any) -> Tensor:
+        self._see(group.value, y)
+        if taught is None or self._teacher in group.archs:
+            return self.task.loss(group.value, y)
+        return self.task.distill(group.value, taught)
 
-    def _divided(self, x: Tensor, y: Tensor, archs: Sequence[Architecture]) -> Tensor:
-        smoothing = self.recipe.label_smoothing
-        losses = [
-            F.cross_entropy(part.value, y[part.rows], reduction="sum", label_smoothing=smoothing)
-            for part in sharing.divide(self.supernet, x, archs)
-        ]
-        return torch.stack(losses).sum() / len(y)
+    def _divided(self, x: Any, y: Any, archs: Sequence[Architecture]) -> Tensor:
+        first, others = split_inputs(self.supernet.net, x)
+        losses, samples = [], 0
+        for part in sharing.divide(self.supernet, first, archs, **others):
+            own = replace_in(y, Tensor, lambda tensor, rows=part.rows: tensor[rows])  # type: ignore[misc]
+            self._see(part.value, own)
+            losses.append(self.task.loss(part.value, own) * len(part.rows))
+            samples += len(part.rows)
+        return torch.stack(losses).sum() / samples
+
+    def _see(self, outputs: Any, targets: Any) -> None:
+        """Check outputs and targets that have this form for the first time."""
+        form = form_of(outputs), form_of(targets)
+        if form not in self._known:
+            check_batch(self.task, outputs, targets)
+            self._known.add(form)
 
 
 def mean_loss(
     supernet: Supernet,
-    x: Tensor,
-    y: Tensor,
+    x: Any,
+    y: Any,
     archs: Sequence[Architecture],
     *,
     divided: bool = False,
+    task: Task | None = None,
 ) -> Tensor:
-    """Return the cross-entropy of `archs` on one batch, averaged over images and architectures.
+    """Return the loss of `archs` on one batch, averaged over samples and architectures.
 
-    With `divided`, each architecture gets a part of the batch only; see `sharing.divide`.
+    With `divided`, each architecture gets a part of the batch only; see `sharing.divide`. The task
+    is classification by default.
     """
-    (loss,) = Losses(supernet, Recipe()).of(x, y, Draw(tuple(archs), divided))
+    (loss,) = Losses(supernet, Recipe(), task).of(x, y, Draw(tuple(archs), divided))
     return loss
 
 
-def _soft_targets(groups: Sequence[Group], teacher: Architecture) -> Tensor:
-    (value,) = [group.value for group in groups if teacher in group.archs]
-    # In at least float32, in which probabilities can be told apart.
-    return F.softmax(value.detach(), dim=1, dtype=torch.promote_types(value.dtype, torch.float32))
+def _outputs_of(groups: Sequence[Group], arch: Architecture) -> Any:
+    (value,) = [group.value for group in groups if arch in group.archs]
+    return replace_in(value, Tensor, Tensor.detach)
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -28,11 +28,15 @@ class Recipe:
     """How to train. The defaults are the experiment's.
 
     Attributes:
-        epochs: Passes over the training images.
-        batch_size: Images per step.
+        epochs: Passes over the training samples.
+        batch_size: Samples per batch. A loader of your own keeps its own.
         learning_rate: The peak, with `one-cycle`; the only one, with `constant`.
-        momentum: Of SGD.
-        nesterov: Whether the momentum looks ahead.
+        optimizer: `sgd`, `adam` or `adamw`. The default learning rate is one for SGD; the others
+            want something like 0.001. Any other is a function, given to `train` beside the recipe.
+        accumulate: Batches per step, whose gradients are averaged: a step of that many times the
+            samples, in the memory of one batch. What batch norms see is one batch.
+        momentum: Of SGD; of the others, how much of the mean gradient is kept (the first beta).
+        nesterov: Whether the momentum of SGD looks ahead.
         weight_decay: On weights only: biases and the vectors of norms are spared.
         schedule: `one-cycle` (linear up, linear down to zero; arXiv:1708.07120) or `constant`.
         warmup: The share of all steps in which a `one-cycle` rises.
@@ -107,6 +111,12 @@ class Recipe:
             "Score an average of the weights, with this decay per step; 0 for none.", ge=0, lt=1
         ),
     ] = 0.0
+    optimizer: Annotated[
+        Literal["sgd", "adam", "adamw"], Field(description="What follows the gradients.")
+    ] = "sgd"
+    accumulate: Annotated[
+        int, _knob("Batches per step, whose gradients are averaged.", ge=1, le=10_000)
+    ] = 1
 
     def __post_init__(self) -> None:
         for name, adapter in _adapters().items():
@@ -116,7 +126,7 @@ class Recipe:
             except ValidationError as error:
                 rule = error.errors()[0]["msg"].replace("Input should be", "it must be")
                 raise SettingsError(f"{name} is {value!r}; {rule}") from None
-        if self.nesterov and self.momentum == 0:
+        if self.optimizer == "sgd" and self.nesterov and self.momentum == 0:
             raise SettingsError("nesterov is True; it must be False where momentum is 0")
 
 

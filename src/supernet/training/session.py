@@ -1,181 +1,483 @@
-"""A trial: one training, with its progress, its scores and its bill."""
+"""Training with scores: epochs, checkpoints, progress, and what is left behind."""
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import math
-import time
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
 
-from supernet.errors import CheckpointError, DivergedError, Stopped
-from supernet.evaluation.accuracy import accuracy, score, stack
+from supernet.errors import CheckpointError, DataError, DivergedError, SettingsError, Stopped
+from supernet.evaluation.accuracy import Scores, accuracy, score_samples, stack
 from supernet.evaluation.batches import even_size
 from supernet.evaluation.batchnorm import Statistics, calibrate
-from supernet.evaluation.cost import Shape, empty_batch
 from supernet.nn.supernet import Supernet
-from supernet.records import Epoch, Phase, Progress, Training
+from supernet.records import Epoch, Progress, Training
 from supernet.runs.checkpoints import Checkpoints, State, foreign_refused
-from supernet.sharing import Planner
-from supernet.space import Architecture
+from supernet.tasks import Task
+from supernet.training.data import Data as Data, Samples, SplitData, empty_inputs
+from supernet.training.ledger import Ledger, Subject
+from supernet.training.losses import task_of
+from supernet.training.optimizers import OptimizerMaker
 from supernet.training.recipe import Recipe
-from supernet.training.samplers import AnySampler, Draw, every, name_of, training_macs
-from supernet.training.steps import Step, TrainingData, train_steps
+from supernet.training.result import TrainingResult, from_state, to_state
+from supernet.training.samplers import AnySampler, make_sampler, name_of
+from supernet.training.scored import Scored, choose_scored
+from supernet.training.showing import showing
+from supernet.training.sources import LoaderSamples, as_data
+from supernet.training.steps import Steps, train_steps
 
-#: Images per pass when scoring. It does not change what is computed, only how fast.
+#: Samples per pass when scoring. It does not change what is computed, only how fast.
 SCORING_BATCH = 250
+
+#: Samples from which batch-norm statistics are taken, if there are as many.
+CALIBRATION = 1000
 
 _T = TypeVar("_T")
 
-Kind = Literal["training", "recalibration", "scoring"]
-Subject = Literal["supernet", "standalone", "longer"]
-
-
-class Images(TrainingData, Protocol):
-    """Images that can also be gone through in order."""
-
-    def batches(self, size: int) -> Iterable[tuple[Any, Any]]:
-        """Yield inputs and labels in order."""
-
-    def inputs(self, size: int) -> Iterator[Tensor]:
-        """Yield inputs in order."""
-
-    def first(self, count: int) -> Images:
-        """Return the first `count` images."""
-
-
-class Data(Protocol):
-    """What a trial needs of its data; see `supernet.datasets.ImageData`."""
-
-    @property
-    def train(self) -> Images:
-        """To learn from."""
-
-    @property
-    def validation(self) -> Images:
-        """To follow the training and to rank by."""
-
-    @property
-    def test(self) -> Images:
-        """To judge by, once."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of one image: channels, height, width."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What a trial leaves behind.
-
-    Attributes:
-        archs: The architectures scored, in the order of everything below.
-        recipe: How it was trained.
-        calibration_images: From how many images the batch-norm statistics are.
-        training: Losses and accuracies.
-        validation: Which validation images each architecture got right: architectures x images.
-        test: The same for the test images.
-        phases: Time, images and work.
-    """
-
-    archs: tuple[Architecture, ...]
-    recipe: Recipe
-    calibration_images: int
-    training: Training
-    validation: NDArray[np.bool_]
-    test: NDArray[np.bool_]
-    phases: tuple[Phase, ...]
+#: The old names of what these have become.
+Trial = TrainingResult
+Images = Samples
 
 
 def train(
-    supernet: Supernet,
-    data: Data,
-    recipe: Recipe,
+    supernet: Supernet | nn.Module,
+    data: SplitData | Sequence[Any],
+    recipe: Recipe | None = None,
     *,
-    sampler: AnySampler = every,
+    task: Task | None = None,
+    epochs: int | None = None,
+    sampler: AnySampler | str | None = None,
+    score: Scored | None = None,
+    optimizer: OptimizerMaker | None = None,
     seed: int = 0,
     calibration_images: int | None = None,
+    device: str | torch.device | None = None,
+    progress: bool | None = None,
     subject: Subject | None = None,
-    watch: Callable[[Progress], None] = lambda _: None,
+    job: Mapping[str, Any] | None = None,
+    watch: Callable[[Progress], None] | None = None,
     checkpoints: Checkpoints | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Trial:
-    """Train a supernet, or a plain network as `Supernet(net)`, and score all its architectures.
+) -> TrainingResult:
+    """Train a supernet, or a plain network, and score its architectures, or a sample of them.
 
     They are scored on validation data after every epoch, and after the last one on test data too,
     always with batch-norm statistics of their own, in one shared pass. With the recipe's `ema`, it
     is averaged weights that are scored, and left in the network at the end.
 
     Args:
-        supernet: What to train, in place.
-        data: Training, validation and test images.
-        recipe: How to train.
-        sampler: Which architectures a step trains.
-        seed: Of the data order and the sampler.
-        calibration_images: How many training images the statistics are taken from; by default
+        supernet: What to train, in place. A plain network is taken as `Supernet(net)`.
+        data: Training, validation and test samples, as `load_folder` and `wrap_datasets` return
+            them; or `(train, validation, test)`, each a `Dataset` or a `DataLoader`. A loader's
+            own batch size, order, workers and collation are used. See
+            `supernet.training.sources.as_data`.
+        recipe: How to train; `Recipe()` by default.
+        task: What the network is for; classification by default.
+        epochs: Instead of the recipe's.
+        sampler: Which architectures a step trains: a sampler, or the name of one. By default
+            `every` for spaces of some tens that share most of their work, else `uniform`.
+        score: Which architectures are scored: how many, `"all"`, or these. By default all of at
+            most 256, else 64, with the smallest and the largest, drawn once from the seed.
+        optimizer: A function that makes the optimizer of the network it is given, parameter groups
+            and all, instead of the recipe's. Their learning rates are the peaks of the schedule.
+        seed: Of the data order, the sampler and the sample of architectures scored.
+        calibration_images: From how many training samples the statistics are taken; by default
             1,000, or all there are.
-        subject: Under which heading the bill puts it; by default `supernet`, or `standalone` for
+        device: Where to train, such as `cuda`; the network is moved there for good, and batches as
+            they come. By default where the network is.
+        progress: Whether to show it: a bar in a terminal or a notebook, a line per epoch elsewhere.
+            By default where somebody sees a bar, unless there is a `watch`.
+        subject: Under which heading the ledger puts it; by default `supernet`, or `standalone` for
             a network with one architecture.
+        job: What else tells this training from others that keep checkpoints, as plain data.
         watch: Called after every step, every epoch and every checkpoint.
         checkpoints: Where to save now and then, and from where to go on if something is there: the
-            same arguments then give the same trial, bit for bit, times excepted, however often and
+            same arguments then give the same result, bit for bit, times excepted, however often and
             wherever the process was killed.
         stop: Asked between steps whether to stop, after saving.
 
     Raises:
         CheckpointError: If what was saved there is of another training.
-        DataError: If a batch, or the calibration, asks for more images than there are.
+        DataError: If a batch, or the calibration, asks for more samples than there are, or they
+            don't fit the task.
         DivergedError: If a loss or an output is not a finite number.
         RunFolderError: If a checkpoint can't be written or read.
+        SettingsError: If an argument makes no sense, or doesn't go with the others.
         Stopped: If `stop` said so.
+
+    Example:
+        >>> import supernet as sn
+        >>> net = nn.Sequential(sn.Depth("body", [nn.Linear(2, 2), nn.Tanh()]))
+        >>> x = torch.eye(2).repeat(20, 1)
+        >>> y = x.argmax(dim=1)
+        >>> result = train(Supernet(net), ((x, y), (x, y)), sn.Recipe(epochs=9, batch_size=8))
+        >>> result
+        TrainingResult(2 architectures, 9 epochs, validation accuracy 100 %, best (1))
     """
-    subject = subject or ("supernet" if supernet.space.size > 1 else "standalone")
-    if calibration_images is None:
-        calibration_images = min(1000, len(data.train))
-    session = _Session(supernet, data, recipe, sampler, seed, calibration_images, subject, watch)
-    return session.run(checkpoints, stop)
+    session = TrainingSession(
+        supernet,
+        data,
+        _recipe_of(recipe, epochs),
+        task=task,
+        sampler=sampler,
+        score=score,
+        optimizer=optimizer,
+        seed=seed,
+        calibration_images=calibration_images,
+        device=device,
+        subject=subject,
+        job=job,
+    )
+    if progress is None and watch is not None:
+        progress = False
+    with showing(progress, session.subject) as show:
+        for event in session.events(checkpoints, stop):
+            show(event)
+            if watch is not None:
+                watch(event)
+    return session.result
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What there is of a trial in its checkpoints.
+    """What there is of a training in its checkpoints.
 
     Attributes:
-        trial: The trial, if it has ended.
+        trial: The result, if it has ended.
         net: The weights it ended with, by name; empty if it hasn't.
         done: How much of it was done, from 0 to 1.
-        cpu_s: The CPU seconds on its bill so far.
+        cpu_s: The CPU seconds in its ledger so far.
     """
 
-    trial: Trial | None
+    trial: TrainingResult | None
     net: Mapping[str, Tensor]
     done: float
     cpu_s: float
 
 
-def read_saved(checkpoints: Checkpoints) -> Saved:
-    """Return what there is of a trial in its checkpoints.
+NOTHING_SAVED = Saved(None, {}, 0.0, 0.0)
+
+
+def read_saved(checkpoints: Checkpoints, job: Mapping[str, Any] | None = None) -> Saved:
+    """Return what there is of a training in its checkpoints.
+
+    Args:
+        checkpoints: Where.
+        job: What was given to `train` as such; by default, whatever it was will do.
 
     Raises:
-        CheckpointError: If there is something else in them.
+        CheckpointError: If there is something else in them, such as another job's training, or
+            mean scores that don't follow from the scores.
         RunFolderError: If a checkpoint can't be read.
     """
     state = checkpoints.load()
     if state is None:
-        return Saved(None, {}, 0.0, 0.0)
+        return NOTHING_SAVED
+    if job is not None:
+        _check_same(checkpoints, state, {"job": dict(job)})
     with _of_this_training(checkpoints):
-        if "trial" not in state:
-            cpu_s = sum(entry["cpu_s"] for entry in state["bill"].values())
+        if "result" not in state:
+            cpu_s = sum(entry["cpu_s"] for entry in state["ledger"].values())
             return Saved(None, {}, state["done"], cpu_s)
-        trial = _from_state(state["trial"])
-        return Saved(trial, state["net"], 1.0, sum(phase.cpu_s for phase in trial.phases))
+        result = from_state(state["result"])
+        return Saved(result, state["net"], 1.0, sum(phase.cpu_s for phase in result.phases))
+
+
+class TrainingSession:
+    """A training under way: an iterator of what happens, and then its result.
+
+    `train` runs it to its end; whoever wants the loop for themselves goes through `events`. The
+    arguments are those of `train`.
+
+    Attributes:
+        supernet: What is trained.
+        archs: The architectures that are scored.
+        identity: What tells this training from others, as plain data.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet | nn.Module,
+        data: SplitData | Sequence[Any],
+        recipe: Recipe,
+        *,
+        task: Task | None = None,
+        sampler: AnySampler | str | None = None,
+        score: Scored | None = None,
+        optimizer: OptimizerMaker | None = None,
+        seed: int = 0,
+        calibration_images: int | None = None,
+        device: str | torch.device | None = None,
+        subject: Subject | None = None,
+        job: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.supernet = _as_supernet(supernet)
+        self.data = as_data(data)
+        self.recipe, self.task = recipe, task_of(task, recipe)
+        self.subject: Subject = subject or (
+            "supernet" if self.supernet.space.size > 1 else "standalone"
+        )
+        if device is not None:
+            self.supernet.to(_device(device))
+        _check_batches(self.supernet, self.data.train, recipe)
+        if calibration_images is None:
+            calibration_images = min(CALIBRATION, len(self.data.train))
+        self.calibration = self.data.train.first(calibration_images)
+        self.archs = choose_scored(self.supernet.space, score, seed)
+        inputs = empty_inputs(self.data, recipe.batch_size)
+        if sampler is None or isinstance(sampler, str):
+            sampler = make_sampler(sampler, self.supernet, inputs, with_largest=recipe.distill)
+        self._steps: Steps = train_steps(
+            self.supernet,
+            self.data.train,
+            recipe,
+            sampler=sampler,
+            seed=seed,
+            task=self.task,
+            optimizer=optimizer,
+        )
+        self._ledger = Ledger(self.supernet, inputs, recipe, self.subject, seed)
+        self._epochs: list[Epoch] = []
+        self._losses: list[float] = []  # of the epoch under way
+        self._result: TrainingResult | None = None
+        test = self.data.test
+        self.identity = {
+            "recipe": asdict(recipe),
+            "seed": seed,
+            "subject": self.subject,
+            "sampler": name_of(sampler),
+            "choices": [(choice.name, choice.options) for choice in self.supernet.space.choices],
+            "images": [
+                *(len(self.data.train), len(self.data.validation)),
+                *(0 if test is None else len(test), calibration_images),
+            ],
+            "task": name_of(self.task),
+            "optimizer": None if optimizer is None else name_of(optimizer),
+            "scored": [len(self.archs), _digest(repr(self.archs))],
+            "network": _digest(_description_of(self.supernet.net)),
+            "data": dict(getattr(self.data, "sha256", {})),
+            "job": dict(job or {}),
+        }
+
+    @property
+    def result(self) -> TrainingResult:
+        """What the training left behind.
+
+        Raises:
+            SettingsError: If it hasn't ended.
+        """
+        if self._result is None:
+            raise SettingsError("the training has not ended; go through its events to the end")
+        return self._result
+
+    def events(
+        self,
+        checkpoints: Checkpoints | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Progress]:
+        """Train to the end, from what was saved, if anything was; yield what happens.
+
+        An event comes after every step, every epoch and every checkpoint. Leaving the loop leaves
+        the training where it is, unsaved.
+        """
+        if checkpoints is None:
+            yield from self._to_end(None, stop)
+            return
+        if (state := checkpoints.load()) is not None:
+            _check_same(checkpoints, state, self.identity)
+            with _of_this_training(checkpoints):
+                if "result" in state:
+                    result = from_state(state["result"])
+                    self.supernet.net.load_state_dict(state["net"])
+                    self._result = result
+                    return
+                self._restore(state)
+        try:
+            yield from self._to_end(checkpoints, stop)
+        except Stopped:
+            yield from self._save(checkpoints)
+            raise
+        except DivergedError as error:
+            if checkpoints.newest is None:
+                raise
+            raise DivergedError(
+                f"{error}; the last good checkpoint is {checkpoints.newest}"
+            ) from None
+        net = self.supernet.net.state_dict()
+        checkpoints.save({"identity": self.identity, "result": to_state(self.result), "net": net})
+
+    def _to_end(
+        self, checkpoints: Checkpoints | None, stop: Callable[[], bool]
+    ) -> Iterator[Progress]:
+        steps = self._steps
+        while True:
+            if checkpoints and checkpoints.due:
+                yield from self._save(checkpoints)
+            if stop():
+                raise Stopped("stopped between two steps, as asked")
+            if steps.step == (len(self._epochs) + 1) * steps.per_epoch:
+                found = self._score_epoch(stop)
+                yield self._progress(ended=self._epochs[-1])
+                self._losses.clear()
+                if found is not None:
+                    self._result = found
+                    steps.settle()
+                    return
+            step = self._ledger.next_step(steps)
+            # Where training was rolled back, those after it are no more.
+            self._losses[(step.step - 1) % steps.per_epoch :] = [step.loss]
+            yield self._progress()
+
+    def _score_epoch(self, stop: Callable[[], bool]) -> TrainingResult | None:
+        """Score the epoch that has ended; after the last one, on the test samples too.
+
+        If it is stopped meanwhile, it is as if it had not begun.
+        """
+        last = self._steps.step == self._steps.steps
+        test: list[Scores] | None = None
+        with self._ledger.all_or_nothing(), self._steps.averaged():
+            with self._ledger.entering("recalibration") as entry:
+                size = even_size(len(self.calibration), SCORING_BATCH)
+                batches = _heeding(self.calibration.batches(size), stop)
+                statistics = calibrate(self.supernet, self.archs, batches)
+                self._ledger.passed(entry, self.archs, len(self.calibration))
+            validation = self._score(statistics, self.data.validation, stop)
+            if last and self.data.test is not None:
+                test = self._score(statistics, self.data.test, stop)
+        self._epochs.append(
+            Epoch(
+                epoch=len(self._epochs) + 1,
+                loss=_mean(loss for loss in self._losses if not math.isnan(loss)),
+                validation=[found.score for found in validation],
+            )
+        )
+        return self._to_result(validation, test) if last else None
+
+    def _score(
+        self, statistics: Statistics, samples: Samples, stop: Callable[[], bool]
+    ) -> list[Scores]:
+        """Return what each architecture scores; nothing where its evaluation failed."""
+        quick = type(self.task).losses is not Task.losses
+        with self._ledger.entering("scoring") as entry:
+            batches = _heeding(samples.batches(SCORING_BATCH), stop)
+            found = score_samples(statistics, batches, self.task, losses=quick)
+            self._ledger.passed(entry, self.archs, len(samples))
+        return [found[arch] for arch in self.archs]
+
+    def _to_result(
+        self, validation: Sequence[Scores], test: Sequence[Scores] | None
+    ) -> TrainingResult:
+        rows = stack([found.scores for found in validation])
+        return TrainingResult(
+            archs=self.archs,
+            recipe=self.recipe,
+            calibration_images=len(self.calibration),
+            training=Training(
+                epochs=self._epochs,
+                validation=self._epochs[-1].validation,
+                test=[] if test is None else [accuracy(found.scores) for found in test],
+                skipped=self._steps.skipped,
+                rollbacks=self._steps.rollbacks,
+            ),
+            validation=rows.numpy(),
+            test=(rows[:, :0] if test is None else stack([found.scores for found in test])).numpy(),
+            phases=self._ledger.phases(),
+            measure=self.task.measure,
+            validation_losses=_losses_of(validation),
+            test_losses=None if test is None else _losses_of(test),
+        )
+
+    def _progress(self, *, ended: Epoch | None = None, saved: bool = False) -> Progress:
+        step, per_epoch = self._steps.step, self._steps.per_epoch
+        return Progress(
+            done=step / self._steps.steps,
+            epoch=max(1, math.ceil(step / per_epoch)),
+            epochs=self.recipe.epochs,
+            loss=self._losses[-1] if self._losses else None,
+            ended=ended,
+            saved=saved,
+        )
+
+    def _save(self, checkpoints: Checkpoints) -> Iterator[Progress]:
+        if not self._steps.sound:
+            return  # better an older one
+        checkpoints.save(
+            {
+                "identity": self.identity,
+                "done": self._steps.step / self._steps.steps,
+                "steps": self._steps.state(),
+                "epochs": [epoch.model_dump() for epoch in self._epochs],
+                "losses": self._losses,
+                "ledger": self._ledger.state(),
+            }
+        )
+        yield self._progress(saved=True)
+
+    def _restore(self, state: State) -> None:
+        self._steps.restore(state["steps"])
+        self._epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self._losses = list(state["losses"])
+        self._ledger.restore(state["ledger"])
+
+
+def _recipe_of(recipe: Recipe | None, epochs: int | None) -> Recipe:
+    recipe = Recipe() if recipe is None else recipe
+    if not isinstance(recipe, Recipe):
+        raise SettingsError(
+            f"recipe is a {type(recipe).__name__}; give a Recipe, such as Recipe(epochs=3)"
+        )
+    return recipe if epochs is None else replace(recipe, epochs=epochs)
+
+
+def _as_supernet(net: Supernet | nn.Module) -> Supernet:
+    if isinstance(net, Supernet):
+        return net
+    if not isinstance(net, nn.Module):
+        raise SettingsError(
+            f"the network is a {type(net).__name__}; give a Supernet, or a torch module"
+        )
+    return Supernet(net)
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise SettingsError(
+            f"device is {str(device)!r}, which can't be used here: {str(error).splitlines()[0]}"
+        ) from None
+    return found
+
+
+def _check_batches(supernet: Supernet, samples: Samples, recipe: Recipe) -> None:
+    """Raise if a batch norm would get a batch of a single sample, which has no variance."""
+    if not any(isinstance(module, _BatchNorm) for module in supernet.modules()):
+        return
+    if not isinstance(samples, LoaderSamples):
+        if recipe.batch_size == 1:
+            raise SettingsError(
+                "batch_size is 1, and the network has batch norms: a single sample has no "
+                "variance; choose a larger batch_size, and accumulate batches if memory is short"
+            )
+        return
+    loader: DataLoader[Any] = samples.loader
+    size = loader.batch_size
+    if size is not None and (size == 1 or (len(samples) % size == 1 and not loader.drop_last)):
+        raise DataError(
+            f"the training loader gives batches of {size}, the last of a single sample, and the "
+            "network has batch norms: a single sample has no variance; set drop_last=True, or "
+            "choose another batch_size"
+        )
 
 
 def _of_this_training(checkpoints: Checkpoints) -> AbstractContextManager[None]:
@@ -185,173 +487,31 @@ def _of_this_training(checkpoints: Checkpoints) -> AbstractContextManager[None]:
     )
 
 
-class _Session:
-    """A trial under way."""
-
-    def __init__(
-        self,
-        supernet: Supernet,
-        data: Data,
-        recipe: Recipe,
-        sampler: AnySampler,
-        seed: int,
-        calibration_images: int,
-        subject: Subject,
-        watch: Callable[[Progress], None],
-    ) -> None:
-        self.supernet, self.data, self.recipe, self.watch = supernet, data, recipe, watch
-        self.archs = tuple(supernet.space)
-        self.calibration = data.train.first(calibration_images)
-        self.identity = {
-            "recipe": asdict(recipe),
-            "seed": seed,
-            "subject": subject,
-            "sampler": name_of(sampler),
-            "choices": [(choice.name, choice.options) for choice in supernet.space.choices],
-            "images": [len(data.train), len(data.validation), len(data.test), calibration_images],
-        }
-        self.steps = train_steps(supernet, data.train, recipe, sampler=sampler, seed=seed)
-        self.bill = _Bill(supernet, data.shape, recipe, subject, seed)
-        self.epochs: list[Epoch] = []
-        self.losses: list[float] = []  # of the epoch under way
-
-    def run(self, checkpoints: Checkpoints | None, stop: Callable[[], bool]) -> Trial:
-        """Go on from what was saved, if anything was, to the end."""
-        if checkpoints is None:
-            return self._to_end(None, stop)
-        if (state := checkpoints.load()) is not None:
-            self._check_identity(state, checkpoints)
-            with _of_this_training(checkpoints):
-                if "trial" in state:
-                    self.supernet.net.load_state_dict(state["net"])
-                    return _from_state(state["trial"])
-                self._restore(state)
-        try:
-            trial = self._to_end(checkpoints, stop)
-        except Stopped:
-            self._save(checkpoints)
-            raise
-        except DivergedError as error:
-            if checkpoints.newest is None:
-                raise
-            raise DivergedError(
-                f"{error}; the last good checkpoint is {checkpoints.newest}"
-            ) from None
-        net = self.supernet.net.state_dict()
-        checkpoints.save({"identity": self.identity, "trial": _to_state(trial), "net": net})
-        return trial
-
-    def _to_end(self, checkpoints: Checkpoints | None, stop: Callable[[], bool]) -> Trial:
-        while True:
-            if checkpoints and checkpoints.due:
-                self._save(checkpoints)
-            if stop():
-                raise Stopped("stopped between two steps, as asked")
-            if self.steps.step == (len(self.epochs) + 1) * self.steps.per_epoch:
-                trial = self._score_epoch(stop)
-                if trial is not None:
-                    self.steps.settle()
-                    return trial
-            step = self.bill.next_step(self.steps, self.recipe.batch_size)
-            # Where training was rolled back, those after it are no more.
-            self.losses[(step.step - 1) % self.steps.per_epoch :] = [step.loss]
-            self.watch(self._progress())
-
-    def _score_epoch(self, stop: Callable[[], bool]) -> Trial | None:
-        """Score the epoch that has ended; after the last one, on the test images too.
-
-        If it is stopped meanwhile, it is as if it had not begun.
-        """
-        last = self.steps.step == self.steps.steps
-        with self.bill.all_or_nothing(), self.steps.averaged():
-            with self.bill.entry("recalibration", self.archs, len(self.calibration)):
-                size = even_size(len(self.calibration), SCORING_BATCH)
-                inputs = _heeding(self.calibration.inputs(size), stop)
-                statistics = calibrate(self.supernet, self.archs, inputs)
-            validation = self._score(statistics, self.data.validation, stop)
-            test = self._score(statistics, self.data.test, stop) if last else None
-        self.epochs.append(
-            Epoch(
-                epoch=len(self.epochs) + 1,
-                loss=_mean(loss for loss in self.losses if not math.isnan(loss)),
-                validation=[accuracy(hits) for hits in validation],
-            )
-        )
-        self.watch(self._progress(ended=self.epochs[-1]))
-        self.losses.clear()
-        return None if test is None else self._to_trial(validation, test)
-
-    def _score(
-        self, statistics: Statistics, images: Images, stop: Callable[[], bool]
-    ) -> list[Tensor | None]:
-        """Return what each architecture gets right, or None where its evaluation failed."""
-        with self.bill.entry("scoring", self.archs, len(images)):
-            hits = score(statistics, _heeding(images.batches(SCORING_BATCH), stop))
-        return [hits[arch] for arch in self.archs]
-
-    def _to_trial(
-        self, validation: Sequence[Tensor | None], test: Sequence[Tensor | None]
-    ) -> Trial:
-        return Trial(
-            archs=self.archs,
-            recipe=self.recipe,
-            calibration_images=len(self.calibration),
-            training=Training(
-                epochs=self.epochs,
-                validation=self.epochs[-1].validation,
-                test=[accuracy(hits) for hits in test],
-                skipped=self.steps.skipped,
-                rollbacks=self.steps.rollbacks,
-            ),
-            validation=stack(validation).numpy(),
-            test=stack(test).numpy(),
-            phases=self.bill.phases(),
+def _check_same(checkpoints: Checkpoints, state: State, identity: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` unless a state is of the training with this identity."""
+    saved = state.get("identity") if isinstance(state, dict) else None
+    saved = saved if isinstance(saved, dict) else {}
+    if differences := [
+        f"{name} {saved.get(name)} there, {own} here"
+        for name, own in identity.items()
+        if saved.get(name) != own
+    ]:
+        raise CheckpointError(
+            f"the checkpoints in {checkpoints.folder} are of another training: "
+            f"{'; '.join(differences)}; choose another folder, or remove that one"
         )
 
-    def _progress(self, *, ended: Epoch | None = None, saved: bool = False) -> Progress:
-        step, per_epoch = self.steps.step, self.steps.per_epoch
-        return Progress(
-            done=step / self.steps.steps,
-            epoch=max(1, math.ceil(step / per_epoch)),
-            epochs=self.recipe.epochs,
-            loss=self.losses[-1] if self.losses else None,
-            ended=ended,
-            saved=saved,
-        )
 
-    def _save(self, checkpoints: Checkpoints) -> None:
-        if not self.steps.sound:
-            return  # better an older one
-        checkpoints.save(
-            {
-                "identity": self.identity,
-                "done": self.steps.step / self.steps.steps,
-                "steps": self.steps.state(),
-                "epochs": [epoch.model_dump() for epoch in self.epochs],
-                "losses": self.losses,
-                "bill": self.bill.state(),
-            }
-        )
-        self.watch(self._progress(saved=True))
+def _description_of(net: nn.Module) -> str:
+    """Return what a network is made of, without its numbers: alike in every process."""
+    tensors = [
+        (name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in net.state_dict().items()
+    ]
+    return re.sub(r"\b0x[0-9a-fA-F]+", "", f"{net!r}{tensors}")
 
-    def _check_identity(self, state: State, checkpoints: Checkpoints) -> None:
-        saved = state.get("identity") if isinstance(state, dict) else None
-        saved = saved if isinstance(saved, dict) else {}
-        if differences := [
-            f"{name} {saved.get(name)} there, {own} here"
-            for name, own in self.identity.items()
-            if saved.get(name) != own
-        ]:
-            raise CheckpointError(
-                f"the checkpoints in {checkpoints.folder} are of another training: "
-                f"{'; '.join(differences)}; choose another folder, or remove that one"
-            )
 
-    def _restore(self, state: State) -> None:
-        self.steps.restore(state["steps"])
-        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        self.losses = list(state["losses"])
-        self.bill.restore(state["bill"])
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _heeding(batches: Iterable[_T], stop: Callable[[], bool]) -> Iterator[_T]:
@@ -361,109 +521,11 @@ def _heeding(batches: Iterable[_T], stop: Callable[[], bool]) -> Iterator[_T]:
         yield batch
 
 
+def _losses_of(found: Sequence[Scores]) -> Any:
+    losses = [each.losses for each in found]
+    return stack(losses).numpy() if any(each is not None for each in losses) else None
+
+
 def _mean(losses: Iterable[float]) -> float:
     sound = list(losses)
     return sum(sound) / len(sound) if sound else math.nan
-
-
-def _to_state(trial: Trial) -> State:
-    return {
-        "archs": [dict(arch) for arch in trial.archs],
-        "recipe": asdict(trial.recipe),
-        "calibration_images": trial.calibration_images,
-        "training": trial.training.model_dump(),
-        "validation": torch.from_numpy(trial.validation),
-        "test": torch.from_numpy(trial.test),
-        "phases": [phase.model_dump() for phase in trial.phases],
-    }
-
-
-def _from_state(state: State) -> Trial:
-    return Trial(
-        archs=tuple(Architecture(options) for options in state["archs"]),
-        recipe=Recipe(**state["recipe"]),
-        calibration_images=state["calibration_images"],
-        training=Training(**state["training"]),
-        validation=state["validation"].numpy(),
-        test=state["test"].numpy(),
-        phases=tuple(Phase(**phase) for phase in state["phases"]),
-    )
-
-
-@dataclass
-class _Entry:
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    images: int = 0
-    macs: int = 0
-
-
-class _Bill:
-    """Adds up time, images and multiply-adds by kind of work."""
-
-    def __init__(
-        self, supernet: Supernet, shape: Shape, recipe: Recipe, subject: Subject, seed: int
-    ) -> None:
-        # As large as a step's: what has to be done in parts depends on it.
-        self.planner = Planner(supernet, empty_batch(shape, recipe.batch_size))
-        self.max_bytes = recipe.max_bytes
-        self.subject, self.seed = subject, seed
-        self.entries: dict[Kind, _Entry] = {}
-        self.known: dict[Draw, int] = {}
-
-    def next_step(self, steps: Iterator[Step], images: int) -> Step:
-        with self._clock("training") as entry:
-            step = next(steps)
-        entry.images += images
-        entry.macs += images * self._macs_of(step.draw)
-        return step
-
-    @contextmanager
-    def entry(self, kind: Kind, archs: Sequence[Architecture], images: int) -> Iterator[None]:
-        with self._clock(kind) as entry:
-            yield
-        entry.images += images
-        plan = self.planner.plan(archs)
-        entry.macs += images * (plan.macs // plan.samples)
-
-    @contextmanager
-    def all_or_nothing(self) -> Iterator[None]:
-        """Forget what is entered inside the block if it raises."""
-        before = copy.deepcopy(self.entries)
-        try:
-            yield
-        except BaseException:
-            self.entries = before
-            raise
-
-    def state(self) -> State:
-        return {kind: dict(vars(entry)) for kind, entry in self.entries.items()}
-
-    def restore(self, state: State) -> None:
-        self.entries = {kind: _Entry(**entry) for kind, entry in state.items()}
-
-    def phases(self) -> tuple[Phase, ...]:
-        return tuple(
-            Phase(
-                name=f"{self.subject} {kind}",
-                kind=kind,
-                subject=self.subject,
-                seed=self.seed,
-                arch=None,
-                **vars(entry),
-            )
-            for kind, entry in self.entries.items()
-        )
-
-    @contextmanager
-    def _clock(self, kind: Kind) -> Iterator[_Entry]:
-        entry = self.entries.setdefault(kind, _Entry())
-        wall, cpu = time.perf_counter(), time.process_time()
-        yield entry
-        entry.wall_s += time.perf_counter() - wall
-        entry.cpu_s += time.process_time() - cpu
-
-    def _macs_of(self, draw: Draw) -> int:
-        if draw not in self.known:
-            self.known[draw] = training_macs(draw, self.planner, self.max_bytes)
-        return self.known[draw]

@@ -5,44 +5,42 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from supernet.errors import DataError, DivergedError
+from supernet.evaluation.batches import device_of, moved, samples_in, split_inputs
 from supernet.nn.supernet import Supernet
 from supernet.runs.checkpoints import foreign_refused
+from supernet.tasks import Task
+from supernet.training.data import TrainingData, count_batches, draw_example
 from supernet.training.ema import Average
 from supernet.training.losses import Losses
-from supernet.training.optimizers import make_optimizer, make_schedule, scale_rates
+from supernet.training.optimizers import (
+    OptimizerMaker,
+    make_optimizer,
+    make_schedule,
+    scale_rates,
+)
 from supernet.training.recipe import Recipe
-from supernet.training.samplers import AnySampler, Draw, every, sampler_at
+from supernet.training.samplers import AnySampler, Draw, every, make_sampler, sampler_at
 
 #: In a row, of the steps that `on_nan="skip"` skips.
 MOST_SKIPPED = 10
 
+#: Inputs and targets.
+Batch = tuple[Any, Any]
+
 #: In a training, of the returns that `on_nan="rollback"` makes.
 MOST_ROLLBACKS = 3
-
-
-class TrainingData(Protocol):
-    """Images and labels that can be gone through in an order that depends on seed and epoch."""
-
-    def __len__(self) -> int:
-        """How many images there are."""
-
-    def shuffled(
-        self, batch_size: int, *, seed: int, epoch: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield full batches of inputs and labels; what is left over is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +49,7 @@ class Step:
 
     `step` counts from 1, and goes back where training was rolled back. `loss` is the mean over the
     architectures it trained, and NaN if the step was `skipped`, which leaves the weights alone.
+    `samples` is how many it went through.
     """
 
     epoch: int
@@ -60,6 +59,7 @@ class Step:
     loss: float
     draw: Draw
     skipped: bool = False
+    samples: int = 0
 
 
 def train_steps(
@@ -67,29 +67,39 @@ def train_steps(
     data: TrainingData,
     recipe: Recipe,
     *,
-    sampler: AnySampler = every,
+    sampler: AnySampler | str = every,
     seed: int = 0,
+    task: Task | None = None,
+    optimizer: OptimizerMaker | None = None,
 ) -> Steps:
     """Train, and yield after every step; the caller may evaluate, log, save or stop in between.
 
     A step draws architectures, runs them in one shared pass, and follows the gradient of their
     *mean* loss, so one learning rate serves any number of them.
 
+    Batches go to the device that the network is on.
+
     Args:
         supernet: What to train, in place; `Supernet(net)` for a plain network.
-        data: Training images and labels.
+        data: Training samples: inputs and targets.
         recipe: How to train.
-        sampler: Which architectures a step draws; one that changes is asked for every step.
+        sampler: Which architectures a step draws, or the name of a sampler; one that changes is
+            asked for every step.
         seed: Of the data order and of the sampler. The initial weights are the caller's.
+        task: What the network is for; classification by default.
+        optimizer: A function that makes the optimizer of the network, parameter groups and all,
+            instead of the recipe's.
 
     Raises:
-        DataError: If there are fewer images than one batch has.
+        DataError: If there are fewer samples than one step has, or they don't fit the task.
         DivergedError: If a loss is not a finite number, unless the recipe's `on_nan` gets round it;
             names step, architecture, learning rate.
         SettingsError: If the recipe asks for what this machine or the sampler can't do.
         SharingError: If one architecture alone needs more than `max_bytes`.
     """
-    return Steps(supernet, data, recipe, sampler, seed)
+    if isinstance(sampler, str):
+        sampler = make_sampler(sampler, supernet, draw_example(data, recipe.batch_size, seed))
+    return Steps(supernet, data, recipe, sampler, seed, task, optimizer)
 
 
 @final
@@ -114,23 +124,30 @@ class Steps(Iterator[Step]):
         recipe: Recipe,
         sampler: AnySampler,
         seed: int,
+        task: Task | None = None,
+        optimizer: OptimizerMaker | None = None,
     ) -> None:
-        self.per_epoch = len(data) // recipe.batch_size
+        self.per_epoch = count_batches(data, recipe.batch_size) // recipe.accumulate
         if self.per_epoch == 0:
             raise DataError(
                 f"a batch of {recipe.batch_size} is larger than the training data "
                 f"({len(data)} images); choose a smaller batch_size or more images"
+                if recipe.accumulate == 1
+                else f"a step of {recipe.accumulate} batches is larger than the training data "
+                f"({count_batches(data, recipe.batch_size)} batches); choose a smaller batch_size "
+                "or accumulate"
             )
         self.steps = self.per_epoch * recipe.epochs
         self.step = self.skipped = self.rollbacks = 0
         self._supernet, self._data, self._recipe = supernet, data, recipe
         self._sampler, self._seed = sampler, seed
         self._rng = random.Random(seed)
-        self._optimizer = make_optimizer(supernet, recipe)
+        self._optimizer = make_optimizer(supernet, recipe, optimizer)
         self._schedule = make_schedule(self._optimizer, recipe, self.steps)
-        self._losses = Losses(supernet, recipe)
+        self._losses = Losses(supernet, recipe, task)
         self._average = Average(supernet.net, recipe.ema)
-        self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
+        self._batches: Iterator[Batch] = iter(())
+        self._device = device_of(supernet) or torch.device("cpu")
         self._in_a_row = 0  # steps skipped
         self._anchor: Mapping[str, Any] | None = None  # what a rollback goes back to
         self._returns = 0  # and how often it did
@@ -139,16 +156,16 @@ class Steps(Iterator[Step]):
         while self.step < self.steps:
             if self.step % self.per_epoch == 0:
                 self._begin_epoch()
-            x, y = next(self._batches)
+            batches = [self._next_batch() for _ in range(self._recipe.accumulate)]
             sampler = sampler_at(self._sampler, self.step / self.steps)
             draw = sampler(self._supernet.space, self._rng)
-            loss = self._descend(x, y, draw)
+            loss = self._descend(batches, draw)
             if loss is None and self._recipe.on_nan == "rollback":
-                self._roll_back(x, y, draw)
+                self._roll_back(batches, draw)
                 continue
             self._in_a_row = 0 if loss is not None else self._in_a_row + 1
             if self._in_a_row > MOST_SKIPPED:
-                raise self._diverged(x, y, draw, f"after {MOST_SKIPPED} skipped steps in a row")
+                raise self._diverged(batches, draw, f"after {MOST_SKIPPED} skipped steps in a row")
             self._schedule.step()
             self.step += 1
             self.skipped += loss is None
@@ -160,6 +177,7 @@ class Steps(Iterator[Step]):
                 loss=math.nan if loss is None else loss,
                 draw=draw,
                 skipped=loss is None,
+                samples=sum(samples_in(x) for x, _ in batches),
             )
         raise StopIteration
 
@@ -220,19 +238,29 @@ class Steps(Iterator[Step]):
             self._anchor, self._returns = copy.deepcopy(self._position()), 0
         self._batches = self._batches_from(self.step)
 
-    def _batches_from(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches_from(self, step: int) -> Iterator[Batch]:
         epochs, done = divmod(step, self.per_epoch)
         order = self._data.shuffled(self._recipe.batch_size, seed=self._seed, epoch=epochs + 1)
-        return islice(order, done, None)
+        return islice(order, done * self._recipe.accumulate, None)
 
-    def _descend(self, x: Tensor, y: Tensor, draw: Draw) -> float | None:
+    def _next_batch(self) -> Batch:
+        batch = next(self._batches, None)
+        if batch is None:
+            raise DataError(
+                f"the training data gave fewer than the {self.per_epoch * self._recipe.accumulate} "
+                "batches of an epoch that their length promised"
+            )
+        x, y = batch
+        return moved(x, self._device), moved(y, self._device)
+
+    def _descend(self, batches: Sequence[Batch], draw: Draw) -> float | None:
         """Follow the gradient; return the loss, or None if there is none to follow."""
         self._supernet.train()
         self._optimizer.zero_grad(set_to_none=True)
         forgiving = self._recipe.on_nan != "stop"
         buffers = [b.clone() for b in self._supernet.buffers()] if forgiving else []
         total = 0.0
-        for loss in self._losses.of(x, y, draw):
+        for loss in self._losses_of(batches, draw):
             if not torch.isfinite(loss):
                 break
             loss.backward()
@@ -245,7 +273,7 @@ class Steps(Iterator[Step]):
                 self._average.update(self.step)
                 return total
         if not forgiving:
-            raise self._diverged(x, y, draw)
+            raise self._diverged(batches, draw)
         for buffer, before in zip(self._supernet.buffers(), buffers, strict=True):
             buffer.copy_(before)
         # Without gradients this changes nothing; but schedules warn of a first step without it.
@@ -253,13 +281,18 @@ class Steps(Iterator[Step]):
         self._optimizer.step()
         return None
 
+    def _losses_of(self, batches: Sequence[Batch], draw: Draw) -> Iterator[Tensor]:
+        for x, y in batches:
+            for loss in self._losses.of(x, y, draw):
+                yield loss if len(batches) == 1 else loss / len(batches)
+
     def _has_sound_gradient(self) -> bool:
         gradients = [p.grad for p in self._supernet.parameters() if p.grad is not None]
         return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
 
-    def _roll_back(self, x: Tensor, y: Tensor, draw: Draw) -> None:
+    def _roll_back(self, batches: Sequence[Batch], draw: Draw) -> None:
         if self.rollbacks == MOST_ROLLBACKS:
-            raise self._diverged(x, y, draw, f"after {MOST_ROLLBACKS} rollbacks")
+            raise self._diverged(batches, draw, f"after {MOST_ROLLBACKS} rollbacks")
         self.rollbacks += 1
         self._returns += 1
         assert self._anchor is not None
@@ -289,13 +322,14 @@ class Steps(Iterator[Step]):
         self.step, self._in_a_row = position["step"], position["skipped in a row"]
         self._batches = self._batches_from(self.step)
 
-    @property
-    def _device(self) -> torch.device:
-        return next((p.device for p in self._supernet.parameters()), torch.device("cpu"))
-
     @torch.no_grad()
-    def _diverged(self, x: Tensor, y: Tensor, draw: Draw, after: str = "") -> DivergedError:
-        losses = {arch: F.cross_entropy(self._supernet(x, arch), y) for arch in draw.archs}
+    def _diverged(self, batches: Sequence[Batch], draw: Draw, after: str = "") -> DivergedError:
+        losses = dict.fromkeys(draw.archs, torch.tensor(0.0))
+        for x, y in batches:
+            first, others = split_inputs(self._supernet.net, x)
+            for arch in draw.archs:
+                outputs = self._supernet(first, arch, **others)
+                losses[arch] = losses[arch] + self._losses.task.loss(outputs, y).cpu()
         culprit = next((a for a, loss in losses.items() if not torch.isfinite(loss)), None)
         arch = culprit or draw.archs[0]
         who = f"architecture {arch.label}" if arch else "the network"

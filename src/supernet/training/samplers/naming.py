@@ -86,12 +86,12 @@ def default_sampler(supernet: Supernet, x: Any) -> str:
         supernet: The network.
         x: An input such as it will get, or one without content; see `sharing.plan`.
     """
-    from supernet.sharing import Planner  # here, because it needs torch
+    from supernet.evaluation.batches import planner_for  # here, because it needs torch
 
     space = supernet.space
     if space.size > _TENS:
         return "uniform"
-    planner = Planner(supernet, x)
+    planner = planner_for(supernet, x)
     shared, largest = planner.plan(space).macs, planner.plan([space.largest]).macs
     return "every" if shared <= 2 * largest else "uniform"
 

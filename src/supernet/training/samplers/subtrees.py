@@ -74,9 +74,9 @@ def make_subtree(supernet: Supernet, x: Any, *, budget: float = 2.0) -> Subtree:
     space = supernet.space
     if space.size == 1:
         raise SettingsError("the sampler `subtree` needs more than one architecture")
-    from supernet.sharing import Planner  # here, because it needs torch
+    from supernet.evaluation.batches import planner_for  # here, because it needs torch
 
-    planner = Planner(supernet, x)
+    planner = planner_for(supernet, x)
     bound = budget * planner.plan([space.largest]).macs
     found = [_most_ends(planner, space, place, bound) for place in range(len(space.choices))]
     if max(ends for ends, _ in found) < 2:
