@@ -19,7 +19,8 @@ from supernet.runs.checkpoints import State
 from supernet.space import Architecture
 from supernet.training.recipe import Recipe
 
-Scores = NDArray[np.bool_] | NDArray[np.floating[Any]]
+#: Booleans or floating-point numbers, architectures x samples.
+Scores = NDArray[Any]
 
 #: Rows of the table that a notebook shows.
 _ROWS = 20
