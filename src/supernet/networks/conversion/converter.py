@@ -44,27 +44,45 @@ def make_elastic(
 ) -> tuple[Supernet, Report]:
     """Make a supernet of a network, with its weights; the given model itself is not changed.
 
-    * *Depth*: neighbours of one class in a `Sequential`, or in a `ModuleList` that the model runs
-      in order, which keep the shape of what they are given, may be left out from the last one on.
-    * *Width*: the output width of a convolution or linear layer. Widths that are added up are one
-      choice; whatever reads them, norms and depthwise convolutions follow. A grouped convolution
-      keeps the size of its groups. Used are the first channels of each.
+    * *Depth*: neighbours of one class in a `Sequential`, a `ModuleList` or among the attributes,
+      which the model runs in order and which keep the shape of what they are given, may be left out
+      from the last one on.
+    * *Width*: the output width of a convolution, linear layer or embedding. Widths that are added
+      up are one choice; whatever reads them follows: norms, depthwise convolutions, parameters of
+      the model's own. A grouped convolution keeps the size of its groups. Used are the first
+      channels of each.
     * *Kernel*: of an odd, square kernel its centre, smaller by steps.
 
     The largest architecture computes what the model does, bit for bit in training mode, and in
-    evaluation mode once batch norms have statistics of their own. It was tried out: a choice with
-    which the model can't run is given up, and the report says so. The classes of the model remain,
-    and so does their code.
+    evaluation mode once batch norms have statistics of their own; extracted, its weights have the
+    names they have in the model. All choices were tried out in both modes: one with which the model
+    can't run is given up, and the report says so. The classes of the model remain, and so does
+    their code. `supernet.load_state_dict` also takes what was saved of the model.
+
+    Example:
+        >>> import torch
+        >>> images = torch.zeros(2, 3, 8, 8)
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(288, 10))
+        >>> supernet, report = make_elastic(model, example=images, width=(0.5,), kernel=None)
+        >>> print(report)
+        module  what it is          choices        what is not chosen, and why
+        0       Conv2d 3 to 8, 3x3  0.width (4 8)
+        2       Linear 288 to 10    0.width (4 8)  output width: the model returns it
+        >>> supernet(images, supernet.space.smallest).shape
+        torch.Size([2, 10])
 
     Args:
-        model: The network, of one input tensor.
+        model: The network.
         depth: Whether blocks may be left out, or the least number of blocks of a stage that run. A
             first block of the same class that changes the shape is one of them. True is 1.
         width: Shares of each width, above 0 up to 1, rounded to multiples of 8 where the width is
             one. The whole width is always an option. None or () for no choices of width.
         kernel: Odd kernel sizes. A convolution gets those smaller than its own, and its own. None
             or () for no choices of kernel size.
-        example: A batch such as the model takes, on the model's device. Not needed for kernels.
+        example: A batch such as the model takes, on the model's device: a tensor, a tuple of what
+            its `forward` takes by place, or a dict of what it takes by name. Not needed for
+            kernels. The supernet takes the first input first, and the others by name: it is called
+            as `supernet(first, arch, mask=mask)`.
         include: Patterns of the names of choices, such as `"layer1.*"` or `"*.kernel"`; only
             those that match one are made. A width is named after the first layer that makes it.
         exclude: Patterns of the names of choices that are not made.
@@ -74,7 +92,8 @@ def make_elastic(
 
     Raises:
         SpaceError: If a share is not above 0 and up to 1, a kernel size is even or below one, or
-            the least depth below 0; if the example is missing, or the model can't run on it; if
+            the least depth below 0; if the example is missing or holds no tensor, or the model
+            can't run on it; if
             the model is wrapped for parallel training, or holds choices already; if nothing can be
             chosen; then the error says why for every module.
 
