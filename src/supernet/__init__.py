@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from supernet.export.card import Facts as Facts
     from supernet.export.model_folder import load as load, save as save
     from supernet.export.onnx import export_onnx as export_onnx
+    from supernet.export.prediction import predict as predict
     from supernet.export.quantization import export_int8 as export_int8
     from supernet.export.torch_export import export_program as export_program
     from supernet.networks.conversion import make_elastic as make_elastic
@@ -184,6 +185,7 @@ _HOME = {
     "make_task": "tasks",
     "plan": "sharing",
     "plan_costs": "evaluation.cost",
+    "predict": "export.prediction",
     "print_results": "report",
     "recalibrate": "evaluation.batchnorm",
     "save": "export.model_folder",

@@ -42,7 +42,7 @@ MOST_IMAGES: Final = 2_000_000
 """No folder may hold more pictures than this; ImageNet's has 1.3 million."""
 
 #: Decoders that are let near a file. Among the others are some that start other programs.
-_FORMATS: Final = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
+FORMATS: Final = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
 _VALIDATION: Final = ("val", "valid", "validation")
 #: What file managers leave behind, besides hidden files.
 _LITTER: Final = ("desktop.ini", "thumbs.db")
@@ -92,7 +92,7 @@ def read_image_folder(folder: Path) -> RawData:
         for part, path in parts.items()
     }
     first = pictures[training][0]
-    sample = _decode(first.path, _read_file(first.path), None)
+    sample = _decode(first.path, read_file(first.path), None)
     count = sum(map(len, pictures.values()))
     check_fits(root, count, sample.size)
     read: dict[str, Labelled] = {}
@@ -245,14 +245,15 @@ def _read_all(pictures: Sequence[_Picture], like: Path, sample: Bytes) -> tuple[
     images = np.empty((len(pictures), *sample.shape), np.uint8)
     digest = hashlib.sha256()
     for place, picture in enumerate(pictures):
-        data = _read_file(picture.path)
+        data = read_file(picture.path)
         digest.update(picture.name + b"\0" + hashlib.sha256(data).digest())
         images[place] = _decode(picture.path, data, (like, sample))
     labels = np.array([picture.label for picture in pictures], np.int64)
     return Labelled(images, labels), digest.hexdigest()
 
 
-def _read_file(file: Path) -> bytes:
+def read_file(file: Path) -> bytes:
+    """Return the bytes of a picture's file, if they are not too many."""
     with opened(file) as stream:
         data = bytes(read_up_to(stream, LARGEST_FILE + 1))
     if len(data) > LARGEST_FILE:
@@ -267,16 +268,16 @@ def _decode(file: Path, data: bytes, like: tuple[Path, Bytes] | None) -> Bytes:
     try:
         # Pillow only warns of large pictures; our limit is below that, and an error.
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check_size(file, image, like)
                 image.verify()  # checksums, which decoding alone may pass over
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 pixels = _pixels(file, image)
     except DataError:
         raise
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{show(file)} is no picture in the format of {', '.join(_FORMATS)}; it is damaged or "
+            f"{show(file)} is no picture in the format of {', '.join(FORMATS)}; it is damaged or "
             "of another kind: fetch it again, or move it elsewhere"
         ) from error
     except Image.DecompressionBombError as error:

@@ -82,6 +82,15 @@ def read_idx_folder(folder: Entry, *, expected: Mapping[str, str] | None = None)
     return RawData(name, train, test, classes, digests)
 
 
+def read_idx_images(file: Path) -> Bytes:
+    """Return the images of one IDX file, packed or not: images x height x width.
+
+    Raises:
+        DataError: If it is missing, damaged, or holds something else.
+    """
+    return _read(file, 3)[0]
+
+
 def is_idx_name(name: str) -> bool:
     """Return whether a file of that name would be read."""
     return _NAME.fullmatch(name) is not None

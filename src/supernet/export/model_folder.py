@@ -30,7 +30,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from supernet.errors import ExportError, ModelFolderError
+from supernet.errors import ExportError, ModelFolderError, RunFolderError
 from supernet.evaluation.batchnorm import require_statistics
 from supernet.evaluation.cost import count_params
 from supernet.export.card import (
@@ -47,6 +47,7 @@ from supernet.export.describing import describe, own_sources, rebuild, weights_o
 from supernet.export.description import Network, own_files
 from supernet.export.source import Pictures, write_source
 from supernet.export.tidying import tidy
+from supernet.runs import files
 
 #: How many images the network, the rebuilt one and `model.py` are compared on.
 _PROBES = 8
@@ -143,18 +144,18 @@ def save(
     source = write_source(network, heading=heading, pictures=pictures).encode()
     content = safetensors.torch.save(weights, {"format": "pt"})
     own = {name: path.read_bytes() for name, path in own_sources(net).items()}
-    files = {WEIGHTS: content, SOURCE: source, **own}
+    parts = {WEIGHTS: content, SOURCE: source, **own}
     config = Config(
         input=None if pictures is None else _input(pictures),
         classes=classes or (None if data is None else _class_names(data)),
         facts=known,
-        sha256={name: hashlib.sha256(part).hexdigest() for name, part in files.items()},
+        sha256={name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},
         network=network,
     )
-    files[CONFIG] = config.model_dump_json(indent=1).encode()
-    files[CARD] = write_card(config, folder.name).encode()
+    parts[CONFIG] = config.model_dump_json(indent=1).encode()
+    parts[CARD] = write_card(config, folder.name).encode()
     with _all_or_nothing(folder) as place:
-        for name, part in files.items():
+        for name, part in parts.items():
             (place / name).write_bytes(part)
         _check_written(plain, place, example)
     return folder
@@ -178,7 +179,7 @@ def load(folder: str | Path, *, trust: bool = False) -> nn.Module:
     """
     folder = Path(folder)
     config = read_config(folder)
-    content = _read_checked(folder, WEIGHTS, config)
+    content = read_checked(folder, WEIGHTS, config)
     edited = changed_files(folder, config)
     if edited and not trust:
         raise ModelFolderError(
@@ -224,9 +225,24 @@ def read_config(folder: str | Path) -> Config:
         ) from None
 
 
+def add_file(folder: Path, name: str) -> None:
+    """Note the SHA-256 of a file that was added to a model folder in its `config.json`.
+
+    Raises:
+        ModelFolderError: If that fails.
+    """
+    config = read_config(folder)
+    digest = hashlib.sha256(_read(folder / name)).hexdigest()
+    noted = config.model_copy(update={"sha256": {**config.sha256, name: digest}})
+    try:
+        files.write(folder / CONFIG, noted.model_dump_json(indent=1).encode())
+    except RunFolderError as error:
+        raise ModelFolderError(str(error)) from error
+
+
 def changed_files(folder: Path, config: Config) -> list[str]:
     """Return the names of the files with code that are not as they were when they were written."""
-    names = [name for name in config.sha256 if name != WEIGHTS]
+    names = [name for name in config.sha256 if name.endswith(".py")]
     return [name for name in names if _digest(folder / name) != config.sha256[name]]
 
 
@@ -355,7 +371,12 @@ def _importing_from(folder: Path) -> Iterator[None]:
         sys.modules.update(before)
 
 
-def _read_checked(folder: Path, name: str, config: Config) -> bytes:
+def read_checked(folder: Path, name: str, config: Config) -> bytes:
+    """Return the bytes of a file of a model folder, if its SHA-256 is the one in `config.json`.
+
+    Raises:
+        ModelFolderError: If it isn't, or the file is missing.
+    """
     path = folder / name
     if not path.is_file():
         raise ModelFolderError(f"{folder} has no {name}; get the whole folder again")
