@@ -1,7 +1,7 @@
 """The commands: parse, call one function, say where the result is. No torch at import.
 
-Exit codes: 0 fine; 2 a wrong option or setting; 3 data; 4 the run folder; 5 training diverged;
-6 a worker process failed; 7 the network; 1 anything else; 130 Ctrl-C; 143 terminated.
+Exit codes: 0 fine; 2 a wrong option or setting; 3 data; 4 the run or model folder; 5 training
+diverged; 6 a worker process failed; 7 the network; 1 anything else; 130 Ctrl-C; 143 terminated.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from supernet.cli.models import extract, finetune, predict
 from supernet.cli.options import (
     AllowMismatchOption,
     CheckpointEveryOption,
@@ -196,6 +197,11 @@ def report(
         print_json({"folder": str(run), "files": [str(file) for file in files]})
         return
     show_results(results, run)
+
+
+app.command()(extract)
+app.command()(finetune)
+app.command()(predict)
 
 
 def _run(

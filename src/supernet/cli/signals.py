@@ -14,6 +14,8 @@ from supernet.errors import (
     CheckpointError,
     DataError,
     DivergedError,
+    ExportError,
+    ModelFolderError,
     NetworkError,
     RunFolderError,
     SettingsError,
@@ -29,11 +31,13 @@ EXIT_CODES: dict[type[Exception], int] = {
     DataError: 3,
     RunFolderError: 4,
     CheckpointError: 4,
+    ModelFolderError: 4,
     DivergedError: 5,
     WorkerError: 6,
     NetworkError: 7,
     SpaceError: 7,
     SharingError: 7,
+    ExportError: 7,
 }
 
 

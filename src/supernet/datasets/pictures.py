@@ -78,16 +78,16 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> Picture:
         raise DataError(f"there is no {show(path)}; give pictures, folders or IDX files")
     data = read_file(path)
     try:
-        with (
-            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            Image.open(io.BytesIO(data), formats=FORMATS) as image,
-        ):
-            if image.width * image.height > LARGEST_IMAGE:
-                raise DataError(
-                    f"{show(path)} says it has more than the {LARGEST_IMAGE} pixels that are "
-                    "allowed; scale it down"
-                )
-            return _brought(show(path), image, shape)
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.width * image.height > LARGEST_IMAGE:
+                    raise DataError(
+                        f"{show(path)} says it has more than the {LARGEST_IMAGE} pixels that are "
+                        "allowed; scale it down"
+                    )
+                image.verify()  # checksums, which decoding alone may pass over
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return _brought(show(path), image, shape)
     except DataError:
         raise
     except UnidentifiedImageError as error:

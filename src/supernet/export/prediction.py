@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from supernet.datasets.pictures import Picture, find_pictures
-from supernet.errors import ModelFolderError
+from supernet.errors import ModelFolderError, SettingsError
 from supernet.export.card import Config, InputRecord
 from supernet.export.model_folder import load, read_checked, read_config
 from supernet.export.onnx import open_session
 
-Runtime = Literal["torch", "onnxruntime"]
+#: What can run a network.
+RUNTIMES = ("torch", "onnxruntime")
 
 #: What the file for onnxruntime is called in a model folder.
 ONNX = "model.onnx"
@@ -46,7 +46,7 @@ def predict(
     pictures: Sequence[str | Path],
     *,
     top: int = 3,
-    runtime: Runtime = "torch",
+    runtime: str = "torch",
     trust: bool = False,
 ) -> Iterator[Prediction]:
     """Classify pictures with the network of a model folder.
@@ -68,11 +68,11 @@ def predict(
         DataError: If a picture is missing or damaged.
         ExportError: If onnxruntime isn't installed.
         ModelFolderError: If it is no model folder of a classifier, or `load` refuses it.
+        SettingsError: If there is no such runtime.
     """
     folder = Path(folder)
-    if runtime not in get_args(Runtime):
-        known = ", ".join(get_args(Runtime))
-        raise ModelFolderError(f"there is no runtime {runtime!r}; choose one of {known}")
+    if runtime not in RUNTIMES:
+        raise SettingsError(f"there is no runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}")
     config = read_config(folder)
     run, shape, classes = _open(folder, config, runtime, trust)
     for batch in _batched(find_pictures([Path(p) for p in pictures], shape.shape)):
@@ -100,7 +100,7 @@ def normalized(pixels: Tensor, images: InputRecord) -> Tensor:
 
 
 def _open(
-    folder: Path, config: Config, runtime: Runtime, trust: bool
+    folder: Path, config: Config, runtime: str, trust: bool
 ) -> tuple[Callable[[Tensor], Tensor], InputRecord, list[str]]:
     if config.input is None or config.classes is None:
         raise ModelFolderError(

@@ -1,0 +1,346 @@
+"""The commands about single networks: `extract`, `finetune`, `predict`. No torch at import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from supernet.cli.options import CheckpointEveryOption, JsonOption, RunArgument
+from supernet.cli.output import as_argument, command_line, print_json, show_next
+from supernet.errors import ModelFolderError
+from supernet.report.progress import waiting, watching
+
+if TYPE_CHECKING:
+    from supernet.experiments.extraction import Extracted
+    from supernet.experiments.loading import LoadedRun
+    from supernet.experiments.tuning import TunedModel
+    from supernet.export.prediction import Prediction
+    from supernet.records import Estimate
+    from supernet.space import Architecture
+
+ArchOption = Annotated[
+    str | None,
+    typer.Option(help="The architecture: CHOICE=OPTION,CHOICE=OPTION, with a comma between."),
+]
+BestOption = Annotated[
+    bool, typer.Option("--best", help="Take the architecture with the highest validation score.")
+]
+LimitOption = Annotated[
+    str, typer.Option(help="What it must keep to, such as 'macs <= 5e6'; then the best that does.")
+]
+SeedOption = Annotated[
+    int | None, typer.Option(help="Which seed's supernet; by default the run's first.")
+]
+DataOption = Annotated[
+    str | None, typer.Option(help="Where the run's data are now, if they were moved.")
+]
+ThreadsOption = Annotated[int, typer.Option(min=1, max=256, help="Threads to compute with.")]
+FolderOption = Annotated[
+    Path | None, typer.Option(help="The model folder; by default a new one in models/.")
+]
+
+
+def extract(
+    run: RunArgument,
+    *,
+    arch: ArchOption = None,
+    best: BestOption = False,
+    front: Annotated[
+        int | None,
+        typer.Option(help="Take so many of those that no other beats in both score and MACs."),
+    ] = None,
+    limit: LimitOption = "",
+    format: Annotated[
+        list[str] | None,
+        typer.Option(help="Also write: onnx, torch-export, int8; may be given again."),
+    ] = None,
+    out: FolderOption = None,
+    seed: SeedOption = None,
+    data: DataOption = None,
+    threads: ThreadsOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Take networks out of a finished run, as model folders that load without this package."""
+    console = Console(stderr=True)
+    with waiting("loading the run and its data", console):
+        from supernet.experiments import extraction
+
+        formats = extraction.require_formats(format or [])
+        loaded = _load(run, seed, data, threads)
+        archs = extraction.choose(loaded, arch=arch, best=best, front=front, limit=limit)
+    folders = [_folder_for(loaded, one, out, several=len(archs) > 1) for one in archs]
+    for folder in folders:
+        _require_new(folder)
+    written = []
+    for one, folder in zip(archs, folders, strict=True):
+        with waiting(f"writing {folder}", console):
+            model = extraction.write_model(
+                loaded,
+                one,
+                extraction.take_out(loaded, one),
+                folder,
+                command=command_line(),
+                weights="with weights inherited from a supernet",
+                formats=formats,
+                scores=extraction.inherited_scores(loaded, one),
+                check=True,
+            )
+        written.append(model)
+        if not as_json:
+            _show_extracted(model)
+    if as_json:
+        print_json([_extracted_as_json(model) for model in written])
+    else:
+        show_next(["predict", as_argument(written[-1].folder), "PICTURES"])
+
+
+def finetune(
+    run: RunArgument,
+    *,
+    arch: ArchOption = None,
+    best: BestOption = False,
+    limit: LimitOption = "",
+    epochs: Annotated[int, typer.Option(min=1, max=10_000, help="Epochs to train on.")] = 2,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Its peak; by default a tenth of the supernet's."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images per step; by default the run's.")
+    ] = None,
+    taught: Annotated[
+        bool,
+        typer.Option("--taught", help="Learn from the largest network's outputs, not labels."),
+    ] = False,
+    out: FolderOption = None,
+    seed: SeedOption = None,
+    data: DataOption = None,
+    threads: ThreadsOption = 1,
+    checkpoint_every: CheckpointEveryOption = 10.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one architecture of a run on, alone, from the weights it has in the supernet.
+
+    Stopped or killed, the same command goes on where it was.
+    """
+    console = Console(stderr=True)
+    with waiting("loading the run and its data", console):
+        from supernet.experiments import extraction, tuning
+
+        loaded = _load(run, seed, data, threads)
+        (chosen,) = extraction.choose(loaded, arch=arch, best=best, limit=limit)
+        recipe = tuning.recipe_for(
+            loaded, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size
+        )
+    folder = out or extraction.default_folder(loaded, chosen, "-taught" if taught else "-tuned")
+    _require_new(folder)
+    name = f"tuning {chosen.label}"
+    with watching({name: 1}, console) as show:
+        model = tuning.tune(
+            loaded,
+            chosen,
+            recipe,
+            folder,
+            taught=taught,
+            seed=loaded.seed,
+            command=command_line(),
+            every_s=checkpoint_every,
+            watch=lambda progress: show(name, progress),
+        )
+    if as_json:
+        print_json(_tuned_as_json(model))
+        return
+    _show_tuned(model)
+    show_next(["predict", as_argument(folder), "PICTURES"])
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model folder, as `extract` writes them.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Pictures, folders of pictures, IDX files of images.")
+    ],
+    *,
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
+    runtime: Annotated[
+        str, typer.Option(help="What runs the network: torch or onnxruntime.")
+    ] = "torch",
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Run the folder's model.py, where it was edited or can't be avoided."
+        ),
+    ] = False,
+    threads: ThreadsOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Classify pictures with the network of a model folder."""
+    console = Console(stderr=True)
+    with waiting("loading PyTorch and the network", console):
+        from supernet.export import prediction
+        from supernet.runs.process import set_up_process
+
+        set_up_process(threads=threads)
+    found = prediction.predict(model, images, top=top_k, runtime=runtime, trust=trust)
+    if as_json:
+        print_json([_prediction_as_json(one) for one in found])
+        return
+    _show_predictions(list(found))
+
+
+def _load(run: Path, seed: int | None, data: str | None, threads: int) -> LoadedRun:
+    from supernet.experiments.loading import load_run
+    from supernet.runs.process import set_up_process
+
+    set_up_process(threads=threads)
+    return load_run(run, seed=seed, data=data)
+
+
+def _folder_for(run: LoadedRun, arch: Architecture, out: Path | None, *, several: bool) -> Path:
+    from supernet.experiments.extraction import default_folder
+
+    default = default_folder(run, arch)
+    if out is None:
+        return default
+    return out / default.name if several else out
+
+
+def _require_new(folder: Path) -> None:
+    """Refuse what would be refused at the end, before there is work in it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelFolderError(
+            f"{folder} exists already; give a new folder with --out, or remove that one"
+        )
+
+
+def _show_extracted(model: Extracted) -> None:
+    console = Console()
+    facts = model.facts
+    console.out(f"{model.folder}: {model.arch.label}", highlight=False)
+    sizes = f"{facts.params:,} parameters, {facts.macs:,} multiply-adds per image"
+    console.out(f"  {sizes}", highlight=False)
+    for score in facts.scores:
+        console.out(
+            f"  {score.name} {_percent(score.estimate)} on {score.images:,} {score.split} images",
+            highlight=False,
+        )
+    for file in model.exported:
+        if file.format == "int8":
+            continue
+        same = "" if file.same_top1 is None else f", the same class for {file.same_top1:,}"
+        console.out(
+            f"  {file.path.name}: {file.size:,} bytes; on {file.samples:,} validation images its "
+            f"outputs differ by {file.difference:.1g} at most{same}",
+            highlight=False,
+        )
+    if model.quantized is not None:
+        cost = model.quantized
+        console.out(
+            f"  {cost.file.path.name}: {cost.file.size:,} bytes ({cost.float_size:,} before); "
+            f"accuracy {_percent(cost.score)}, which is {_points(cost.cost)} less, on "
+            f"{cost.file.samples:,} validation images",
+            highlight=False,
+        )
+    for note in model.notes:
+        console.out(f"  note: {note}", highlight=False)
+
+
+def _show_tuned(model: TunedModel) -> None:
+    console, tuned = Console(), model.tuned
+    console.out(f"{model.written.folder}: {tuned.arch.label}, on test images", highlight=False)
+    lines = [("inherited", tuned.inherited), ("tuned", tuned.tuned)]
+    if tuned.standalone is not None:
+        lines.append(("trained alone", tuned.standalone))
+    for name, estimate in lines:
+        console.out(f"  {name:<14} {_percent(estimate)}", highlight=False)
+    console.out(f"  tuning brought {_points(tuned.gain)}", highlight=False)
+    if tuned.behind is not None:
+        console.out(f"  training alone is ahead by {_points(tuned.behind)}", highlight=False)
+    console.out(f"  it took {tuned.cpu_s:.1f} CPU seconds, scoring included", highlight=False)
+
+
+def _show_predictions(found: list[Prediction]) -> None:
+    table = Table(box=None)
+    table.add_column("picture")
+    for place in range(max((len(one.top) for one in found), default=0)):
+        table.add_column("class" if place == 0 else "", justify="left")
+        table.add_column("", justify="right")
+    for one in found:
+        cells = [text for name, p in one.top for text in (escape(name), f"{100 * p:.1f} %")]
+        table.add_row(escape(one.picture), *cells)
+    console = Console()
+    console.print(table)
+    changes: dict[str, list[str]] = {}
+    for one in found:
+        for change in one.changes:
+            changes.setdefault(change, []).append(one.picture)
+    for change, pictures in changes.items():
+        who = pictures[0] if len(pictures) == 1 else f"{len(pictures):,} pictures"
+        console.out(f"{who}: {change}", highlight=False)
+
+
+def _percent(estimate: Estimate) -> str:
+    e = estimate
+    return f"{100 * e.value:.2f} % ({100 * e.low:.2f} to {100 * e.high:.2f})"
+
+
+def _points(estimate: Estimate) -> str:
+    e = estimate
+    return f"{100 * e.value:.2f} points ({100 * e.low:.2f} to {100 * e.high:.2f}, paired)"
+
+
+def _extracted_as_json(model: Extracted) -> dict[str, Any]:
+    return {
+        "folder": str(model.folder),
+        "architecture": dict(model.arch),
+        "facts": model.facts.model_dump(mode="json"),
+        "files": [
+            {
+                "file": str(file.path),
+                "format": file.format,
+                "bytes": file.size,
+                "compared_on": file.samples,
+                "largest_difference": file.difference,
+                "same_top1": file.same_top1,
+            }
+            for file in model.exported
+        ],
+        "int8": None
+        if model.quantized is None
+        else {
+            "score": model.quantized.score.model_dump(),
+            "float_score": model.quantized.float_score.model_dump(),
+            "cost": model.quantized.cost.model_dump(),
+            "calibration_images": model.quantized.calibration_samples,
+            "float_bytes": model.quantized.float_size,
+        },
+        "notes": list(model.notes),
+    }
+
+
+def _tuned_as_json(model: TunedModel) -> dict[str, Any]:
+    tuned = model.tuned
+    return {
+        "folder": str(model.written.folder),
+        "architecture": dict(tuned.arch),
+        "taught": tuned.taught,
+        "inherited": tuned.inherited.model_dump(),
+        "tuned": tuned.tuned.model_dump(),
+        "gain": tuned.gain.model_dump(),
+        "standalone": None if tuned.standalone is None else tuned.standalone.model_dump(),
+        "standalone_ahead": None if tuned.behind is None else tuned.behind.model_dump(),
+        "cpu_s": tuned.cpu_s,
+        "phases": [phase.model_dump(mode="json") for phase in tuned.phases],
+    }
+
+
+def _prediction_as_json(one: Prediction) -> dict[str, Any]:
+    return {
+        "picture": one.picture,
+        "top": [{"class": name, "probability": p} for name, p in one.top],
+        "changes": list(one.changes),
+    }

@@ -1,0 +1,135 @@
+"""Fine-tuning an architecture of a run, with what it brought, as a model folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernet.experiments.extraction import Extracted, write_model
+from supernet.experiments.loading import LoadedRun
+from supernet.export.card import ScoreRecord
+from supernet.records import Progress
+from supernet.runs.checkpoints import Checkpoints
+from supernet.space import Architecture
+from supernet.training.finetuning import Tuned, finetune
+from supernet.training.recipe import Recipe
+
+Bools = NDArray[np.bool_]
+
+#: Of the rate that the supernet learned at.
+_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """A fine-tuned network, and the model folder it is in."""
+
+    tuned: Tuned
+    written: Extracted
+
+
+def recipe_for(
+    run: LoadedRun, *, epochs: int, learning_rate: float | None, batch_size: int | None
+) -> Recipe:
+    """Return the run's own recipe for a fine-tuning: a tenth of the rate, and no distillation."""
+    own = run.recipe
+    return replace(
+        own,
+        epochs=epochs,
+        learning_rate=own.learning_rate * _SHARE if learning_rate is None else learning_rate,
+        batch_size=own.batch_size if batch_size is None else batch_size,
+        distill=False,
+        compile=False,
+    )
+
+
+def tune(
+    run: LoadedRun,
+    arch: Architecture,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    taught: bool,
+    seed: int,
+    command: str,
+    every_s: float = 10.0,
+    watch: Callable[[Progress], None] = lambda _: None,
+) -> TunedModel:
+    """Fine-tune an architecture of a run and write it as a model folder.
+
+    While it works, its state is in a folder beside, from which the same call goes on; that is
+    removed when the model folder is written.
+
+    Args:
+        run: The run.
+        arch: Which architecture.
+        recipe: How to train on.
+        folder: The model folder; there must be nothing yet.
+        taught: Whether it learns from what the largest architecture puts out.
+        seed: Of the data order.
+        command: How it was asked for.
+        every_s: How many seconds lie between two checkpoints, at least.
+        watch: As for `train`.
+    """
+    state = checkpoints_of(folder)
+    tuned = finetune(
+        run.supernet,
+        arch,
+        run.data,
+        recipe,
+        taught=taught,
+        standalone=standalone_hits(run, arch),
+        seed=seed,
+        calibration_images=run.results.data.calibration,
+        watch=watch,
+        checkpoints=Checkpoints(state, every_s=every_s),
+    )
+    taught_by = ", taught by the largest architecture" if taught else ""
+    written = write_model(
+        run,
+        arch,
+        tuned.net,
+        folder,
+        command=command,
+        weights=f"with weights inherited from a supernet and tuned for {recipe.epochs} epochs"
+        f"{taught_by}",
+        scores=[
+            ScoreRecord(
+                name="accuracy", estimate=tuned.tuned, images=run.results.data.test, split="test"
+            )
+        ],
+    )
+    shutil.rmtree(state, ignore_errors=True)
+    return TunedModel(tuned, written)
+
+
+def checkpoints_of(folder: Path) -> Path:
+    """Return where the state of a fine-tuning is while it works."""
+    return folder.with_name(f".{folder.name}.tuning")
+
+
+def standalone_hits(run: LoadedRun, arch: Architecture) -> Bools | None:
+    """Return which test samples an architecture got right when trained alone; None if it wasn't."""
+    if arch not in run.archs or not any(record.standalone for record in run.results.seeds):
+        return None
+    place = run.archs.index(arch)
+    numbers = run.results.alone
+    if numbers is not None:
+        if place not in numbers:
+            return None
+        place = numbers.index(place)
+    seed = [record.seed for record in run.results.seeds].index(run.seed)
+    try:
+        with np.load(run.folder / "hits.npz", allow_pickle=False) as arrays:
+            packed, count = arrays["standalone_test"], int(arrays["standalone_test_images"])
+            if packed.dtype != np.uint8:
+                return None  # scores of another kind than hits
+            hits: Bools = np.unpackbits(packed[seed, place], count=count).astype(np.bool_)
+    except (OSError, KeyError, ValueError, IndexError):
+        return None  # removed, or of a run that kept none: then there is nothing to compare with
+    return hits if len(hits) == run.results.data.test else None
