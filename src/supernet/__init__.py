@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         count_shared_macs as count_shared_macs,
         plan_costs as plan_costs,
     )
+    from supernet.evaluation.extraction import extract as extract
     from supernet.experiments.comparison import SeedResults as SeedResults, compare as compare
     from supernet.experiments.loading import LoadedRun as LoadedRun, load_run as load_run
     from supernet.export.card import Facts as Facts
@@ -66,7 +67,6 @@ if TYPE_CHECKING:
         SqueezeExcitation as SqueezeExcitation,
         Zero as Zero,
     )
-    from supernet.nn.extraction import extract as extract
     from supernet.nn.supernet import Supernet as Supernet
     from supernet.records import Measure as Measure
     from supernet.report import print_results as print_results, write_report as write_report
@@ -171,7 +171,7 @@ _HOME = {
     "export_int8": "export.quantization",
     "export_onnx": "export.onnx",
     "export_program": "export.torch_export",
-    "extract": "nn.extraction",
+    "extract": "evaluation.extraction",
     "find_best": "evaluation.accuracy",
     "finetune": "training.finetuning",
     "load": "export.model_folder",

@@ -96,11 +96,12 @@ def recalibrate(net: nn.Module, batches: Inputs) -> None:
 
 
 def require_statistics(net: nn.Module) -> None:
-    """Raise `CalibrationError` if a batch norm of `net` never saw a batch."""
+    """Raise `CalibrationError` if a batch norm of `net` never saw a batch, or too few."""
     for name, module in net.named_modules():
         if isinstance(module, _BatchNorm):
-            seen = module.num_batches_tracked
-            if seen is not None and not seen:
+            seen, var = module.num_batches_tracked, module.running_var
+            # A network that was extracted has variances below zero to begin with.
+            if (seen is not None and not seen) or (var is not None and bool((var < 0).any())):
                 raise CalibrationError(
                     f"batch norm {name!r} has no statistics yet, so a score would mean nothing; "
                     "call `recalibrate(net, batches)` first"

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from supernet.errors import NoArchitectureError, SpaceError
+from supernet.nn.recomputing import Runs
 from supernet.space import Architecture, Choice
 
 
@@ -43,6 +44,9 @@ class ChoiceModule(nn.Module, ABC):
     #: Set by `Supernet.activate`, and by nothing else; read as `active`.
     _active: Architecture | None = None
 
+    #: Set by `Supernet`; says what is run when a backward pass runs a forward again.
+    _runs: Runs | None = None
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "path" in vars(cls) and "forward" not in vars(cls) and ChoiceModule in cls.__bases__:
@@ -50,18 +54,21 @@ class ChoiceModule(nn.Module, ABC):
 
     @property
     def active(self) -> Architecture:
-        """The architecture that is being run.
+        """The architecture that is being run; in a backward pass, the one that the forward ran.
 
         Raises:
             NoArchitectureError: If none is. There is no default: a network that quietly ran its
                 largest or its last architecture would give a number that looks like a result.
         """
-        if self._active is None:
+        arch, runs = self._active, self._runs
+        if runs is not None and not torch.compiler.is_compiling() and runs.recomputing:
+            arch = runs.recomputed()
+        if arch is None:
             raise NoArchitectureError(
                 f"{type(self).__name__} has no active architecture; call the supernet as "
                 "`supernet(x, arch)`, or use `with supernet.activate(arch):`"
             )
-        return self._active
+        return arch
 
     @property
     @abstractmethod
@@ -271,18 +278,34 @@ class OneOf(ChoiceChain):
 def to_plain(module: nn.Module, arch: Architecture) -> nn.Module:
     """Return what `module` is for `arch`, without choices; its own children are replaced.
 
-    A module used at several places stays one.
+    A module used at several places stays one, and so does a parameter that several modules have,
+    where they use the same part of it.
     """
-    return _to_plain(module, arch, {})
+    return _to_plain(module, arch, {}, {})
 
 
-def _to_plain(module: nn.Module, arch: Architecture, done: dict[nn.Module, nn.Module]) -> nn.Module:
+#: By a parameter of the supernet, and the shape of the part that is used: what there is of it.
+_Used = dict[tuple[nn.Parameter, torch.Size], nn.Parameter]
+
+
+def _to_plain(
+    module: nn.Module, arch: Architecture, done: dict[nn.Module, nn.Module], used: _Used
+) -> nn.Module:
     if module not in done:
         plain = module
         while isinstance(plain, ChoiceModule):
             plain = plain.plain(arch)
         done[module] = plain
+        _tie(module, plain, used)
         for name, child in plain._modules.items():  # `children()` gives one used twice only once
             if child is not None:
-                plain._modules[name] = _to_plain(child, arch, done)
+                plain._modules[name] = _to_plain(child, arch, done, used)
     return done[module]
+
+
+def _tie(origin: nn.Module, plain: nn.Module, used: _Used) -> None:
+    """Let a plain module have the parameters that others have already made of the same ones."""
+    for name, part in plain._parameters.items():
+        whole = origin._parameters.get(name)
+        if part is not None and whole is not None:
+            plain._parameters[name] = used.setdefault((whole, part.shape), part)

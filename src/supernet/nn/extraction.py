@@ -8,29 +8,36 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet.nn.choices import to_plain
-from supernet.nn.supernet import Supernet, fresh_statistics
+from supernet.nn.supernet import Supernet, fresh_statistics, require_supernet
 from supernet.space import Architecture
 
 
 def extract(supernet: Supernet, arch: Architecture) -> nn.Module:
     """Return a plain network that computes what `supernet(x, arch)` computes.
 
-    In the place of a `OneOf` is the chosen operation, in that of a `Depth` an `nn.Sequential` of
-    the blocks that run, in that of an elastic layer PyTorch's own with the part of the weights that
-    `arch` uses: every choice module says itself what takes its place. It shares no storage with the
-    supernet and holds nothing of this package, so it can be saved, compiled, exported or trained on
-    without it. Its batch norms have no statistics yet: `evaluate` refuses it until it went through
-    `recalibrate` or has been trained.
+    This is `sn.extract` without `calibration`; see there.
 
     Raises:
-        SpaceError: If `arch` is not in the supernet's space.
+        SpaceError: If `arch` is not in the supernet's space, or `supernet` is no `Supernet`.
     """
+    require_supernet(supernet, "extract")
     supernet.space.validate(arch)
     several = supernet.space.size > 1
     net = to_plain(copy.deepcopy(supernet.net), arch)
     for module in net.modules() if several else ():
         if isinstance(module, _BatchNorm):
-            module.track_running_stats = True
-            mean, var, count = fresh_statistics(module, net)
-            module.running_mean, module.running_var, module.num_batches_tracked = mean, var, count
+            _give_unusable_statistics(module, net)
     return net
+
+
+#: A variance that is none: whatever is divided by its root is NaN. A mean of many batches forgets
+#: it, as it forgets PyTorch's own first value, 1, so that a network can be trained from here as any
+#: other is; NaN would stay. It is large enough for no single batch to hide it, and fits 16 bits.
+_UNUSABLE = -1e4
+
+
+def _give_unusable_statistics(norm: _BatchNorm, net: nn.Module) -> None:
+    norm.track_running_stats = True
+    mean, var, count = fresh_statistics(norm, net)
+    var.fill_(_UNUSABLE)
+    norm.running_mean, norm.running_var, norm.num_batches_tracked = mean, var, count

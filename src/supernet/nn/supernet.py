@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from supernet.errors import SpaceError
 from supernet.nn.choices import ChoiceModule
 from supernet.nn.reachability import find_space
+from supernet.nn.recomputing import Runs
+from supernet.nn.suitability import require_suitable
 from supernet.space import Architecture
 
 
@@ -35,7 +38,8 @@ class Supernet(nn.Module):
 
     Raises:
         SpaceError: If two different choices share a name, two depend on each other, or too many on
-            one another to be counted.
+            one another to be counted; or if there are several architectures, and a module that
+            can't serve them, such as a frozen batch norm or a compiled module; see `suitability`.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -44,9 +48,15 @@ class Supernet(nn.Module):
         self.space = find_space(net)
         inside = {m: [i for i in m.modules() if isinstance(i, ChoiceModule)] for m in net.modules()}
         self._choice_modules = {m: tuple(found) for m, found in inside.items() if found}
+        chosen = self._choice_modules.get(net, ())
+        # Of networks that have modules in common, the modules run in one order.
+        self._runs = next((m._runs for m in chosen if m._runs), None) or Runs()
+        for part in chosen:
+            vars(part)["_runs"] = self._runs
         #: Those that contain a choice module or are one. All others are the same for everyone.
         self.modules_with_choices = frozenset(self._choice_modules)
         if self.space.size > 1:
+            require_suitable(net)
             for module in net.modules():
                 if isinstance(module, _BatchNorm):
                     _forget_statistics(module)
@@ -69,13 +79,15 @@ class Supernet(nn.Module):
         Shared execution runs many parts of a network one by one. To set, and to check, everything
         at each of them would take longer than small layers do.
         """
-        modules = self._choice_modules.get(module, ())
-        before = [m._active for m in modules]
+        modules, runs = self._choice_modules.get(module, ()), self._runs
+        before, ran_before = [m._active for m in modules], runs.current
         try:
             for m in modules:
                 vars(m)["_active"] = arch  # what `m._active = arch` does, without a search first
+            runs.switch(arch)
             yield
         finally:
+            runs.switch(ran_before)
             for m, previous in zip(modules, before, strict=True):
                 vars(m)["_active"] = previous
 
@@ -83,6 +95,22 @@ class Supernet(nn.Module):
         """Run `arch`: return `net(x, **inputs)` as that architecture computes it."""
         with self.activate(arch):
             return self.net(x, **inputs)
+
+
+def require_supernet(what: object, where: str) -> None:
+    """Raise `SpaceError` unless something is a `Supernet`, and say how to make it one.
+
+    Args:
+        what: Anything.
+        where: The function that it was given to.
+    """
+    if isinstance(what, Supernet):
+        return
+    inside = getattr(what, "module", None)
+    way = "wrap a network: Supernet(net)"
+    if isinstance(inside, Supernet):
+        way = "give it the supernet inside, its `.module`"
+    raise SpaceError(f"{where} takes a Supernet, and was given a {type(what).__name__}; {way}")
 
 
 def _forget_statistics(norm: _BatchNorm) -> None:

@@ -19,6 +19,10 @@ from supernet.sharing.structure import key
 _OF_PYTORCH = frozenset(vars(nn.Module()))
 
 
+#: What a supernet keeps in choice modules while it runs them.
+_OURS = frozenset({"_active", "_runs"})
+
+
 def own_attributes(module: nn.Module) -> dict[str, Any]:
     """Return the attributes that are the module's own, without those PyTorch keeps there."""
     return {name: value for name, value in vars(module).items() if name not in _OF_PYTORCH}
@@ -47,7 +51,7 @@ def hooks_of(module: nn.Module) -> tuple[dict[int, Any], ...]:
 def settings_of(module: nn.Module) -> object:
     """Return the module's own attributes, which may decide how its forward goes; hashable."""
     own = own_attributes(module)
-    return tuple((name, fingerprint(value)) for name, value in own.items() if name != "_active")
+    return tuple((name, fingerprint(value)) for name, value in own.items() if name not in _OURS)
 
 
 def fingerprint(value: object) -> object:
@@ -85,6 +89,8 @@ def _state_of(module: nn.Module, name: str) -> object:
     return fingerprint(own[name]) if name in own else None
 
 
+_NOT_WATCHED = _OF_PYTORCH | _OURS
+
 #: Files whose code tells nothing about a forward when it reads attributes.
 _BYSTANDERS = (
     __file__,
@@ -108,7 +114,7 @@ def reads_watched(stand_in: nn.Module, module: nn.Module) -> Iterator[Reads]:
 
     def read(self: nn.Module, name: str) -> Any:
         reader = sys._getframe(1).f_code.co_filename
-        if name not in _OF_PYTORCH and not reader.startswith(_BYSTANDERS):
+        if name not in _NOT_WATCHED and not reader.startswith(_BYSTANDERS):
             reads.add(module if self is stand_in else self, name)
         return object.__getattribute__(self, name)
 

@@ -18,7 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from supernet.errors import SharingError
-from supernet.nn.supernet import Supernet
+from supernet.nn.supernet import Supernet, require_supernet
 from supernet.sharing.cache import split_inputs
 from supernet.sharing.execution import interpret
 from supernet.sharing.programs import Compute, Instruction, Program
@@ -227,6 +227,7 @@ class Planner:
     """Makes many plans for one network and one form of input, and measures nothing twice."""
 
     def __init__(self, supernet: Supernet, x: Any, /, **inputs: Any) -> None:
+        require_supernet(supernet, "a plan")
         self._original = supernet
         tensors, *self._form = split_inputs((x,), inputs)
         self._inputs = [tensor.to("meta") for tensor in tensors]

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from supernet.nn.supernet import Supernet
+from supernet.nn.supernet import Supernet, require_supernet
 from supernet.sharing.cache import cache_of, split_inputs
 from supernet.sharing.checking import check, try_out
 from supernet.sharing.programs import Program
@@ -23,6 +23,7 @@ def prepare(
     is the same object. Before a traced module is first relied on, its graph is checked on `x`; and
     before a chain that checks what it hands on first runs in company, it is tried.
     """
+    require_supernet(supernet, "shared execution")
     wanted = tuple(dict.fromkeys(archs))
     for arch in wanted:
         supernet.space.validate(arch)
