@@ -383,6 +383,7 @@ class DataRecord(Record):
 class Results(Record):
     """A whole run: `results.json`.
 
+    `changed` names the settings that are not those of the nearest preset; None if nobody knows.
     `architectures` are those scored. `alone` are the numbers, in that list, of those trained alone,
     in the order of `SeedRecord.standalone` and of the lists of the verdict; None if those are all
     of them, or none.
@@ -401,6 +402,7 @@ class Results(Record):
     measure: Measure = ACCURACY
     ranking: Ranking | None = None
     corrected: Corrected | None = None
+    changed: list[str] | None = None
 
     @model_validator(mode="after")
     def _check_percents(self) -> Results:

@@ -89,6 +89,7 @@ def compare(
     conditions: Conditions | None = None,
     alone: Sequence[Architecture] | None = None,
     rank_by: Literal["score", "loss"] = "score",
+    changed: Sequence[str] | None = None,
 ) -> Results:
     """Return the records of a whole comparison, verdict included; reports are made from them.
 
@@ -103,6 +104,7 @@ def compare(
         alone: Which of the architectures scored were trained alone, in the order of the trials; by
             default all of them. The verdict is on these.
         rank_by: Whether one-shot ranks by scores or by losses.
+        changed: Which settings are not those of a preset, for the page, if that is known.
 
     Raises:
         DataError: If there are no trials.
@@ -152,6 +154,7 @@ def compare(
         ],
         ledger=ledger,
         verdict=verdict,
+        changed=None if changed is None else list(changed),
         alone=places if verdict and len(places) < len(archs) else None,
         ranking=_ranking(seeds, architectures, rank_by),
         corrected=_corrected(seeds, architectures, places) if verdict else None,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from supernet.errors import CheckpointError
 from supernet.experiments.comparison import SeedResults, compare, describe_conditions, scores_of
 from supernet.experiments.planning import Job, RunPlan, Subject
+from supernet.experiments.settings import changed_settings
 from supernet.experiments.worker import do_job, identity_of
 from supernet.records import Progress, Results
 from supernet.runs.checkpoints import Checkpoints
@@ -255,6 +256,7 @@ def judge(
         plan.data,
         outcome.seeds,
         settings=settings.flat(),
+        changed=changed_settings(settings),
         loading=plan.loading,
         conditions=describe_conditions(
             command,

@@ -386,6 +386,11 @@ def to_options(settings: Settings, **changes: Any) -> list[str]:
     return [f"--preset={preset}", *options]
 
 
+def changed_settings(settings: Settings) -> list[str]:
+    """Return the names of the settings that are not those of the nearest preset."""
+    return min((list(_beyond(preset, settings)) for preset in PRESETS), key=len)
+
+
 def _beyond(preset: str, settings: Settings) -> dict[str, Any]:
     """Return the settings that are not the preset's."""
     known = resolve_settings(preset).flat()

@@ -45,7 +45,7 @@ def _record_names(choices: list[str]) -> list[str]:
         *choices,
         "params",
         "macs",
-        "one_shot_validation",
+        *_estimate_names("one_shot_validation"),
         *_estimate_names("one_shot_test"),
         *_estimate_names("standalone_test"),
         *_estimate_names("gap"),
@@ -53,6 +53,7 @@ def _record_names(choices: list[str]) -> list[str]:
         "one_shot_rank",
         "standalone_rank",
         "standalone_cpu_s",
+        *_estimate_names("corrected"),
         "failed",
     ]
 
@@ -68,6 +69,8 @@ def _record(row: Row, choices: list[str]) -> list[Cell]:
         row.params,
         row.macs,
         row.one_shot_validation,
+        row.validation.low,
+        row.validation.high,
         *_bounds(row.one_shot),
         *_bounds(row.standalone),
         *_bounds(row.gap),
@@ -75,6 +78,7 @@ def _record(row: Row, choices: list[str]) -> list[Cell]:
         row.one_shot_rank,
         row.standalone_rank,
         row.standalone_cpu_s,
+        *_bounds(row.corrected),
         " ".join(row.failed),
     ]
 

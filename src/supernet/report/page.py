@@ -1,18 +1,20 @@
-"""`report.html`: the whole run on one page that needs no network and no scripts."""
+"""`report.html`: the whole run on one page that needs no network; its script is for comfort."""
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from supernet.records import Estimate, Results, Verdict
 from supernet.report import conditions, table
 from supernet.report.cleaning import cleaned
-from supernet.report.summary import account, compared, total
+from supernet.report.inline import inline_figure
+from supernet.report.nextsteps import next_steps
+from supernet.report.summary import account, by_rank, compared, sentences, total
 from supernet.report.wording import (
     DASH,
     DIVIDED,
@@ -20,6 +22,7 @@ from supernet.report.wording import (
     brief,
     count,
     gap_interval,
+    gap_unit,
     interval,
     number,
     p_value,
@@ -33,17 +36,19 @@ class Picture:
     """A figure on the page."""
 
     name: str
-    source: str
+    drawing: Markup
     caption: str
+    has_curves: bool
 
 
 @dataclass(frozen=True, slots=True)
 class KeyNumber:
-    """A number that matters, and what it means."""
+    """A number that matters, and what it means; perhaps with another one below it."""
 
     name: str
     value: str
     meaning: str
+    below: tuple[str, str] | None = None
 
     @property
     def head(self) -> str:
@@ -58,11 +63,11 @@ class KeyNumber:
 
 
 def to_html(results: Results, figures: Mapping[str, bytes]) -> str:
-    """Return the page.
+    """Return the page: one file that loads nothing and works without its script.
 
     Args:
         results: The run.
-        figures: SVG by name. The table's is not shown: the page has the table itself.
+        figures: SVG by name.
     """
     results = cleaned(results)
     environment = Environment(
@@ -73,23 +78,28 @@ def to_html(results: Results, figures: Mapping[str, bytes]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": count, "seconds": seconds, "glued": glued}
+    table_rows = by_rank(results)
+    settings = {name: _setting(value) for name, value in results.settings.items()}
+    changed = [name for name in results.changed or [] if name in settings]
     return environment.get_template("page.html.j2").render(
         results=results,
         title=_title(results),
         summary=_summary(results),
+        conditions=conditions.everything(results, "test", results.data.test),
         caveats=conditions.caveats(results),
+        sentences=sentences(results),
         key_numbers=_key_numbers(results.verdict) if results.verdict else [],
-        columns=table.columns(results),
+        columns=table.columns(results, table_rows),
+        rows=table_rows,
         picked=_picked(results),
+        equals=set(results.ranking.equals) if results.ranking else set(),
         note=table.note(results),
-        pictures=[
-            Picture(name, _data_uri(figures[name]), caption)
-            for name, caption in _captions(results).items()
-            if name in figures
-        ],
+        steps=next_steps(results),
+        pictures=_pictures(results, figures),
         account=account(results.ledger),
         total=total(results.ledger),
-        settings={name: _setting(value) for name, value in results.settings.items()},
+        changed={name: settings[name] for name in changed},
+        settings={name: value for name, value in settings.items() if name not in changed},
     )
 
 
@@ -105,36 +115,39 @@ def _title(results: Results) -> str:
 
 def _summary(results: Results) -> str:
     n = several(len(results.architectures), "architecture")
-    text = f"{n}, {several(len(results.seeds), 'seed')}, {conditions.training(results)}."
-    return text[0].upper() + text[1:]
+    alone = f", {len(results.alone):,} of them trained alone" if results.alone else ""
+    return f"{n[0].upper()}{n[1:]}{alone}."
 
 
-def _picked(results: Results) -> int | None:
-    labels = [arch.label for arch in results.architectures]
-    verdict = results.verdict
-    return labels.index(verdict.picked) if verdict and verdict.picked in labels else None
+def _picked(results: Results) -> str | None:
+    judged = results.ranking or results.verdict
+    return judged.picked if judged else None
 
 
 def _key_numbers(verdict: Verdict) -> list[KeyNumber]:
     low, high = verdict.cost_ratio_range
+    points = gap_unit(verdict.measure) or verdict.measure.name
     numbers = [
-        KeyNumber("Kendall tau", interval(verdict.tau), _tau_meaning(verdict)),
-        KeyNumber("Spearman", interval(verdict.spearman), "the same question, by rank distances"),
+        KeyNumber(
+            "Kendall tau",
+            interval(verdict.tau),
+            _tau_meaning(verdict),
+            below=("Spearman, by rank distances", interval(verdict.spearman)),
+        ),
+        *_baselines(verdict),
         KeyNumber(
             "Tau between seeds",
             interval(verdict.ceiling_tau),
             "agreement of standalone rankings of two seeds",
         ),
         KeyNumber(
-            "Tau of size alone", interval(verdict.macs_tau), "ranking by multiply-adds, untrained"
-        ),
-        KeyNumber(
-            "Mean gap", _points(verdict.mean_gap, verdict), "points, one-shot minus standalone"
+            "Mean gap", _points(verdict.mean_gap, verdict), f"{points}, one-shot minus standalone"
         ),
         KeyNumber(
             "Regret",
             _points(verdict.regret, verdict),
-            f"points lost by the pick, {brief(verdict.picked)}, to the best, {brief(verdict.best)}",
+            f"{points} lost by the pick, {brief(verdict.picked)}, to the best, "
+            f"{brief(verdict.best)}",
         ),
         KeyNumber(
             "Cost ratio",
@@ -144,21 +157,53 @@ def _key_numbers(verdict: Verdict) -> list[KeyNumber]:
         KeyNumber(
             "Breaks even at",
             "never" if verdict.breakeven is None else number(verdict.breakeven, 0),
-            "architectures: from there on a supernet is cheaper than training each",
+            "not trained enough to pay"
+            if verdict.undertrained
+            else "architectures: from there on a supernet is cheaper than training each",
         ),
     ]
     if verdict.longer_gap:
         gap = _points(verdict.longer_gap, verdict)
         numbers.append(
-            KeyNumber("Gap, longer", gap, "points, with a supernet trained at equal compute")
+            KeyNumber("Gap, longer", gap, f"{points}, with a supernet trained at equal compute")
         )
     return numbers
+
+
+def _baselines(verdict: Verdict) -> list[KeyNumber]:
+    """Return what rankings without training reach, and what the supernet adds to the best."""
+    if not verdict.baselines:
+        meaning = "ranking by multiply-adds, untrained"
+        return [KeyNumber("Tau of size alone", interval(verdict.macs_tau), meaning)]
+    best = verdict.baseline or max(
+        verdict.baselines, key=lambda name: (t := verdict.baselines[name].value) == t and t
+    )
+    others = ", ".join(
+        f"{name} {number(tau.value)}" for name, tau in verdict.baselines.items() if name != best
+    )
+    found = [
+        KeyNumber(
+            f"Tau of counting {best}",
+            interval(verdict.baselines[best]),
+            "the best ranking without training" + (f"; {others}" if others else ""),
+        )
+    ]
+    if verdict.advantage:
+        found.append(
+            KeyNumber(
+                "Advantage over that",
+                interval(verdict.advantage),
+                "tau of one-shot minus that of counting, chosen by cross-validation",
+            )
+        )
+    return found
 
 
 def _tau_meaning(verdict: Verdict) -> str:
     chance = "" if _unknown(verdict.chance_tau) else _chance(verdict.chance_tau)
     p = "" if _unknown(verdict.tau_p) else f"; {p_value(verdict.tau_p)}"
-    return f"agreement of the rankings, 95 % interval{chance}{p}"
+    true = " of the true ranking" if verdict.edition > 1 else ""
+    return f"agreement of the rankings, 95 % interval{true}{chance}{p}"
 
 
 def _chance(tau: float) -> str:
@@ -180,22 +225,32 @@ def _unknown(value: float | None) -> bool:
     return value is None or not math.isfinite(value)
 
 
+def _pictures(results: Results, figures: Mapping[str, bytes]) -> list[Picture]:
+    names = {i: arch.label for i, arch in enumerate(results.architectures)}
+    return [
+        Picture(
+            name=name,
+            drawing=inline_figure(figures[name], name, caption, names),
+            caption=caption,
+            has_curves=name.endswith("progress"),
+        )
+        for name, caption in _captions(results).items()
+        if name in figures
+    ]
+
+
 def _captions(results: Results) -> dict[str, str]:
-    validation = conditions.everything(results, "validation", results.data.validation)
-    test = conditions.everything(results, "test", results.data.test)
+    n, measure = results.data.validation, results.measure.name
     bands = " Bands: lowest to highest seed." if len(results.seeds) > 1 else ""
     bars = " Bars: 95 % intervals." if results.verdict else ""
+    on = f"{measure} on {n:,} validation samples"
     return {
         "supernet": "The supernet, and the blocks that each architecture runs.",
-        "one_shot_progress": f"Accuracy inside the supernet during training. {validation}{bands}",
-        "standalone_progress": f"Accuracy of the networks trained alone. {validation}{bands}",
-        "agreement": f"One-shot against standalone accuracy. {test}{bars}",
-        "cost": f"CPU time per seed, by kind of work. {conditions.training(results)}.",
+        "one_shot_progress": f"Inside the supernet during training: {on}.{bands}",
+        "standalone_progress": f"Networks trained alone: {on}.{bands}",
+        "agreement": f"One-shot against standalone {measure} on test samples.{bars}",
+        "cost": "CPU time per seed, by kind of work.",
     }
-
-
-def _data_uri(svg: bytes) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
 
 
 def _setting(value: float | str | bool | list[int] | list[str] | None) -> str:

@@ -151,10 +151,11 @@ def ranks(scores: Sequence[float]) -> list[int | None]:
     >>> ranks([0.9, 0.8, 0.9, math.nan])
     [1, 3, 1, None]
     """
-    return [
-        None if math.isnan(score) else 1 + sum(other > score for other in scores)
-        for score in scores
-    ]
+    ordered = sorted((score for score in scores if not math.isnan(score)), reverse=True)
+    first: dict[float, int] = {}
+    for rank, score in enumerate(ordered, start=1):
+        first.setdefault(score, rank)
+    return [first.get(score) for score in scores]
 
 
 def bare(value: float) -> Estimate:

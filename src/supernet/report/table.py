@@ -56,7 +56,11 @@ def columns(results: Results, table: Sequence[Row] | None = None) -> list[Column
         ),
         _scores("One-shot", measure, [row.one_shot for row in table]),
     ]
-    return found + (_comparison if compared(results) else _ranking)(table, measure)
+    found += (_comparison if compared(results) else _ranking)(table, measure)
+    if results.corrected:
+        predicted = [row.corrected for row in table]
+        found.append(_scores("Corrected", measure, predicted, of="predicted"))
+    return found
 
 
 def _ranking(table: Sequence[Row], measure: Measure) -> list[Column]:
@@ -93,10 +97,12 @@ def _comparison(table: Sequence[Row], measure: Measure) -> list[Column]:
     return found
 
 
-def _scores(title: str, measure: Measure, estimates: Sequence[Estimate | None]) -> Column:
+def _scores(
+    title: str, measure: Measure, estimates: Sequence[Estimate | None], of: str = "test"
+) -> Column:
     values = [math.nan if e is None else e.value for e in estimates]
     cells = [score_spread(estimate, measure) for estimate in estimates]
-    return Column(title, f"test {unit_of(measure)}", cells, values, _highest(values))
+    return Column(title, f"{of} {unit_of(measure)}", cells, values, _highest(values))
 
 
 def _ranks(whose: str, ranks: Sequence[int | None]) -> Column:

@@ -10,16 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from supernet.records import Estimate, Results
+from supernet.records import Estimate, Measure, Results
 from supernet.report import conditions
-from supernet.report.figures.canvas import INK, SOFT, above, annotate, new_figure, text_width
+from supernet.report.figures.canvas import BLUE, INK, SOFT, above, annotate, new_figure, text_width
 from supernet.report.figures.curves import Look, looks
 from supernet.report.figures.labels import Box, place
 from supernet.report.summary import rows
-from supernet.report.wording import UNKNOWN, number, several, shorten
+from supernet.report.wording import UNKNOWN, number, several, shorten, unit_of
 
 _SIZE = 8.0
 _MOST = 30
+_MOST_BARS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,11 @@ class Point:
 def agreement(results: Results) -> Figure:
     """Draw each architecture at its one-shot and its standalone accuracy, with both intervals."""
     points = _points(results)
-    figure = new_figure(7.2, 6.4)
+    figure = new_figure(6.8, 7.2)
     axes = figure.subplots()
-    for point in points:
+    if len(points) > _MOST_BARS:
+        _cloud(axes, points)
+    for point in points if len(points) <= _MOST_BARS else ():
         axes.errorbar(
             [point.x],
             [point.y],
@@ -52,16 +55,25 @@ def agreement(results: Results) -> Figure:
             alpha=0.9,
             zorder=3,
         )
-    axes.set_xlabel("one-shot test accuracy (%)")
-    axes.set_ylabel("standalone test accuracy (%)")
+    name = f"test {results.measure.name} ({unit_of(results.measure)})"
+    axes.set_xlabel(f"one-shot {name}")
+    axes.set_ylabel(f"standalone {name}")
     shows_line = _frame(axes, points)
     _rings(axes, results, points)
     _handles(axes, results, points, shows_line)
     annotate(figure, _title(results), _note(results, points, shows_line))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    _labels(axes, [point for point in points if _labelled(point, results)], points)
+    marked = {label for label, _, _ in _marked(results)}
+    every = len(results.architectures) <= _MOST
+    _labels(axes, [point for point in points if every or point.label in marked], points)
     return figure
+
+
+def _cloud(axes: Axes, points: Sequence[Point]) -> None:
+    """Draw many points, all alike, without bars."""
+    x, y = [point.x for point in points], [point.y for point in points]
+    axes.plot(x, y, "o", color=BLUE, ms=3, alpha=0.5, mew=0, ls="", zorder=3)
 
 
 def _points(results: Results) -> list[Point]:
@@ -70,10 +82,10 @@ def _points(results: Results) -> list[Point]:
             label=row.label,
             text=text,
             look=look,
-            x=100 * row.one_shot.value,
-            y=100 * row.standalone.value,
-            x_reach=_reach(row.one_shot),
-            y_reach=_reach(row.standalone),
+            x=results.measure.shown(row.one_shot.value),
+            y=results.measure.shown(row.standalone.value),
+            x_reach=_reach(row.one_shot, results.measure),
+            y_reach=_reach(row.standalone, results.measure),
         )
         for row, look, text in zip(
             rows(results),
@@ -87,19 +99,19 @@ def _points(results: Results) -> list[Point]:
     ]
 
 
-def _reach(estimate: Estimate) -> tuple[float, float]:
-    down, up = estimate.value - estimate.low, estimate.high - estimate.value
-    return (
-        100 * max(down, 0.0) if math.isfinite(down) else 0.0,
-        100 * max(up, 0.0) if math.isfinite(up) else 0.0,
-    )
+def _reach(estimate: Estimate, measure: Measure) -> tuple[float, float]:
+    value = measure.shown(estimate.value)
+    low, high = sorted((measure.shown(estimate.low), measure.shown(estimate.high)))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return 0.0, 0.0
+    return max(value - low, 0.0), max(high - value, 0.0)
 
 
 def _frame(axes: Axes, points: Sequence[Point]) -> bool:
     """Set the limits; say whether the diagonal is within them.
 
-    The upright axis shows the other's range too, so that the diagonal crosses the whole figure,
-    unless the points would then fill less than a third of the height.
+    A point counts the same on both axes. They show the same range, so that the diagonal crosses the
+    whole figure, unless the points would then fill less than a third of it.
     """
     if not points:
         axes.set(xlim=(0, 100), ylim=(0, 100))
@@ -107,9 +119,13 @@ def _frame(axes: Axes, points: Sequence[Point]) -> bool:
     x = _range([(p.x, p.x_reach) for p in points])
     y = _range([(p.y, p.y_reach) for p in points])
     both = min(x[0], y[0]), max(x[1], y[1])
-    if both[1] - both[0] <= 3 * (y[1] - y[0]):
-        y = both
+    longer = max(x[1] - x[0], y[1] - y[0])
+    if both[1] - both[0] <= 3 * longer:
+        x = y = both
+    else:
+        x, y = (((a + b - longer) / 2, (a + b + longer) / 2) for a, b in (x, y))
     axes.set(xlim=x, ylim=y)
+    axes.set_aspect("equal", adjustable="box")
     axes.axline((both[0], both[0]), slope=1, color=SOFT, lw=0.9, ls="--", zorder=1)
     return max(x[0], y[0]) < min(x[1], y[1])
 
@@ -140,27 +156,27 @@ def _rings(axes: Axes, results: Results, points: Sequence[Point]) -> None:
 
 def _marked(results: Results) -> list[tuple[str, str, float]]:
     verdict = results.verdict
-    return [(verdict.picked, "", 11.0), (verdict.best, "", 15.0)] if verdict else []
+    if verdict is None:
+        return []
+    best = [row.label for row in rows(results) if row.standalone_rank == 1]
+    return [(verdict.picked, "", 11.0), *((label, "", 15.0) for label in best or [verdict.best])]
 
 
 def _handles(axes: Axes, results: Results, points: Sequence[Point], shows_line: bool) -> None:
     handles = (
-        [Line2D([], [], color=SOFT, lw=0.9, ls="--", label="equal accuracy")] if shows_line else []
+        [Line2D([], [], color=SOFT, lw=0.9, ls="--", label="equal on both")] if shows_line else []
     )
     rings = (8.0, "picked by one-shot"), (11.0, "best standalone")
     shown = {point.label for point in points}
-    for (label, _, _), (size, text) in zip(_marked(results), rings, strict=False):
+    marked = _marked(results)
+    for label, (size, text) in zip(
+        [label for label, *_ in (*marked[:1], *marked[1:2])], rings, strict=False
+    ):
         if label in shown:
             ring = Line2D([], [], color=INK, marker="o", ms=size, mfc="none", ls="", label=text)
             handles.append(ring)
     if handles:
         axes.legend(handles=handles, **above(len(handles)))
-
-
-def _labelled(point: Point, results: Results) -> bool:
-    if len(results.architectures) <= _MOST:
-        return True
-    return point.label in {label for label, _, _ in _marked(results)}
 
 
 def _bars(axes: Axes, point: Point, scale: float) -> list[Box]:
@@ -181,7 +197,7 @@ def _labels(axes: Axes, points: Sequence[Point], everyone: Sequence[Point]) -> N
     boxes = place(
         dots,
         sizes,
-        [bar for point in everyone for bar in _bars(axes, point, scale)],
+        [bar for point in everyone[:_MOST_BARS] for bar in _bars(axes, point, scale)],
         Box(frame.x0, frame.y0, frame.x1, frame.y1),
         radius=4 * scale,
         gap=1.5 * scale,
@@ -212,7 +228,8 @@ def _title(results: Results) -> str:
     tau = verdict.tau
     if not math.isfinite(tau.value):
         return f"Kendall tau: {UNKNOWN}"
-    bounds = f"95 % interval {number(tau.low)} to {number(tau.high)}"
+    true = "of the true ranking " if verdict.edition > 1 else ""
+    bounds = f"95 % interval {true}{number(tau.low)} to {number(tau.high)}"
     return f"Agreement of the rankings: Kendall tau {number(tau.value)} ({bounds})"
 
 
@@ -222,13 +239,14 @@ def _note(results: Results, points: Sequence[Point], shows_line: bool) -> str:
         n = several(missing, "network")
         note += f" Not shown: {n} without an accuracy of either kind (none, or failed)."
     if points and not shows_line:
-        note += " The line of equal accuracy lies outside the figure."
+        note += " The line of equal scores lies outside the figure."
     if len(results.architectures) > _MOST:
         note += " Only the picked and the best network are named."
     if results.verdict is None:
         return note
     n = f"{results.verdict.validation_images:,}"
+    bars = "Bars: 95 % intervals. " if len(points) <= _MOST_BARS else ""
     return (
-        f"Bars: 95 % intervals. Tau compares one-shot accuracy on {n} validation images "
-        f"with standalone accuracy on test images. {note}"
+        f"{bars}Tau compares one-shot scores on {n} validation samples "
+        f"with standalone scores on test samples. {note}"
     )

@@ -35,6 +35,9 @@ PALETTE = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY, "#000000")
 LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
 
+NOTE = "note"
+"""What marks the text that says under which conditions a figure was made."""
+
 _DPI = 200
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -85,7 +88,8 @@ def annotate(figure: Figure, title: str, note: str) -> None:
     figure.suptitle(
         wrapped(title, width - 0.3, 11, bold=True), x=0.012, ha="left", fontsize=11, weight="bold"
     )
-    figure.supxlabel(wrapped(note, width - 0.3, 7.5), x=0.012, ha="left", fontsize=7.5, color=SOFT)
+    below = wrapped(note, width - 0.3, 7.5)
+    figure.supxlabel(below, x=0.012, ha="left", fontsize=7.5, color=SOFT, gid=NOTE)
 
 
 def above(columns: int) -> dict[str, Any]:
@@ -105,10 +109,15 @@ def render(figure: Figure, name: str) -> dict[str, bytes]:
 
     The name salts the ids within the SVG, so those of two figures differ.
     """
+    notes = figure.findobj(lambda artist: artist.get_gid() == NOTE)
     images = {"svg": io.BytesIO(), "png": io.BytesIO()}
     with rc_context({"svg.hashsalt": f"supernet {name}"}):
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(images["svg"], format="svg", metadata=nothing)
+    # How much of the height the note takes, for a page that says the same elsewhere.
+    top = max((note.get_window_extent().y1 / figure.bbox.height for note in notes), default=0.0)
+    svg = images["svg"].getvalue().replace(b"<svg ", f'<svg data-note="{top:.4f}" '.encode(), 1)
+    images["svg"] = io.BytesIO(svg)
     figure.savefig(images["png"], format="png", dpi=_DPI, metadata={"Software": None})
     return {suffix: image.getvalue() for suffix, image in images.items()}
 

@@ -13,6 +13,7 @@ from supernet.records import ArchitectureRecord, Results, Stage
 from supernet.report.figures.canvas import (
     BLUE,
     INK,
+    NOTE,
     SOFT,
     YELLOW,
     fit,
@@ -70,7 +71,7 @@ def supernet(results: Results) -> Figure:
     axes.set(xlim=(0, sketch.width), ylim=(height, 0))
     axes.axis("off")
     axes.text(_EDGE, 0.26, _title(results, sketch), size=11, weight="bold", va="center")
-    axes.text(_EDGE, height - 0.12, note, size=7.5, color=SOFT, va="bottom")
+    axes.text(_EDGE, height - 0.12, note, size=7.5, color=SOFT, va="bottom", gid=NOTE)
     for number, stage in enumerate(results.network.stages):
         _stage(axes, sketch, number, stage, exits(results, stage))
     _flow(axes, sketch, (sketch.left + sketch.right) / 2)

@@ -1,0 +1,45 @@
+from supernet.records import Estimate, Ranking, Results
+from supernet.report.nextsteps import next_steps
+from tests.report.samples import sample_results
+
+ESTIMATES = [Estimate(value=0.9, low=0.88, high=0.92)] * 9
+
+
+def with_ranking(results: Results, scoring: float, drift: float | None) -> Results:
+    ranking = Ranking(
+        samples=10, validation=ESTIMATES, picked="a", equals=[], halves_tau=0.5,
+        scoring_tau=scoring, drift_tau=drift, sentences=[],
+    )  # fmt: skip
+    return results.model_copy(update={"ranking": ranking})
+
+
+def texts(results: Results) -> str:
+    return " ".join(step.text for step in next_steps(results))
+
+
+def test_one_seed_and_no_standalone_networks_are_mended_by_commands() -> None:
+    (step,) = next_steps(sample_results())
+    assert step.command == "supernet compare --epochs 3 --seeds 3"
+    (step,) = next_steps(sample_results(standalone=False))
+    assert step.command == "supernet compare"
+    assert next_steps(sample_results(seeds=3)) == []
+
+
+def test_what_is_less_steady_is_bought() -> None:
+    results = sample_results(seeds=3)
+    assert "more epochs" in texts(with_ranking(results, 0.8, 0.5))
+    assert "more validation samples" in texts(with_ranking(results, 0.5, 0.8))
+    assert "more validation samples" in texts(with_ranking(results, 0.5, None))
+    assert texts(with_ranking(results, 0.95, 0.97)) == ""
+
+
+def test_a_supernet_that_adds_nothing_is_not_searched_with() -> None:
+    results = sample_results(seeds=3)
+    assert results.verdict
+    nothing = {"advantage": Estimate(value=0.1, low=-0.1, high=0.2), "baseline": "layers"}
+    for update, words in (
+        (nothing, "counting layers costs nothing"),
+        (nothing | {"undertrained": True}, "Train the supernet longer"),
+    ):
+        verdict = results.verdict.model_copy(update=update)
+        assert words in texts(results.model_copy(update={"verdict": verdict}))
