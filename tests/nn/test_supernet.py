@@ -155,3 +155,8 @@ def test_within_a_part_no_other_part_is_activated_and_all_is_put_back() -> None:
         assert inner.active == supernet.space.smallest
     with pytest.raises(NoArchitectureError):
         _ = inner.active
+
+
+def test_it_shows_itself_in_one_line() -> None:
+    assert repr(nine()).startswith("Supernet(Sequential: 9 architectures of 2 choices, ")
+    assert "<td>block1.depth</td>" in nine()._repr_html_()

@@ -202,6 +202,16 @@ def test_a_plan_reads_as_a_tree() -> None:
     assert max(line.count("| ") for line in lines) == 4
 
 
+def test_a_plan_is_one_line_until_its_table_is_asked_for() -> None:
+    planned = sharing.plan(NINE, NINE.space, IMAGES)
+    assert re.fullmatch(
+        r"PassPlan\(9 architectures, 43 pieces of work, [\d.]+ k MACs, \d\.\d\d times as many .*\)",
+        repr(planned),
+    )
+    assert str(planned) == planned.table()
+    assert planned._repr_html_().startswith("<pre>architectures: 9;")
+
+
 def test_a_long_plan_is_cut_short_and_says_so() -> None:
     supernet = Supernet(nn.Sequential(*[Depth(f"d{i}", [nn.Linear(2, 2)] * 2) for i in range(7)]))
     lines = list(sharing.plan(supernet, supernet.space, noise(4, 2)).lines(most=10))

@@ -290,3 +290,20 @@ def test_only_what_is_in_the_space_has_a_canonical_form() -> None:
     space = blocks(2)
     with pytest.raises(SpaceError, match=r"'02\.kernel' is 4, which is none of"):
         space.canonical(space.smallest.but(**{"02.kernel": 4}))
+
+
+def test_its_length_is_its_size_where_that_fits() -> None:
+    space = SearchSpace((Choice("a", (1, 2, 3)), Choice("b", (1, 2))))
+    assert len(space) == space.size == 6
+    huge = SearchSpace(tuple(Choice(f"c{place}", (1, 2)) for place in range(64)))
+    assert bool(huge)
+    with pytest.raises(OverflowError, match=r"1\.8e19 architectures.*use `space\.size`"):
+        len(huge)
+
+
+def test_it_shows_itself_in_one_line_and_in_a_table() -> None:
+    conditions = (Condition("<b>", (("a", (2, 3)),)),)
+    space = SearchSpace((Choice("a", (1, 2, 3)), Choice("<b>", (1, 2))), conditions)
+    assert repr(space) == "SearchSpace(5 architectures of 2 choices)"
+    table = space._repr_html_()
+    assert "<td>&lt;b&gt;</td><td>1, 2</td><td>a is 2 or 3</td>" in table

@@ -153,6 +153,13 @@ class Depth(ChoiceChain):
     Raises:
         SpaceError: If there are no blocks, `shortest` is not among 0 to their number, or a block
             can't run on the example, or changes its shape.
+
+    Example:
+        >>> depth = Depth("body", [nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)])
+        >>> depth.choices
+        (Choice(name='body.depth', options=(1, 2, 3)),)
+        >>> depth.path(Architecture({"body.depth": 2}))
+        (Linear(in_features=4, out_features=4, bias=True), Tanh())
     """
 
     def __init__(
@@ -232,6 +239,11 @@ class OneOf(ChoiceChain):
         SpaceError: If there are no options, a name is not a string, an operation is not a module,
             or one and the same module has two names: its weights would be shared without a word.
             A part of theirs may be shared by several operations.
+
+    Example:
+        >>> one_of = OneOf("act", {"skip": nn.Identity(), "relu": nn.ReLU(), "tanh": nn.Tanh()})
+        >>> one_of.path(Architecture({"act.op": "tanh"}))
+        (Tanh(),)
     """
 
     def __init__(self, name: str, options: Mapping[str, nn.Module]) -> None:

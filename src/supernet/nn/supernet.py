@@ -17,6 +17,7 @@ from supernet.nn.reachability import find_space
 from supernet.nn.recomputing import Runs
 from supernet.nn.suitability import require_suitable
 from supernet.space import Architecture
+from supernet.space.notebook import count
 
 
 @final
@@ -40,6 +41,18 @@ class Supernet(nn.Module):
         SpaceError: If two different choices share a name, two depend on each other, or too many on
             one another to be counted; or if there are several architectures, and a module that
             can't serve them, such as a frozen batch norm or a compiled module; see `suitability`.
+
+    Example:
+        >>> from supernet.nn.choices import Depth
+        >>> def blocks(count: int) -> list[nn.Module]:
+        ...     return [nn.Sequential(nn.Linear(8, 8), nn.ReLU()) for _ in range(count)]
+        >>> net = nn.Sequential(Depth("first", blocks(3)), Depth("second", blocks(2)))
+        >>> supernet = Supernet(net)
+        >>> supernet
+        Supernet(Sequential: 6 architectures of 2 choices, 360 parameters)
+        >>> arch = supernet.space.smallest
+        >>> supernet(torch.zeros(4, 8), arch).shape
+        torch.Size([4, 8])
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -95,6 +108,20 @@ class Supernet(nn.Module):
         """Run `arch`: return `net(x, **inputs)` as that architecture computes it."""
         with self.activate(arch):
             return self.net(x, **inputs)
+
+    def __repr__(self) -> str:
+        return f"Supernet({type(self.net).__name__}: {self._summary()})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the choices, for notebooks. `print(supernet.net)` shows the modules."""
+        return self.space._repr_html_()
+
+    def _summary(self) -> str:
+        parameters = sum(p.numel() for p in self.parameters())
+        return (
+            f"{count(self.space.size, 'architecture')} of "
+            f"{count(len(self.space.choices), 'choice')}, {count(parameters, 'parameter')}"
+        )
 
 
 def require_supernet(what: object, where: str) -> None:

@@ -7,6 +7,7 @@ the backward pass. 1 MAC = 2 FLOPs; only convolutions and matrix products count,
 
 from __future__ import annotations
 
+import html
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from supernet.sharing.programs import Compute, Instruction, Program
 from supernet.sharing.structure import key, leaves, replace
 from supernet.sharing.twins import twin_of
 from supernet.space import Architecture
+from supernet.space.notebook import count
 
 #: Sets of architectures larger than this are not looked for when a plan is split: what more could
 #: be shared is next to nothing, and looking takes time that grows with the square.
@@ -52,7 +54,7 @@ class Piece:
     result_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PassPlan:
     """What one shared pass over a batch does, for all its architectures.
 
@@ -142,11 +144,26 @@ class PassPlan:
             start = cut[start]
         return parts
 
+    def __repr__(self) -> str:
+        return (
+            f"PassPlan({count(len(self.archs), 'architecture')}, "
+            f"{count(len(self.pieces), 'piece')} of work, {_count(self.macs).strip()} MACs, "
+            f"{self.ratio:.2f} times as many one by one)"
+        )
+
     def __str__(self) -> str:
-        return "\n".join(self.lines())
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        """Return the plan's table, for notebooks."""
+        return f"<pre>{html.escape(self.table())}</pre>"
+
+    def table(self, most: int = 60) -> str:
+        """Return the plan as text: a summary, and a tree of at most so many lines."""
+        return "\n".join(self.lines(most))
 
     def lines(self, most: int = 60) -> Iterator[str]:
-        """Yield the plan as text: a summary, and a tree of at most so many lines."""
+        """Yield the lines of `table`."""
         yield (
             f"architectures: {len(self.archs):,}; samples: {self.samples}; "
             f"distinct pieces of work: {len(self.pieces):,}"
@@ -218,6 +235,19 @@ def plan(supernet: Supernet, archs: Iterable[Architecture], x: Any, /, **inputs:
 
     Raises:
         SpaceError: If an architecture is not in the space.
+
+    Example:
+        >>> from torch import nn
+        >>> from supernet.nn.choices import Depth
+        >>> depth = Depth("body", [nn.Linear(10, 10) for _ in range(3)])
+        >>> supernet = Supernet(nn.Sequential(depth, nn.Linear(10, 2)))
+        >>> found = plan(supernet, supernet.space, torch.empty(4, 10, device="meta"))
+        >>> found
+        PassPlan(3 architectures, 6 pieces of work, 1.44 k MACs, 1.83 times as many one by one)
+        >>> print(found.table(most=2))
+        architectures: 3; samples: 4; distinct pieces of work: 6
+        MACs: 1.44 k; one by one: 2.64 k, 1.83 times as many
+        ...
     """
     return Planner(supernet, x, **inputs).plan(archs)
 

@@ -13,6 +13,7 @@ import functools
 import itertools
 import math
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +21,7 @@ from typing import Literal
 from supernet.errors import SpaceError
 from supernet.space.architecture import Architecture, Choice, Option
 from supernet.space.counting import Counts
+from supernet.space.notebook import count, html_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Condition:
     needs: tuple[tuple[str, tuple[Option, ...]], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchSpace:
     """All architectures: one option for every choice that counts.
 
@@ -53,6 +55,14 @@ class SearchSpace:
     Raises:
         SpaceError: If two choices share a name, or a condition is about what isn't there: an
             unknown choice, one that comes later, an option it lacks.
+
+    Example:
+        >>> depths = Choice("block1.depth", (1, 2, 3)), Choice("block2.depth", (1, 2, 3))
+        >>> space = SearchSpace(depths)
+        >>> space
+        SearchSpace(9 architectures of 2 choices)
+        >>> space.smallest, len(space)
+        (Architecture(block1.depth=1, block2.depth=1), 9)
     """
 
     choices: tuple[Choice, ...] = ()
@@ -172,7 +182,7 @@ class SearchSpace:
 
     @property
     def size(self) -> int:
-        """How many architectures there are. Not `__len__`, which cannot count past 2**63.
+        """How many architectures there are. Unlike `len(space)`, it counts past 2**63.
 
         Raises:
             SpaceError: If too many choices depend on one another in too many ways; this holds for
@@ -181,6 +191,38 @@ class SearchSpace:
         if not self.conditions:
             return math.prod(len(choice.options) for choice in self.choices)
         return self._counts.size
+
+    def __len__(self) -> int:
+        if self.size > sys.maxsize:
+            raise OverflowError(
+                f"the space has {count(self.size, 'architecture')}, more than `len` can count; "
+                "use `space.size`, and `space.sample` instead of a list of all"
+            )
+        return self.size
+
+    def __bool__(self) -> bool:
+        return True  # there is always one, and nobody who asks wants them counted
+
+    def __repr__(self) -> str:
+        return (
+            f"SearchSpace({count(self.size, 'architecture')} of "
+            f"{count(len(self.choices), 'choice')})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the choices, for notebooks."""
+        rows = [(c.name, ", ".join(map(str, c.options)), self._when(c.name)) for c in self.choices]
+        return html_table(
+            count(self.size, "architecture"), ("choice", "options", "counts if"), rows
+        )
+
+    def _when(self, name: str) -> str:
+        """Return in words when a choice counts; empty if it always does."""
+        ways = (
+            " and ".join(f"{on} is {' or '.join(map(str, some))}" for on, some in way.needs)
+            for way in self._ways.get(name, ())
+        )
+        return "; or ".join(ways)
 
     def __iter__(self) -> Iterator[Architecture]:
         """Yield every architecture once, in lexicographic order."""
