@@ -22,7 +22,8 @@ from torch.utils.data import (
 import supernet as sn
 from supernet.datasets import loaders, wrap_datasets
 from supernet.datasets.loaders import WrappedData, WrappedSplit
-from supernet.datasets.splits import divide
+from supernet.datasets.splits import divide, divide_by_class
+from supernet.errors import DataWarning
 from supernet.records import DataRecord
 from tests.conftest import nine, tiny_data
 from tests.datasets.refusals import HOSTILE_NAMES, refuses
@@ -89,7 +90,7 @@ def equal(one: list[Tensor], other: list[Tensor]) -> bool:
 def test_every_image_comes_with_its_label_by_the_usual_split() -> None:
     train, test = tensors(30), tensors(7, seed=1)
     data = wrap(train, test=test, validation=8)
-    kept, aside = map(torch.from_numpy, divide(30, 8))
+    kept, aside = map(torch.from_numpy, divide_by_class(np.arange(30) % 3, 8))
     for split, (x, y) in (
         (data.train, (train.tensors[0][kept], train.tensors[1][kept])),
         (data.validation, (train.tensors[0][aside], train.tensors[1][aside])),
@@ -105,12 +106,48 @@ def test_every_image_comes_with_its_label_by_the_usual_split() -> None:
         assert len(split) == len(x)
         digest = hashlib.sha256()
         for image, label in zip(x, y, strict=True):
-            digest.update(image.numpy().tobytes() + label.numpy().astype("<i8").tobytes())
+            item = image.numpy().tobytes() + label.numpy().astype("<i8").tobytes()
+            digest.update(hashlib.sha256(item).digest())
         assert (
             data.sha256[split.what if split is not data.validation else "validation"]
             == digest.hexdigest()
         )
     assert (data.name, data.classes, data.shape) == ("mine", 3, (2, 3, 4))
+
+
+def test_without_a_look_images_are_set_aside_regardless_of_their_labels() -> None:
+    train = tensors(30)
+    data = wrap(train, validation=8, look=False, classes=3)
+    kept, aside = divide(30, 8)
+    assert torch.equal(images(data.train), train.tensors[0][kept])
+    assert torch.equal(images(data.validation), train.tensors[0][aside])
+
+
+def test_a_rare_class_is_set_aside_too_and_one_that_cannot_be_is_told_of() -> None:
+    x = tensors(40).tensors[0]
+    y = torch.zeros(40, dtype=torch.long)
+    y[[11, 30]] = 1
+    held = wrap(TensorDataset(x, y), test=tensors(4, classes=2)).validation
+    assert sorted(torch.cat([y for _, y in held.batches(4)]).tolist()) == [0, 0, 1]
+    y[30] = 0
+    with pytest.warns(DataWarning, match=r"3 validation image\(s\) of mine hold none of class 1;"):
+        wrap(TensorDataset(x, y), test=tensors(4, classes=2), validation=3)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", [0, 29])
+def test_pixels_that_are_no_numbers_are_called_so(number: float, place: int) -> None:
+    """Not an image that changes each time it is read, as NaN is not equal to itself."""
+    train = tensors(30)
+    train.tensors[0][place, 1, 2, 3] = number
+    kind = "1 pixel(s) that are NaN" if number != number else "1 that are infinite"
+    refuses(lambda: wrap(train), f"train[{place}] has ", kind)
+    refuses(lambda: wrap(test=train), f"test[{place}] has ", kind)
+    refuses(lambda: wrap(validation=train), f"validation[{place}] has ", kind)
+    refuses(lambda: wrap(DataLoader(Stream(train), batch_size=7)), "of train has ", kind)
+    unseen = wrap(train, look=False, classes=3) if place else None
+    if unseen is not None:
+        refuses(lambda: list(unseen.train.batches(4)) + list(unseen.validation.batches(4)), kind)
 
 
 def test_validation_of_ones_own() -> None:
@@ -135,7 +172,7 @@ def test_training_goes_through_full_batches_in_an_order_of_seed_and_epoch() -> N
 
 
 def test_the_order_is_that_of_data_in_memory() -> None:
-    """One rule for both: see `Split.shuffled`."""
+    """One rule for both: see `DataSplit.shuffled`."""
     train = wrap(validation=8).train
     generator = torch.Generator().manual_seed(5 * 1_000_003 + 2)
     order = torch.randperm(22, generator=generator)
@@ -172,7 +209,7 @@ def test_random_changes_are_functions_of_seed_and_epoch() -> None:
 def test_only_training_sees_them() -> None:
     plain = tensors(30)
     data = wrap(Changed(plain, noisy), plain=plain, validation=8)
-    kept, aside = divide(30, 8)
+    kept, aside = divide_by_class(np.arange(30) % 3, 8)
     assert torch.equal(images(data.train), plain.tensors[0][kept])
     assert torch.equal(images(data.validation), plain.tensors[0][aside])
     validation, _ = content(data.validation, seed=0, epoch=1)
@@ -398,7 +435,7 @@ def test_empty_datasets() -> None:
     empty = Subset(tensors(3), [])
     refuses(lambda: wrap(empty), "train holds no images")
     refuses(lambda: wrap(test=empty), "test holds no images")
-    refuses(lambda: wrap(Subset(tensors(3), [0])), "1 of 1 ", "2 at least")
+    refuses(lambda: wrap(Subset(tensors(3), [0])), "train has 1 class")
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -20,9 +21,15 @@ from torch.utils.data import (
     default_collate,
 )
 
-from supernet.datasets.raw import check_classes, check_labels
-from supernet.datasets.splits import default_aside, divide
-from supernet.errors import DataError
+from supernet.datasets.raw import Numbers, check_classes, check_labels
+from supernet.datasets.splits import (
+    default_aside,
+    describe_missing,
+    divide,
+    divide_by_class,
+    missing_classes,
+)
+from supernet.errors import DataError, DataWarning
 from supernet.reading import find_memory
 from supernet.text import show
 
@@ -163,7 +170,8 @@ def wrap_datasets(
         train: To learn from.
         test: To judge by, once. No random changes.
         validation: To choose by, no random changes; or how many training images to set aside for
-            it, by default one in twelve, at most 5,000, by the same rule as for all data.
+            it, by default one in twelve, at most 5,000, by the same rule as for all data; class by
+            class in proportion, if there is a look.
         name: What to call the data.
         classes: How many there are; by default one more than the largest training label.
         plain: The training images without random changes, if `train` makes any, in the same order:
@@ -184,30 +192,53 @@ def wrap_datasets(
         None if plain is None else _as_map(plain, "plain"),
     )
     _check_same_images(learn)
-    if not isinstance(validation, int) and validation is not None:
-        held = _split("validation", _as_map(validation, "validation"))
-    else:
-        held_out = default_aside(len(learn)) if validation is None else validation
-        kept, aside = map(torch.from_numpy, divide(len(learn), held_out))
+    own = (
+        None
+        if validation is None or isinstance(validation, int)
+        else _split("validation", _as_map(validation, "validation"))
+    )
+    judge = _split("test", _as_map(test, "test"))
+    seen: dict[str, _Seen] = {}
+    if look:
+        wholes = [learn, judge] if own is None else [learn, own, judge]
+        seen = {s.what: _look(replace(s, shape=learn.shape, classes=classes)) for s in wholes}
+        classes = _count_classes(seen, classes)
+    assert classes is not None
+    if own is None:
+        labels = seen["train"].labels if look else None
+        kept, aside = _divide(len(learn), labels, cast(int | None, validation))
         held = replace(learn, source=learn.plain, positions=aside)
         learn = replace(learn, positions=kept)
-    judge = _split("test", _as_map(test, "test"))
+    else:
+        held = own
     splits = {"train": learn, "validation": held, "test": judge}
-    sha256: dict[str, str] = {}
-    if look:
-        labels: dict[str, list[int]] = {}
-        for key, split in splits.items():
-            split = replace(split, shape=learn.shape, classes=classes)
-            labels[key], sha256[key] = _look(split)
-        classes = int(max(labels["train"])) + 1 if classes is None else classes
-        for key, those in labels.items():
-            check_labels(key, np.array(those, np.int64), classes)
-        check_classes("train", np.array(labels["train"], np.int64), classes)
-    assert classes is not None
+    if look and (missing := missing_classes(seen[held.what].at(held.positions), classes)):
+        warnings.warn(describe_missing(missing, name, len(held)), DataWarning, stacklevel=2)
     learn, held, judge = (
         replace(split, shape=learn.shape, classes=classes) for split in splits.values()
     )
+    sha256 = {key: seen[s.what].sha256(s.positions) for key, s in splits.items()} if look else {}
     return WrappedData(show(name, 100), classes, learn.shape, learn, held, judge, sha256)
+
+
+def _count_classes(seen: Mapping[str, _Seen], classes: int | None) -> int:
+    """Return how many classes there are, if all labels are of them and all are learnt."""
+    learnt = seen["train"].labels
+    classes = max(int(learnt.max()) + 1, 1) if classes is None else classes
+    check_labels("train", learnt, classes)
+    check_classes("train", learnt, classes)
+    for where, those in seen.items():
+        check_labels(where, those.labels, classes)
+    return classes
+
+
+def _divide(total: int, labels: Numbers | None, aside: int | None) -> tuple[Tensor, Tensor]:
+    """Divide training images by class, or, where nobody looked at them, without."""
+    if labels is None:
+        kept, held = divide(total, default_aside(total) if aside is None else aside)
+    else:
+        kept, held = divide_by_class(labels, aside)
+    return torch.from_numpy(kept), torch.from_numpy(held)
 
 
 def _as_map(source: Source, what: str) -> Dataset[Any]:
@@ -268,6 +299,7 @@ def _keep(loader: DataLoader[Any], what: str) -> Dataset[Any]:
             )
         if x.dtype != torch.float32 or y.dtype not in _WHOLE:
             raise DataError(f"{where} holds {x.dtype} and {y.dtype}; {_RIGHT_KIND}")
+        _check_finite(x, where)
         size += x.nbytes
         if 2 * size > most:
             raise DataError(
@@ -321,6 +353,7 @@ def _checked_item(item: Any, where: str) -> tuple[Tensor, int]:
     if not isinstance(x, Tensor) or x.dtype != torch.float32:
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise DataError(f"{where} has an image of {kind}; {_RIGHT_KIND}")
+    _check_finite(x, where)
     if x.ndim != 3:
         raise DataError(
             f"{where} has an image of shape {tuple(x.shape)}; it must be (channels, height, width)"
@@ -331,6 +364,16 @@ def _checked_item(item: Any, where: str) -> tuple[Tensor, int]:
         return x, int(y)
     kind = f"{y.dtype}, {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
     raise DataError(f"{where} has a label of {kind}; it must be one whole number")
+
+
+def _check_finite(x: Tensor, where: str) -> None:
+    """Refuse pixels that no network can make anything of, by their name."""
+    if not bool(torch.isfinite(x).all()):
+        nan, inf = int(torch.isnan(x).sum()), int(torch.isinf(x).sum())
+        raise DataError(
+            f"{where} has {nan} pixel(s) that are NaN and {inf} that are infinite; leave out that "
+            "image, or mend how it is read (dividing by a deviation of 0 does this)"
+        )
 
 
 def _split(what: str, source: Dataset[Any], plain: Dataset[Any] | None = None) -> WrappedSplit:
@@ -384,11 +427,31 @@ def _check_same_images(train: WrappedSplit) -> None:
             )
 
 
-def _look(split: WrappedSplit) -> tuple[list[int], str]:
-    """Return all labels, and a digest over all images and labels in order."""
-    digest = hashlib.sha256()
-    labels = []
-    for x, y in split.items():
-        digest.update(x.cpu().contiguous().numpy().tobytes() + y.to_bytes(8, "little", signed=True))
+@dataclass(frozen=True)
+class _Seen:
+    """What there was when all of a dataset was looked at: labels, and a digest of each item."""
+
+    labels: Numbers
+    digests: list[bytes]
+
+    def at(self, positions: Tensor) -> Numbers:
+        """Return some of the labels."""
+        found: Numbers = self.labels[positions.numpy()]
+        return found
+
+    def sha256(self, positions: Tensor) -> str:
+        """Return a digest over some items in their order."""
+        digest = hashlib.sha256()
+        for position in positions.tolist():
+            digest.update(self.digests[position])
+        return digest.hexdigest()
+
+
+def _look(whole: WrappedSplit) -> _Seen:
+    """Read, check and digest every item of a dataset, in its own order."""
+    labels, digests = [], []
+    for x, y in whole.items():
+        content = x.cpu().contiguous().numpy().tobytes() + y.to_bytes(8, "little", signed=True)
+        digests.append(hashlib.sha256(content).digest())
         labels.append(y)
-    return labels, digest.hexdigest()
+    return _Seen(np.array(labels, np.int64), digests)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,14 @@ from supernet.datasets.image_data import DataSplit, ImageData
 from supernet.datasets.kinds import find_kind
 from supernet.datasets.mnist import SHA256, load_packaged_mnist
 from supernet.datasets.raw import Bytes, Labelled, RawData
-from supernet.datasets.splits import default_aside, divide, divide_by_class, missing_classes, spread
+from supernet.datasets.splits import (
+    default_aside,
+    describe_missing,
+    divide,
+    divide_by_class,
+    missing_classes,
+    spread,
+)
 from supernet.errors import DataError, DataWarning
 
 
@@ -124,20 +130,10 @@ def _hold_out(data: RawData, validation: int | None) -> tuple[Labelled, Labelled
     else:
         kept, aside = divide_by_class(train.labels, validation)
     held, train = train.take(aside), train.take(kept)
-    _warn_of(missing_classes(held.labels, data.classes), data.name, len(held.labels))
+    if missing := missing_classes(held.labels, data.classes):
+        sentence = describe_missing(missing, data.name, len(held.labels))
+        warnings.warn(sentence, DataWarning, stacklevel=4)
     return train, held
-
-
-def _warn_of(missing: Sequence[int], name: str, images: int) -> None:
-    """Tell of classes that nothing can be chosen by."""
-    if missing:
-        listed = ", ".join(map(str, missing[:5])) + ", ..." * (len(missing) > 5)
-        warnings.warn(
-            f"the {images} validation image(s) set aside from {name} hold none of class {listed}; "
-            "set more aside, or add images of it",
-            DataWarning,
-            stacklevel=4,
-        )
 
 
 def _pixel_statistics(images: Bytes) -> tuple[float, float]:

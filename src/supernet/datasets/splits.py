@@ -6,6 +6,7 @@ splits everywhere. Never change what is drawn: results would no longer be compar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -88,6 +89,15 @@ def missing_classes(labels: Numbers, classes: int) -> list[int]:
     """Return the classes of which there is no image."""
     found: list[int] = np.setdiff1d(np.arange(classes), labels).tolist()
     return found
+
+
+def describe_missing(missing: Sequence[int], name: str, images: int) -> str:
+    """Return the sentence for classes that nothing can be chosen by."""
+    listed = ", ".join(map(str, missing[:5])) + ", ..." * (len(missing) > 5)
+    return (
+        f"the {images} validation image(s) of {name} hold none of class {listed}; set more aside, "
+        "or add images of it"
+    )
 
 
 def _spread(labels: Numbers) -> Numbers:
