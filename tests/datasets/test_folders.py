@@ -2,13 +2,14 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import struct
 import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from supernet.datasets import folders, load_folder, raw
-from supernet.datasets.folders import read_image_folder
+from supernet.datasets.folders import Scaling, read_image_folder
 from supernet.datasets.raw import RawData
 from supernet.datasets.splits import divide_by_class
 from supernet.errors import DataError, DataWarning
@@ -195,21 +196,38 @@ def test_a_missing_folder_and_a_circle_of_links(tmp_path: Path) -> None:
     refused(tmp_path / "circle", "circle")
 
 
-@pytest.mark.parametrize("gone", ["train", "test"])
-def test_train_needs_test_and_the_other_way_round(root: Path, gone: str) -> None:
-    (root / gone).rename(root / "held out")
+def test_test_images_alone_are_nothing_to_learn_from(root: Path) -> None:
+    (root / "train").rename(root / "held out")
     refused(root, "holds 'held out', '", "it must hold train and test", "val, valid, validation")
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_validation_images_are_the_test_where_there_are_no_others(root: Path, name: str) -> None:
+    """As ImageNet is published; images to choose by come from the training images."""
+    before = read_image_folder(root)
+    (root / "test").rename(root / name)
+    data = read_image_folder(root)
+    assert np.array_equal(data.test.images, before.test.images)
+    assert data.validation is None
+    assert data.sha256 == before.sha256
+
+
+def test_train_alone_is_divided_as_one_folder(root: Path, tmp_path: Path) -> None:
+    shutil.rmtree(root / "test")
+    alone, inner = read_image_folder(root), read_image_folder(root / "train")
+    assert np.array_equal(alone.train.images, inner.train.images)
+    assert np.array_equal(alone.test.images, inner.test.images)
 
 
 def test_two_folders_of_validation_images(root: Path) -> None:
     (root / "val").mkdir()
     (root / "valid").mkdir()
-    refused(root, "at most one of val, valid, validation")
+    refused(root, "train and one of val, valid, validation")
 
 
 def test_a_folder_beside_train_and_test(root: Path) -> None:
     (root / "bus\n").mkdir()
-    refused(root, "and beside them 'bus\\\\n', which is neither; move")
+    refused(root, "and beside it 'bus\\\\n', which is neither test nor validation; move")
 
 
 def test_too_few_classes(tmp_path: Path) -> None:
@@ -395,7 +413,59 @@ def test_a_file_of_too_many_bytes(root: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_sizes_that_differ(root: Path) -> None:
     Image.fromarray(draw(0, 5, 4, 3)).save(root / "test" / "dog" / "00.png")
-    refused(root, "dog/00.png has 5 x 4 pixels and ", "ant/00.png 4 x 5; scale all")
+    refused(
+        root, "dog/00.png has 5 x 4 pixels and ", "ant/00.png 4 x 5; scale all", "--resize N does"
+    )
+
+
+@pytest.mark.parametrize("by", ["crop", "pad"])
+@pytest.mark.parametrize("kind", ["grey", "colour"])
+def test_pictures_of_mixed_sizes_are_scaled_to_one(
+    tmp_path: Path, by: Literal["crop", "pad"], kind: str
+) -> None:
+    """A white bar in the middle of the longer side stays, and what is at its ends goes or stays."""
+    for number, (height, width) in enumerate([(8, 8), (16, 8), (8, 24), (40, 40)]):
+        pixels = np.full((height, width), 255, np.uint8)
+        if height > width:
+            pixels[: (height - width) // 2] = pixels[(height + width) // 2 :] = 100
+        elif width > height:
+            pixels[:, : (width - height) // 2] = pixels[:, (width + height) // 2 :] = 100
+        for part in ("train/a", "train/b", "test/a"):
+            (tmp_path / part).mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(pixels)
+            (image if kind == "grey" else image.convert("RGB")).save(
+                tmp_path / part / f"{number}.png"
+            )
+    found = read_image_folder(tmp_path, Scaling(8, by)).train.images[:4]
+    assert found.shape == (4, 1 if kind == "grey" else 3, 8, 8)
+    if by == "crop":
+        assert (found == 255).all()
+        return
+    assert (found[[0, 3]] == 255).all()
+    tall, wide = found[1, 0], found[2, 0]
+    assert (tall[:, :2] == 0).all()
+    assert (tall[:, 6:] == 0).all()
+    assert tall[0, 3] == 100
+    assert tall[4, 3] == 255
+    assert (wide[[0, 1, 6, 7]] == 0).all()
+    assert wide[4, 0] == 100
+    assert wide[4, 4] == 255
+    refused(tmp_path, "scale all to one size, which --resize N does")
+    data = load_folder(tmp_path, resize=8, resize_by=by)
+    assert data.shape[1:] == (8, 8)
+
+
+@pytest.mark.parametrize("size", [0, -1, 4097])
+def test_a_size_that_no_picture_can_get_is_refused(root: Path, size: int) -> None:
+    refuses(lambda: load_folder(root, resize=size), f"resize is {size}; choose 1 to 4096")
+
+
+def test_scaling_bounds_the_memory_that_is_asked_for(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw, "find_memory", lambda: 12 * (2 * 3 * 100 + 24))
+    read_image_folder(root, Scaling(10))
+    refuses(lambda: read_image_folder(root, Scaling(11)), "12 images of 363 bytes")
 
 
 def test_grey_and_colour(root: Path) -> None:

@@ -314,8 +314,12 @@ def test_counts_that_differ(tmp_path: Path, position: int) -> None:
     count = len(arrays[position])
     arrays[position] = arrays[position][1:]
     write_folder(tmp_path, arrays)
-    where = f"{tmp_path / NAMES[position + 1]} has {count} label(s) for {count - 1} image(s)"
-    refuses(tmp_path, where, "belongs together")
+    refuses(
+        tmp_path,
+        f"{tmp_path / NAMES[position]} has {count - 1} image(s), but ",
+        f"{tmp_path / NAMES[position + 1]} has {count} label(s)",
+        "belongs together",
+    )
 
 
 def test_image_sizes_that_differ(tmp_path: Path) -> None:

@@ -107,9 +107,7 @@ def test_a_class_that_validation_can_not_have_is_told_of(tmp_path: Path) -> None
     arrays[1][:] = 0
     arrays[1][5] = 1
     write_folder(tmp_path / "lone", arrays)
-    with pytest.warns(
-        DataWarning, match=r"2 validation image\(s\) of lone hold none of class 1"
-    ):
+    with pytest.warns(DataWarning, match=r"2 validation image\(s\) of lone hold none of class 1"):
         found = load_idx(tmp_path / "lone")
     assert 1 in found.train.labels
     write_folder(tmp_path / "few", random_arrays(train=24, classes=3))
@@ -124,6 +122,12 @@ def test_the_first_images_hold_every_class_whatever_the_order_on_disk(tmp_path: 
     found = load_folder(save(tmp_path / "sorted.npz", arrays))
     assert sorted(found.train.first(3).labels.tolist()) == [0, 1, 2]
     assert found.train.first(6).labels.bincount().tolist() == [2, 2, 2]
+
+
+def test_only_pictures_are_scaled(tmp_path: Path) -> None:
+    write_folder(tmp_path, random_arrays())
+    with pytest.raises(DataError, match="holds no pictures, which alone are scaled"):
+        load_folder(tmp_path, resize=8)
 
 
 def test_the_old_name_of_a_split_still_works() -> None:

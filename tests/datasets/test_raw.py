@@ -41,18 +41,21 @@ def part(labels: list[int], *shape: int) -> Labelled:
 
 def test_arrays_that_fit_together_are_a_task() -> None:
     train, test = part([0, 1, 2, 1]), part([2, 0])
-    assert check_arrays({"train": train}, {"test": test}) == 3
-    assert check_arrays({"a": part([0, 1]), "b": part([2, 2])}, {"test": test}, 3) == 3
+    x, t = ("x", "y"), ("x_test", "y_test")
+    assert check_arrays({x: train}, {t: test}) == 3
+    assert check_arrays({("a", "a"): part([0, 1]), ("b", "b"): part([2, 2])}, {t: test}, 3) == 3
     for spoilt, words in (
-        (part([0, 1, 2], 2, 1, 2, 2), "has 3 label(s) for 2 image(s)"),
+        (part([0, 1, 2], 2, 1, 2, 2), "has 2 image(s), but y"),
         (part([0, 1, 2], 3, 1, 2, 3), "have shape (1, 2, "),
         (part([0, 1, -1]), "label 2 (counted from 0) is -1"),
     ):
-        refuses(partial(check_arrays, {"train": spoilt}, {"t": test}), words)
-        refuses(partial(check_arrays, {"train": train}, {"t": spoilt}), words)
-    refuses(lambda: check_arrays({"train": train}, {"t": part([3])}), "t: label 0 ", "is 3")
-    refuses(lambda: check_arrays({"train": part([0, 2])}, {"t": test}), "1 of 3 classes: number 1;")
-    refuses(lambda: check_arrays({"train": part([0, 0])}, {"t": part([0])}), "1 class;")
+        refuses(partial(check_arrays, {x: spoilt}, {t: test}), words)
+        refuses(partial(check_arrays, {x: train}, {t: spoilt}), words)
+    refuses(lambda: check_arrays({x: train}, {t: part([3])}), "y_test: label 0 ", "is 3")
+    refuses(
+        lambda: check_arrays({x: part([0, 2])}, {t: test}), "y has no", "1 of 3 classes: number 1;"
+    )
+    refuses(lambda: check_arrays({x: part([0, 0])}, {t: part([0])}), "1 class;")
 
 
 def test_twice_the_images_must_fit_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from supernet.experiments.execution import (
     run,
 )
 from supernet.experiments.planning import measure_speed, plan
-from supernet.experiments.settings import Settings
+from supernet.experiments.settings import COUNTS, Settings, resolve_settings
 from supernet.networks.named import NamedNetwork
 from supernet.networks.zoo import build_mnist_net
 from supernet.nn.extraction import extract
@@ -44,6 +44,7 @@ from supernet.training.samplers import (
     warm_up,
 )
 from supernet.training.session import Trial, train
+from tests.datasets.idxfiles import random_arrays, write_folder
 from tests.experiments.tinyruns import small, stay_here, write_data
 from tests.runs.processes import workers
 
@@ -209,6 +210,27 @@ def test_hits_can_be_unpacked_again(data: Path, monkeypatch: pytest.MonkeyPatch)
             assert hits.shape == (1, 1, 60 if name.endswith("validation") else 80)
             if name == "one_shot_test":
                 assert np.array_equal(hits[0], outcome.seeds[0].supernet.test)
+
+
+def test_a_preset_takes_as_many_images_as_there_are(tmp_path: Path) -> None:
+    """A refusal is for what was asked for, and names the option."""
+    few = write_folder(tmp_path / "few", random_arrays(train=60, test=9, height=8, width=8))
+    given = {"data": str(few), "net_arg": ["widths=4,3"]}
+    planned = plan(resolve_settings("quick", None, given))
+    assert (len(planned.data.train), len(planned.data.validation)) == (55, 5)
+    assert planned.settings.data.train_images == 55
+    assert planned.settings.data.calibration_images == 55
+    again = plan(planned.settings)  # as its config.yaml has them
+    assert again.settings == planned.settings
+    for asked, option in (
+        ({"train_images": 56}, "--train-images"),
+        ({"calibration_images": 56}, "--calibration-images"),
+        ({"batch_size": 56}, "--batch-size"),
+    ):
+        with pytest.raises(DataError, match=option):
+            plan(resolve_settings("quick", None, {**given, **asked}))
+    everything = plan(resolve_settings("standard", None, {**given, **dict.fromkeys(COUNTS, "all")}))
+    assert everything.settings.data.calibration_images == 55
 
 
 @pytest.mark.parametrize(

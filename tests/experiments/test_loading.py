@@ -56,7 +56,9 @@ def test_weights_scores_and_best_are_those_of_the_run(run: Path) -> None:
     assert found.scores[found.best] == max(found.scores.values())
     assert found.settings.network.arguments == ("width=2",)
     assert "2 architectures, 2 scored; best (" in repr(found)
-    few = found.data.train.first(found.settings.data.calibration_images)
+    count = found.settings.data.calibration_images
+    assert count is not None
+    few = found.data.train.first(count)
     again = sn.evaluate(
         found.supernet,
         found.archs,

@@ -6,7 +6,15 @@ import typer.testing
 
 from supernet.cli import app
 from supernet.errors import SettingsError
-from supernet.experiments.settings import PRESETS, Settings, resolve_settings, to_options, to_yaml
+from supernet.experiments.settings import (
+    COUNTS,
+    PRESETS,
+    Settings,
+    make_settings,
+    resolve_settings,
+    to_options,
+    to_yaml,
+)
 
 
 def yaml_file(folder: Path, text: str) -> Path:
@@ -202,3 +210,38 @@ def test_a_change_does_not_make_another_preset_closer() -> None:
     one = resolve_settings("standard", None, {"seeds": 1})
     assert to_options(one) == ["--preset=standard", "--seeds=1"]
     assert to_options(one, seeds=3) == ["--preset=standard"]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_all_can_be_said_for_a_count(name: str, tmp_path: Path) -> None:
+    config = tmp_path / "settings.yaml"
+    config.write_text(f"{name}: all\n")
+    for settings in (
+        resolve_settings("quick", None, {name: "all"}),
+        resolve_settings("quick", config),
+        make_settings({"data": {name: "all"}}),
+    ):
+        assert getattr(settings.data, name) is None
+        assert settings.flat()[name] == "all"
+        assert make_settings(settings.flat()) == settings
+        config.write_text(to_yaml(settings))
+        assert resolve_settings("quick", config) == settings
+    options = to_options(resolve_settings("original", None, {name: "all", "epochs": 7}))
+    assert (f"--{name.replace('_', '-')}=all" in options) == (name != "train_images")
+    assert getattr(make_settings({name: "170"}).data, name) == 170  # as a command line has it
+    for wrong in ("some", "-3", 0, 2.5, True, "all of them"):
+        with pytest.raises(SettingsError, match=f"{name} is "):
+            make_settings({name: wrong})
+
+
+def test_what_a_preset_counts_is_a_most_and_what_is_asked_for_is_not(tmp_path: Path) -> None:
+    config = tmp_path / "settings.yaml"
+    for content in ("train_images: 100\n", "data: {train_images: 100}\n"):
+        config.write_text(content)
+        assert "train_images" not in resolve_settings("quick", config).data.at_most
+    assert resolve_settings("quick").data.at_most == set(COUNTS)
+    asked = resolve_settings("quick", None, {"calibration_images": 1000})
+    assert asked.data.at_most == {"train_images", "validation_images"}
+    assert asked == resolve_settings("quick")
+    made = make_settings({"epochs": 3, "train_images": 400})
+    assert made.data.at_most == set(COUNTS) - {"train_images"}

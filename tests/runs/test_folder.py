@@ -25,6 +25,7 @@ from supernet.runs.folder import (
     MANIFEST,
     RESULTS,
     RunFolder,
+    find_config,
     read_events,
     read_manifest,
     read_results,
@@ -293,7 +294,7 @@ def test_a_run_is_not_led_out_of_its_folder(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("trap", sorted(TRAPS))
-@pytest.mark.parametrize("name", [MANIFEST, RESULTS, EVENTS])
+@pytest.mark.parametrize("name", [MANIFEST, RESULTS, EVENTS, CONFIG])
 def test_what_is_read_is_a_file_of_the_run(tmp_path: Path, name: str, trap: str) -> None:
     """Nothing is waited for, and nothing elsewhere is read; a hard link is a file like any."""
     (tmp_path / "elsewhere").mkdir()
@@ -301,7 +302,7 @@ def test_what_is_read_is_a_file_of_the_run(tmp_path: Path, name: str, trap: str)
     (tmp_path / "run").mkdir()
     TRAPS[trap](tmp_path / "run" / name, tmp_path / "elsewhere")
     read: Callable[[Path], object] = {
-        MANIFEST: read_manifest, RESULTS: read_results, EVENTS: read_events
+        MANIFEST: read_manifest, RESULTS: read_results, EVENTS: read_events, CONFIG: find_config
     }[name]  # fmt: skip
     if trap == "hard link":
         with contextlib.suppress(RunFolderError):

@@ -135,12 +135,12 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a run that was stopped or killed; it ends as if it had not been."""
-    from supernet.runs.folder import CONFIG, read_manifest
+    from supernet.runs.folder import find_config, read_manifest
 
     manifest = read_manifest(run)
     changes = {"data": None if data is None else str(data), "workers": workers}
     given = {name: value for name, value in changes.items() if value is not None}
-    settings = resolve_settings(manifest.preset, run / CONFIG, given)
+    settings = resolve_settings(manifest.preset, find_config(run), given)
     how = RunOptions(run, True, allow_mismatch, checkpoint_every, as_json)
     try:
         _run(manifest.command, manifest.preset, settings, how)
@@ -231,12 +231,12 @@ def _run(
         command,
         arguments=command_line(),
         preset=preset,
-        settings=settings.flat(),
+        settings=plan.settings.flat(),
         data_sha256=plan.data.sha256,
         sources_sha256=plan.sources,
         space_sha256=plan.space_sha256,
     )
-    with _open_run(manifest, settings, how, console) as run:
+    with _open_run(manifest, plan.settings, how, console) as run:
         folder = run.folder.path
         with _telling_how_to_resume(folder):
             results = run.results if run.finished else None

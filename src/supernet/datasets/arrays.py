@@ -105,10 +105,9 @@ def read_npz(file: Path) -> RawData:
         )
         for split, (images, labels) in names.items()
     }
-    wheres = {split: f"{file}: {names[split][1]}" for split in splits}
-    learnt = {wheres["train"]: splits["train"]}
-    others = {wheres[split]: part for split, part in splits.items() if split != "train"}
-    classes = check_arrays(learnt, others)
+    named = {split: (f"{file}: {names[split][0]}", f"{file}: {names[split][1]}") for split in names}
+    others = {named[split]: part for split, part in splits.items() if split != "train"}
+    classes = check_arrays({named["train"]: splits["train"]}, others)
     return RawData(
         name_of(file), splits["train"], splits["test"], classes, sha256, splits.get("validation")
     )

@@ -83,10 +83,9 @@ def read_cifar(folder: Path) -> RawData:
         np.concatenate([read[name].images for name in layout.train]),
         np.concatenate([read[name].labels for name in layout.train]),
     )
-    named = {str(folder / name): part for name, part in read.items()}
-    tested = {where: part for where, part in named.items() if part is read[layout.test]}
-    learnt = {where: part for where, part in named.items() if where not in tested}
-    check_arrays(learnt, tested, layout.classes)
+    named = {name: (str(folder / name),) * 2 for name in layout.files}
+    learnt = {named[name]: read[name] for name in layout.train}
+    check_arrays(learnt, {named[layout.test]: read[layout.test]}, layout.classes)
     return RawData(layout.name, train, read[layout.test], layout.classes, sha256)
 
 

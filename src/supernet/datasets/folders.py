@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from supernet.datasets.raw import (
     Bytes,
@@ -57,21 +57,48 @@ class _Picture:
     name: bytes
 
 
-def read_image_folder(folder: Path) -> RawData:
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """To which size pictures are scaled, and what becomes of those that are no squares.
+
+    With `crop` the shorter side gets `size` pixels, and the ends of the longer one are cut off
+    alike. With `pad` the longer side does, and the shorter one gets black on both sides.
+    """
+
+    size: int
+    by: Literal["crop", "pad"] = "crop"
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Return the picture as a square of that size."""
+        square = (self.size, self.size)
+        if self.by == "crop":
+            return ImageOps.fit(image, square, Image.Resampling.BILINEAR)
+        return ImageOps.pad(image, square, Image.Resampling.BILINEAR)
+
+
+def read_image_folder(folder: Path, scaling: Scaling | None = None) -> RawData:
     """Read a folder of pictures that are sorted into one subfolder per class.
 
-    The folder has either `train` and `test`, each with one subfolder per class, and perhaps `val`
-    (or `valid`, `validation`); or the class folders themselves: then one picture in seven, by a
-    fixed rule, is for the test. Classes are numbered in the order of their names, and so are the
-    pictures within a class. Hidden files are passed over; anything else that is no picture is an
-    error, as is a link that leads out of the folder.
+    The folder has one of these:
 
-    All pictures must have the same size, and must all be grey or all in colour; palettes are
-    resolved, and a channel of transparency must be opaque everywhere. Pixels are taken as stored:
-    notes on orientation and colour profiles are not followed.
+    * `train` and `test`, each with one subfolder per class, and perhaps `val` (or `valid`,
+      `validation`);
+    * `train` and `val` only, as ImageNet is published: then `val` is for the test, as it is what
+      others report, and images to choose by are set aside from `train`;
+    * the class folders themselves, or `train` alone with them: then one picture in seven, by a
+      fixed rule and class by class, is for the test.
+
+    Classes are numbered in the order of their names, and so are the pictures within a class. Hidden
+    files are passed over; anything else that is no picture is an error, as is a link that leads out
+    of the folder.
+
+    All pictures must have the same size unless they are scaled, and must all be grey or all in
+    colour; palettes are resolved, and a channel of transparency must be opaque everywhere. Pixels
+    are taken as stored: notes on orientation and colour profiles are not followed.
 
     Args:
         folder: Where the subfolders are.
+        scaling: The size that all get, if any.
 
     Returns:
         The pictures; its `sha256` has one digest for each of the folders, over the names and the
@@ -92,18 +119,18 @@ def read_image_folder(folder: Path) -> RawData:
         for part, path in parts.items()
     }
     first = pictures[training][0]
-    sample = _decode(first.path, read_file(first.path), None)
+    sample = _decode(first.path, read_file(first.path), None, scaling)
     count = sum(map(len, pictures.values()))
     check_fits(root, count, sample.size)
     read: dict[str, Labelled] = {}
     sha256: dict[str, str] = {}
     for part, those in pictures.items():
-        read[part], sha256[part] = _read_all(those, first.path, sample)
+        read[part], sha256[part] = _read_all(those, first.path, sample, scaling)
     if "all" in read:
         read |= _set_test_aside(read.pop("all"))
-    learnt = {str(parts[training]): read["train"]}
-    others = {str(root / part): those for part, those in read.items() if part != "train"}
-    check_arrays(learnt, others, len(numbers))
+    named = {part: (str(parts.get(part, root)),) * 2 for part in read}
+    others = {named[part]: those for part, those in read.items() if part != "train"}
+    check_arrays({named["train"]: read["train"]}, others, len(numbers))
     return RawData(
         name_of(root), read["train"], read["test"], len(numbers), sha256, read.get("validation")
     )
@@ -168,19 +195,23 @@ def _find_parts(root: Path) -> dict[str, Path]:
     if "train" not in there and "test" not in there:
         return {"all": root}
     held = [name for name in _VALIDATION if name in there]
-    if not {"train", "test"} <= set(there) or len(held) > 1:
+    if "train" not in there or len(held) > 1:
         raise DataError(
-            f"{show(root)} holds {_listed(there)}; it must hold train and test, and at most one of "
-            f"{', '.join(_VALIDATION)}, or else the folders of the classes and neither of these"
+            f"{show(root)} holds {_listed(there)}; it must hold train and test, or train and one "
+            f"of {', '.join(_VALIDATION)}, or all three, or else the folders of the classes"
         )
     others = {name: path for name, path in there.items() if name not in ("train", "test", *held)}
     if others:
         raise DataError(
-            f"{show(root)} holds train and test, and beside them {_listed(others)}, which is "
-            "neither; move that elsewhere"
+            f"{show(root)} holds train, and beside it {_listed(others)}, which is neither test nor "
+            "validation; move that elsewhere"
         )
-    parts = {"train": there["train"], "test": there["test"]}
-    return parts | ({"validation": there[held[0]]} if held else {})
+    if "test" in there:
+        parts = {"train": there["train"], "test": there["test"]}
+        return parts | ({"validation": there[held[0]]} if held else {})
+    if held:
+        return {"train": there["train"], "test": there[held[0]]}
+    return {"all": there["train"]}
 
 
 def _listed(names: Mapping[str, object] | Sequence[str]) -> str:
@@ -240,14 +271,16 @@ def _list_pictures(root: Path, part: Path, numbers: Mapping[str, int]) -> Iterat
             yield _Picture(part / name / file, number, digested)
 
 
-def _read_all(pictures: Sequence[_Picture], like: Path, sample: Bytes) -> tuple[Labelled, str]:
+def _read_all(
+    pictures: Sequence[_Picture], like: Path, sample: Bytes, scaling: Scaling | None
+) -> tuple[Labelled, str]:
     """Return pictures and labels, and a digest over all names and contents."""
     images = np.empty((len(pictures), *sample.shape), np.uint8)
     digest = hashlib.sha256()
     for place, picture in enumerate(pictures):
         data = read_file(picture.path)
         digest.update(picture.name + b"\0" + hashlib.sha256(data).digest())
-        images[place] = _decode(picture.path, data, (like, sample))
+        images[place] = _decode(picture.path, data, (like, sample), scaling)
     labels = np.array([picture.label for picture in pictures], np.int64)
     return Labelled(images, labels), digest.hexdigest()
 
@@ -263,16 +296,18 @@ def read_file(file: Path) -> bytes:
     return data
 
 
-def _decode(file: Path, data: bytes, like: tuple[Path, Bytes] | None) -> Bytes:
+def _decode(
+    file: Path, data: bytes, like: tuple[Path, Bytes] | None, scaling: Scaling | None
+) -> Bytes:
     """Return the pixels of a picture, (C, H, W), if they are as many as those of another one."""
     try:
         # Pillow only warns of large pictures; our limit is below that, and an error.
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(file, image, like)
+                _check_size(file, image, None if scaling else like)
                 image.verify()  # checksums, which decoding alone may pass over
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                pixels = _pixels(file, image)
+                pixels = _pixels(file, image, scaling)
     except DataError:
         raise
     except UnidentifiedImageError as error:
@@ -306,7 +341,7 @@ def _check_size(file: Path, image: Image.Image, like: tuple[Path, Bytes] | None)
         other = like[1].shape
         raise DataError(
             f"{show(file)} has {height} x {width} pixels and {show(like[0])} {other[1]} x "
-            f"{other[2]}; scale all pictures to one size"
+            f"{other[2]}; scale all to one size, which --resize N does (resize=N in Python)"
         )
 
 
@@ -317,7 +352,7 @@ def _too_large(file: Path) -> DataError:
     )
 
 
-def _pixels(file: Path, image: Image.Image) -> Bytes:
+def _pixels(file: Path, image: Image.Image, scaling: Scaling | None) -> Bytes:
     """Return the pixels of a picture, (C, H, W), grey or RGB, unless that would change them."""
     image.load()
     if image.mode == "P":
@@ -335,7 +370,7 @@ def _pixels(file: Path, image: Image.Image) -> Bytes:
             f"{show(file)} has pixels of kind {image.mode}; save it with 8 bits of grey, or 8 each "
             "of red, green and blue"
         )
-    pixels = np.asarray(image)
+    pixels = np.asarray(scaling(image) if scaling else image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 

@@ -76,8 +76,11 @@ def read_idx_folder(folder: Entry, *, expected: Mapping[str, str] | None = None)
         )
         for split in ("train", "test")
     )
-    names = [str(found[split, "labels-idx1"]) for split in ("train", "test")]
-    classes = check_arrays({names[0]: train}, {names[1]: test})
+    learnt, tested = (
+        (str(found[split, "images-idx3"]), str(found[split, "labels-idx1"]))
+        for split in ("train", "test")
+    )
+    classes = check_arrays({learnt: train}, {tested: test})
     name = name_of(folder.resolve()) if isinstance(folder, Path) else show(folder.name, 100)
     return RawData(name, train, test, classes, digests)
 

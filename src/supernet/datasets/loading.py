@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from supernet.datasets.arrays import read_npz
 from supernet.datasets.cifar import read_cifar
-from supernet.datasets.folders import read_image_folder
+from supernet.datasets.folders import Scaling, read_image_folder
 from supernet.datasets.idx import read_idx_folder
 from supernet.datasets.image_data import DataSplit, ImageData
 from supernet.datasets.kinds import find_kind
@@ -25,6 +26,7 @@ from supernet.datasets.splits import (
     spread,
 )
 from supernet.errors import DataError, DataWarning
+from supernet.text import show
 
 
 def load_mnist(*, validation: int = 5000) -> ImageData:
@@ -52,14 +54,20 @@ def load_idx(folder: Path, *, validation: int | None = None) -> ImageData:
     return _split(read_idx_folder(folder), validation)
 
 
-def load_folder(path: str | Path, *, validation: int | None = None) -> ImageData:
+def load_folder(
+    path: str | Path,
+    *,
+    validation: int | None = None,
+    resize: int | None = None,
+    resize_by: Literal["crop", "pad"] = "crop",
+) -> ImageData:
     """Return the data at `path`, of whichever kind they are.
 
     * Four IDX files named as MNIST's, packed or not; see `supernet.datasets.idx`.
     * The binary version of CIFAR-10 or CIFAR-100; see `supernet.datasets.cifar`.
     * A `.npz` file, or a folder with just one; see `supernet.datasets.arrays`.
-    * One subfolder of pictures per class, or `train` and `test` with such subfolders; see
-      `supernet.datasets.folders`.
+    * One subfolder of pictures per class, or `train` with `test`, `val` or both, with such
+      subfolders; see `supernet.datasets.folders`.
 
     Training and validation images are put into a fixed order of which any beginning holds every
     class, in proportion; see `supernet.datasets.splits`.
@@ -69,6 +77,9 @@ def load_folder(path: str | Path, *, validation: int | None = None) -> ImageData
         validation: How many training images to set aside, class by class in proportion; by default
             one in twelve, at least one of each class, at most 5,000; or, where there are validation
             images already, those.
+        resize: Scale pictures to so many pixels in height and width, however large they are.
+        resize_by: What becomes of a picture that is no square: `crop` cuts off the ends of the
+            longer side, `pad` adds black along the shorter one.
 
     Raises:
         DataError: If nothing of these kinds is there, or more than one, or it is damaged, too
@@ -78,17 +89,21 @@ def load_folder(path: str | Path, *, validation: int | None = None) -> ImageData
         DataWarning: If a class has too few images to be in every split.
     """
     path = Path(path).absolute()
-    return _split(_read(path), validation)
+    if resize is not None and not 1 <= resize <= 4096:
+        raise DataError(f"resize is {resize}; choose 1 to 4096 pixels")
+    return _split(_read(path, None if resize is None else Scaling(resize, resize_by)), validation)
 
 
-def _read(path: Path) -> RawData:
+def _read(path: Path, scaling: Scaling | None) -> RawData:
     kind = find_kind(path)
+    if kind == "pictures":
+        return read_image_folder(path, scaling)
+    if scaling:
+        raise DataError(f"{show(path)} holds no pictures, which alone are scaled; leave out resize")
     if kind == "idx":
         return read_idx_folder(path)
     if kind == "cifar":
         return read_cifar(path)
-    if kind == "pictures":
-        return read_image_folder(path)
     return read_npz(path if kind == "npz" else next(path.glob("*.npz")))
 
 

@@ -24,6 +24,7 @@ from supernet.text import show
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
 Entry = Path | Traversable
+Names = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +114,7 @@ def check_fits(where: object, images: int, size: int, labels: int = 8) -> None:
 
 
 def check_arrays(
-    train: Mapping[str, Labelled], others: Mapping[str, Labelled], classes: int | None = None
+    train: Mapping[Names, Labelled], others: Mapping[Names, Labelled], classes: int | None = None
 ) -> int:
     """Check that what a reader found is a task: the same for all readers.
 
@@ -121,7 +122,7 @@ def check_arrays(
     there are two at least; and every class has a training image.
 
     Args:
-        train: Training images, by the name of what holds their labels, for messages.
+        train: Training images, by the names of what holds images and labels, for messages.
         others: Test and validation images, likewise.
         classes: How many classes there are; by default one more than the largest training label.
 
@@ -133,29 +134,30 @@ def check_arrays(
     """
     first = next(iter(train))
     size = train[first].images.shape[1:]
-    for where, part in [*train.items(), *others.items()]:
-        _check_shapes(where, part, size, first)
+    for names, part in [*train.items(), *others.items()]:
+        _check_shapes(names, part, size, first[0])
     learnt = np.concatenate([part.labels for part in train.values()])
     classes = max(int(learnt.max()) + 1, 1) if classes is None else classes
-    for where, part in train.items():
+    for (_, where), part in train.items():
         check_labels(where, part.labels, classes)
-    check_classes(first, learnt, classes)
-    for where, part in others.items():
+    check_classes(first[1], learnt, classes)
+    for (_, where), part in others.items():
         check_labels(where, part.labels, classes)
     return classes
 
 
-def _check_shapes(where: object, part: Labelled, size: tuple[int, ...], first: str) -> None:
+def _check_shapes(names: Names, part: Labelled, size: tuple[int, ...], first: str) -> None:
     """Every image has a label, and the size of the first ones."""
+    images, labels = map(show, names)
     if len(part.images) != len(part.labels):
         raise DataError(
-            f"{show(where)} has {len(part.labels)} label(s) for {len(part.images)} image(s); "
-            "put together what belongs together"
+            f"{images} has {len(part.images)} image(s), but {labels} has {len(part.labels)} "
+            "label(s); put together what belongs together"
         )
     if part.images.shape[1:] != size:
         raise DataError(
-            f"images of {show(where)} have shape {part.images.shape[1:]} and those of "
-            f"{show(first)} {size} (channels, height, width); store all alike"
+            f"images of {images} have shape {part.images.shape[1:]} and those of {show(first)} "
+            f"{size} (channels, height, width); store all alike"
         )
 
 
@@ -165,8 +167,8 @@ def check_labels(where: object, labels: Numbers, classes: int) -> None:
     if len(wrong):
         raise DataError(
             f"{show(where)}: label {wrong[0]} (counted from 0) is {labels[wrong[0]]}, but with "
-            f"{classes} classes they run from 0 to {classes - 1}; number the classes of the "
-            "training images from 0, and use no others"
+            f"{classes} classes the largest is {classes - 1}, and they run from 0 to "
+            f"{classes - 1}; number the classes of the training images from 0, and use no others"
         )
 
 

@@ -31,22 +31,57 @@ def load_data(settings: DataSettings) -> ImageData:
     Raises:
         DataError: If they are missing or damaged, or there are too few.
     """
-    data = _whole(settings.source)
+    return limit_data(settings, load_whole(settings))
+
+
+def limit_data(settings: DataSettings, data: ImageData) -> ImageData:
+    """Return as few of the data as the settings say, and changed at random as they say.
+
+    Raises:
+        DataError: If there are too few.
+    """
+    there, held = len(data.train), len(data.validation)
+    if settings.train_images is not None and settings.train_images > there:
+        raise DataError(
+            f"{settings.train_images} images were asked for; there are 1 to {there} to have to "
+            "learn from; choose fewer with --train-images, or all"
+        )
     data = data.limit(
-        train=settings.train_images,
-        validation=min(settings.validation_images, len(data.validation)),
+        train=settings.train_images, validation=min(settings.validation_images or held, held)
     )
     if not (settings.crop or settings.flip or settings.cutout):
         return data
     return data.augmented(crop=settings.crop, flip=settings.flip, cutout=settings.cutout)
 
 
-def _whole(source: str | None) -> ImageData:
-    if source is None:
-        return load_mnist()
-    name = parse_function(source, DataError)
+def fit_counts(settings: Settings, whole: ImageData) -> Settings:
+    """Return the settings with counts that the data have: `all`, and what is only a most."""
+    data, there = settings.data, len(whole.train)
+    train = data.train_images
+    if train is not None and "train_images" in data.at_most:
+        train = min(train, there)
+    calibration, most = data.calibration_images, min(train or there, there)
+    if calibration is None or "calibration_images" in data.at_most:
+        calibration = min(calibration or most, most)
+    if (train, calibration) == (data.train_images, data.calibration_images):
+        return settings
+    return settings.but(train_images=train, calibration_images=calibration)
+
+
+def load_whole(settings: DataSettings) -> ImageData:
+    """Return all of the data that the settings name.
+
+    Raises:
+        DataError: If they are missing or damaged.
+    """
+    source = settings.source
+    name = parse_function(source, DataError) if source else None
+    if source is not None and name is None:
+        return load_folder(source, resize=settings.resize, resize_by=settings.resize_by)
+    if settings.resize is not None:
+        raise DataError("only pictures in a folder are scaled; leave out --resize")
     if name is None:
-        return load_folder(source)
+        return load_mnist()
     data = call_function(name, load_function(name), offered={}, arguments={}, option="--data")
     if not isinstance(data, ImageData):
         raise DataError(f"{name} returns {type(data).__name__}; it must return data")

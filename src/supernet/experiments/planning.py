@@ -15,7 +15,14 @@ from supernet.datasets import ImageData
 from supernet.errors import DataError
 from supernet.evaluation.cost import empty_batch
 from supernet.experiments.comparison import describe_architectures, describe_network
-from supernet.experiments.components import build_named, data_sources, load_data, sampler_of
+from supernet.experiments.components import (
+    build_named,
+    data_sources,
+    fit_counts,
+    limit_data,
+    load_whole,
+    sampler_of,
+)
 from supernet.experiments.settings import Settings
 from supernet.networks.named import NamedNetwork, space_sha256
 from supernet.nn.supernet import Supernet
@@ -97,14 +104,14 @@ def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
     """Load the data, build the network, and work out what has to be done.
 
     Args:
-        settings: What to run.
+        settings: What to run. The plan's own say how many images there are.
         standalone: Whether to train the architectures on their own too.
 
     Raises:
         DataError: If the data are missing or damaged, or too few for the settings.
         NetworkError: If the network can't be had.
     """
-    data, loading = _load(settings)
+    settings, data, loading = _load(settings)
     _check_sizes(settings, data)
     named = build_named(settings, shape=data.shape, classes=data.classes, seed=0)
     supernet = named.supernet
@@ -128,10 +135,13 @@ def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
     )
 
 
-def _load(settings: Settings) -> tuple[ImageData, Phase]:
+def _load(settings: Settings) -> tuple[Settings, ImageData, Phase]:
     wall, cpu = time.perf_counter(), time.process_time()
-    data = load_data(settings.data)
-    return data, Phase(
+    whole = load_whole(settings.data)
+    _check_sizes(settings, whole)
+    settings = fit_counts(settings, whole)
+    data = limit_data(settings.data, whole)
+    phase = Phase(
         name="data",
         kind="data",
         subject="all",
@@ -142,6 +152,7 @@ def _load(settings: Settings) -> tuple[ImageData, Phase]:
         images=len(data.train) + len(data.validation) + len(data.test),
         macs=0,
     )
+    return settings, data, phase
 
 
 def measure_speed(plan: RunPlan, *, seconds: float = 1.0) -> float:
@@ -160,15 +171,18 @@ def measure_speed(plan: RunPlan, *, seconds: float = 1.0) -> float:
 
 
 def _check_sizes(settings: Settings, data: ImageData) -> None:
-    for name, asked in (
-        ("batch_size", settings.recipe.batch_size),
-        ("calibration_images", settings.data.calibration_images),
-    ):
-        if asked > len(data.train):
+    """Refuse what was asked for and can't be had of these data."""
+    asked = {"batch_size": settings.recipe.batch_size}
+    if "calibration_images" not in settings.data.at_most:
+        asked["calibration_images"] = settings.data.calibration_images or 0
+    for name, count in asked.items():
+        if count > len(data.train):
             raise DataError(
-                f"{name} is {asked}, but there are only {len(data.train)} training images; "
-                f"choose a smaller {name} or more train_images"
+                f"{name} is {count}, but there are only {len(data.train)} training images; choose "
+                f"fewer with --{name.replace('_', '-')}, or more with --train-images"
             )
+    if len(data.train) < 2:
+        raise DataError("there is 1 training image; choose more with --train-images")
 
 
 @dataclass(frozen=True)
@@ -202,7 +216,7 @@ class _Costs:
 
     def scoring(self, archs: Sequence[Architecture], epochs: int) -> int:
         """Return the work of scoring architectures after every epoch, and on test images."""
-        calibration = self.settings.data.calibration_images
+        calibration = self.settings.data.calibration_images or len(self.data.train)
         images = epochs * (calibration + len(self.data.validation)) + len(self.data.test)
         plan = self.planner.plan(archs)
         return plan.macs // plan.samples * images

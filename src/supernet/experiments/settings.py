@@ -11,14 +11,16 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     model_validator,
 )
@@ -53,6 +55,34 @@ _Text = Annotated[str, AfterValidator(_as_text)]
 _Texts = Annotated[tuple[_Text, ...], Field(strict=False)]
 
 
+#: How many images are used; each may be `all`.
+COUNTS = ("train_images", "validation_images", "calibration_images")
+
+
+def _count(value: object) -> object:
+    """Take the word `all`, and the digits that a command line has for numbers."""
+    if value == "all":
+        return None
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _word(count: int | None) -> int | str:
+    return "all" if count is None else count
+
+
+#: Numbers of images, or None for all; in records the word.
+_Count = Annotated[
+    Annotated[int, Field(ge=1)] | None,
+    BeforeValidator(_count),
+    PlainSerializer(_word, when_used="json"),
+]
+_Several = Annotated[
+    Annotated[int, Field(ge=2)] | None,
+    BeforeValidator(_count),
+    PlainSerializer(_word, when_used="json"),
+]
+
+
 class Part(BaseModel):
     """Base of the parts: immutable, and strict about names and types."""
 
@@ -69,20 +99,30 @@ class DataSettings(Part):
         "CIFAR-100, or pictures in a subfolder per class; a .npz file; or FILE.py:FUNCTION, your "
         "own function that returns data. By default the packaged MNIST.",
     )
-    train_images: int | None = Field(
+    train_images: _Count = Field(
+        default=None,
+        description="Train on the first n images of the training split, or all. What a preset says "
+        "is the most.",
+    )
+    validation_images: _Count = Field(
+        default=5000,
+        description="Images of the validation split used for scores and ranking, at most, or all.",
+    )
+    calibration_images: _Several = Field(
+        default=1000,
+        description="Training images from which batch-norm statistics are taken, or all. The "
+        "default is the most.",
+    )
+    resize: int | None = Field(
         default=None,
         ge=1,
-        description="Train on the first n images of the training split; all if unset.",
+        le=4096,
+        description="Scale pictures to so many pixels in height and width.",
     )
-    validation_images: int = Field(
-        default=5000,
-        ge=1,
-        description="Images of the validation split used for scores and ranking.",
-    )
-    calibration_images: int = Field(
-        default=1000,
-        ge=2,
-        description="Training images from which batch-norm statistics are taken.",
+    resize_by: Literal["crop", "pad"] = Field(
+        default="crop",
+        description="What becomes of a picture that is no square when it is scaled: crop cuts off "
+        "the ends of the longer side, pad adds black along the shorter one.",
     )
     crop: int = Field(
         default=0, ge=0, description="Shift training images at random by up to so many pixels."
@@ -91,6 +131,11 @@ class DataSettings(Part):
     cutout: int = Field(
         default=0, ge=0, description="Blank a square of so many pixels' width in training images."
     )
+
+    @property
+    def at_most(self) -> frozenset[str]:
+        """Counts that nobody asked for: where there are fewer images, that many will do."""
+        return frozenset(COUNTS) - self.model_fields_set
 
 
 class NetworkSettings(Part):
@@ -309,7 +354,17 @@ def resolve_settings(
     """
     if preset not in PRESETS:
         raise SettingsError(f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    return make_settings(PRESETS[preset], _read_yaml(config) if config else {}, overrides or {})
+    given = [_read_yaml(config) if config else {}, overrides or {}]
+    settings = make_settings(PRESETS[preset], *given)
+    # What only the preset says counts as unset: see `DataSettings.at_most`.
+    settings.data.model_fields_set.difference_update(set(COUNTS) - _names(*given))
+    return settings
+
+
+def _names(*sources: Mapping[str, Any]) -> set[str]:
+    """Return which settings of the data are given, by their names or under their part."""
+    parts = [source["data"] for source in sources if isinstance(source.get("data"), Mapping)]
+    return {name for source in (*sources, *parts) for name in source}
 
 
 def check_sources(settings: Settings) -> None:
@@ -379,7 +434,8 @@ def to_options(settings: Settings, **changes: Any) -> list[str]:
     They start from the preset that needs the fewest others for the settings as they are.
     """
     ways = {preset: _beyond(preset, settings) for preset in PRESETS}
-    possible = [name for name, own in ways.items() if None not in own.values()]  # no option unsets
+    # No option unsets what a preset sets.
+    possible = [name for name, own in ways.items() if None not in own.values()]
     preset = min(possible, key=lambda name: len(ways[name]))
     own = _beyond(preset, settings.but(**changes))
     options = [option for name, value in own.items() for option in _options(name, value)]

@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar, final
 from pydantic import ValidationError
 
 from supernet.errors import RunFolderError
-from supernet.reading import LARGE, SMALL, parse_json, read_regular
+from supernet.reading import LARGE, SMALL, open_regular, parse_json, read_regular
 from supernet.records import Event, Manifest, Record, Results
 from supernet.runs import files
 from supernet.runs.lock import LOCK, hold
@@ -203,6 +203,22 @@ def read_manifest(path: Path) -> Manifest:
     """
     otherwise = "no run was begun in it, or with a version before there were manifests"
     return _read(path, MANIFEST, Manifest, otherwise)
+
+
+def find_config(path: Path) -> Path:
+    """Return the settings file of a run, which must be its own: links are not followed here.
+
+    Raises:
+        RunFolderError: If it is something else.
+    """
+    config = path / CONFIG
+    try:
+        open_regular(config, follow=False).close()
+    except FileNotFoundError:
+        pass  # whoever reads it will say so
+    except OSError as error:
+        raise RunFolderError(files.unreadable(config, error)) from error
+    return config
 
 
 def read_events(path: Path) -> list[Event]:
