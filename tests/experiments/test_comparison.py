@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from supernet.datasets import ImageData
-from supernet.errors import DataError, DivergedError, SpaceError
+from supernet.errors import DataError, DivergedError, SettingsError, SpaceError
 from supernet.evaluation.cost import count_macs, count_params
 from supernet.evaluation.ranking.bootstrap import Scores
 from supernet.evaluation.ranking.verdict import Costs, judge
@@ -23,6 +23,7 @@ from supernet.experiments.comparison import (
     describe_architectures,
     describe_network,
     failures_of,
+    losses_of,
     scores_of,
 )
 from supernet.nn.choices import OneOf
@@ -159,6 +160,7 @@ def test_the_verdict_gets_the_costs_right(results: Results, seeds: list[SeedResu
         labels=[arch.label for arch in nine().space],
         macs=[count_macs(nine(), arch, (1, 8, 8)) for arch in nine().space],
         rng=np.random.default_rng(0),
+        losses=losses_of(seeds),
         baselines={
             name: [getattr(arch, field) for arch in results.architectures]
             for name, field in (
@@ -380,6 +382,29 @@ def test_the_ranking_by_itself_is_described(results: Results, seeds: list[SeedRe
     assert ranking.drift_tau is not None  # there are two epochs
     for arch in results.architectures:
         assert arch.layers == 3 + sum(map(int, arch.options.values()))
+
+
+def test_losses_of_the_trials_may_rank(results: Results, seeds: list[SeedResults]) -> None:
+    by_loss = compare(nine(), tiny_data(), seeds, rank_by="loss")
+    assert by_loss.ranking
+    assert by_loss.verdict
+    assert by_loss.ranking.losses
+    losses = [seed.supernet.validation_losses for seed in seeds]
+    means = np.mean([each.mean(axis=1) for each in losses if each is not None], axis=0)
+    assert [e.value for e in by_loss.ranking.losses] == pytest.approx(means.tolist())
+    order = sorted(range(9), key=lambda i: means[i])
+    assert by_loss.verdict.picked == by_loss.architectures[order[0]].label
+    assert [row.one_shot_rank for row in rows(by_loss)] == [order.index(i) + 1 for i in range(9)]
+    assert results.verdict
+    assert by_loss.verdict.tau_by.keys() == results.verdict.tau_by.keys() == {"score", "loss"}
+    without = [
+        dataclasses.replace(
+            seed, supernet=dataclasses.replace(seed.supernet, validation_losses=None)
+        )
+        for seed in seeds
+    ]
+    with pytest.raises(SettingsError, match="no losses to rank by"):
+        compare(nine(), tiny_data(), without, rank_by="loss")
 
 
 def test_there_must_be_something_to_compare() -> None:

@@ -125,7 +125,7 @@ def compare(
     ledger += [phase for seed in seeds for phase in _phases(seed, trained)]
     scores = scores_of(seeds)
     verdict = None
-    if "standalone_test" in scores:
+    if "standalone_test" in scores and scores["standalone_test"].size:
         verdict = _verdict(seeds, scores, architectures, places, rank_by)
     return Results(
         conditions=conditions
@@ -154,6 +154,7 @@ def compare(
         ],
         ledger=ledger,
         verdict=verdict,
+        measure=first.measure,
         changed=None if changed is None else list(changed),
         alone=places if verdict and len(places) < len(archs) else None,
         ranking=_ranking(seeds, architectures, rank_by),
@@ -276,6 +277,16 @@ def scores_of(seeds: Sequence[SeedResults]) -> dict[str, Samples]:
     return scores
 
 
+def losses_of(seeds: Sequence[SeedResults]) -> NDArray[np.floating[Any]] | None:
+    """Return the losses of validation samples in the supernet: seeds x architectures x samples.
+
+    None if not all trials have them. Where an evaluation failed they mean nothing.
+    """
+    losses = [seed.supernet.validation_losses for seed in seeds]
+    known = [each for each in losses if each is not None]
+    return np.stack(known) if len(known) == len(losses) else None
+
+
 def failures_of(seeds: Sequence[SeedResults]) -> dict[str, NDArray[np.bool_]]:
     """Return which evaluations failed, by name, as in `scores_of`: boolean, seeds x architectures.
 
@@ -290,7 +301,12 @@ def failures_of(seeds: Sequence[SeedResults]) -> dict[str, NDArray[np.bool_]]:
         ],
         "longer_test": [seed.longer.training.test for seed in seeds if seed.longer],
     }
-    return {name: np.isnan(accuracies[name]) for name in scores_of(seeds)}
+    return {
+        name: np.isnan(np.array(accuracies[name], np.float64).reshape(scores.shape[0], -1))
+        if scores.size
+        else np.zeros(scores.shape[:2], np.bool_)
+        for name, scores in scores_of(seeds).items()
+    }
 
 
 def _storable(text: str) -> str:
@@ -324,6 +340,7 @@ def _verdict(
     records = [architectures[place] for place in places]
     failed = failures_of(seeds)
     inside = [name for name in scores if name != "standalone_test"]
+    losses = losses_of(seeds)
     return judge(
         Scores(
             **(dict(scores) | {name: scores[name][:, places] for name in inside}),
@@ -340,6 +357,8 @@ def _verdict(
         macs=[arch.macs for arch in records],
         rng=np.random.default_rng(seeds[0].seed),
         rank_by=rank_by,
+        measure=seeds[0].supernet.measure,
+        losses=None if losses is None else losses[:, places],
         baselines={
             "multiply-adds": [arch.macs for arch in records],
             "parameters": [arch.params for arch in records],
@@ -365,8 +384,10 @@ def _ranking(
         rng=np.random.default_rng(seeds[0].seed),
         failed=failed["one_shot_validation"] | failed["one_shot_test"],
         before=before,
+        losses=losses_of(seeds),
         rank_by=rank_by,
-        test=scores["one_shot_test"],
+        test=scores["one_shot_test"] if scores["one_shot_test"].size else None,
+        measure=seeds[0].supernet.measure,
     )
 
 
@@ -390,6 +411,7 @@ def _corrected(
         },
         [places[i] for i in known],
         alone[known],
+        measure=seeds[0].supernet.measure,
         labels=[arch.label for arch in architectures],
         macs=[arch.macs for arch in architectures],
     )

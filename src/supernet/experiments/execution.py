@@ -257,6 +257,7 @@ def judge(
         outcome.seeds,
         settings=settings.flat(),
         changed=changed_settings(settings),
+        rank_by=settings.run.rank_by,
         loading=plan.loading,
         conditions=describe_conditions(
             command,

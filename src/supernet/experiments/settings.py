@@ -213,6 +213,10 @@ class RunSettings(Part):
         default=False,
         description="Also train a supernet with the compute of all standalone networks together.",
     )
+    rank_by: Literal["score", "loss"] = Field(
+        default="score",
+        description="What one-shot ranks and picks by: mean scores or mean losses.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**31, description="The first seed.")
     seeds: int = Field(
         default=1, ge=1, le=100, description="How many seeds: everything is trained for each."

@@ -19,6 +19,8 @@ SUBJECTS = ("supernet", "standalone", "longer", "all")
 class Row:
     """One architecture, with means over the seeds.
 
+    `tested` says whether there were test samples; without, scores on them are NaN.
+
     `one_shot`, `standalone` and `gap` have the intervals of the verdict; without a verdict their
     bounds are NaN; so has `validation` those of the ranking. `None` means that the run did not
     measure it, an accuracy that is NaN that its evaluation failed. Ranks start at 1, ties share
@@ -40,14 +42,15 @@ class Row:
     standalone_rank: int | None
     standalone_cpu_s: float | None
     corrected: Estimate | None = None
+    tested: bool = True
 
     @property
     def failed(self) -> list[str]:
         """The names of the evaluations that failed."""
         evaluations = {
             "one_shot_validation": self.one_shot_validation,
-            "one_shot_test": self.one_shot.value,
-            "standalone_test": self.standalone.value if self.standalone else None,
+            "one_shot_test": self.one_shot.value if self.tested else None,
+            "standalone_test": self.standalone.value if self.standalone and self.tested else None,
             "longer_test": self.longer,
         }
         return [name for name, value in evaluations.items() if value is not None and value != value]
@@ -94,8 +97,9 @@ def rows(results: Results) -> list[Row]:
     apart = [_standalone(results, i) for i in n]
     places = [_place_alone(results, i) for i in n]
     validation = [_mean(t.validation[i] for t in supernets) for i in n]
-    one_shot = [_mean(t.test[i] for t in supernets) for i in n]
-    standalone = [_mean(t.test[0] for t in trainings) for trainings in apart]
+    tested = all(training.test for training in supernets)
+    one_shot = [_mean(t.test[i] for t in supernets) if tested else math.nan for i in n]
+    standalone = [_mean(t.test[0] for t in trainings if t.test) for trainings in apart]
     one_shot_ranks, standalone_ranks = ranks(_ranked(results, validation)), ranks(standalone)
     verdict, ranking = results.verdict, results.ranking
     cpu_s = _training_cpu(results)
@@ -114,7 +118,8 @@ def rows(results: Results) -> list[Row]:
             gap=_judged(verdict.gaps if verdict else None, places[i], one_shot[i] - standalone[i])
             if apart[i]
             else None,
-            longer=_mean(t.test[i] for t in longer) if longer else None,
+            longer=_mean(t.test[i] for t in longer) if longer and tested else None,
+            tested=tested,
             one_shot_rank=one_shot_ranks[i],
             standalone_rank=standalone_ranks[i],
             standalone_cpu_s=cpu_s.get(arch.label),

@@ -54,7 +54,7 @@ def columns(results: Results, table: Sequence[Row] | None = None) -> list[Column
         Column(
             "MACs", "per sample", [count(row.macs) for row in table], [row.macs for row in table]
         ),
-        _scores("One-shot", measure, [row.one_shot for row in table]),
+        _scores("One-shot", measure, [row.one_shot if row.tested else None for row in table]),
     ]
     found += (_comparison if compared(results) else _ranking)(table, measure)
     if results.corrected:

@@ -60,7 +60,7 @@ def _columns(results: Results) -> tuple[list[str], list[list[str]]]:
     cells = [
         shorten([row.label for row in table], _LONGEST_LABEL),
         [count(row.params) for row in table],
-        [score_spread(row.one_shot, measure) for row in table],
+        [score_spread(row.one_shot if row.tested else None, measure) for row in table],
     ]
     if not compared(results):
         validation = [score_spread(row.validation, measure) for row in table]
