@@ -151,6 +151,21 @@ def test_the_page_of_a_training_has_intervals_a_pick_and_ties() -> None:
     assert "supernet compare" in page
 
 
+def test_losses_stand_beside_scores() -> None:
+    results = sample_results(standalone=False)
+    estimates = [Estimate(value=0.9, low=0.88, high=0.92)] * 9
+    losses = [Estimate(value=0.1 + i / 100, low=0.09, high=0.12) for i in range(9)]
+    ranking = Ranking(
+        samples=1000, ranked_by="loss", validation=estimates, test=estimates, losses=losses,
+        picked="(1, 1)", equals=[], halves_tau=0.5, scoring_tau=0.6, drift_tau=None, sentences=[],
+    )  # fmt: skip
+    results = results.model_copy(update={"ranking": ranking})
+    assert [row.one_shot_rank for row in rows(results)] == list(range(1, 10))
+    page = to_html(results, {})
+    assert "<b>0.1000 \N{PLUS-MINUS SIGN} 0.01500</b>" in page
+    assert "One-shot rank is by validation loss" in page
+
+
 @pytest.mark.parametrize("which", [sample_results(), sample_results(standalone=False)])
 def test_what_is_wide_can_be_focused(which: Results) -> None:
     page = to_html(which, {"supernet": SVG})

@@ -48,7 +48,7 @@ class KeyNumber:
     name: str
     value: str
     meaning: str
-    below: tuple[str, str] | None = None
+    below: tuple[tuple[str, str], ...] = ()
 
     @property
     def head(self) -> str:
@@ -132,7 +132,10 @@ def _key_numbers(verdict: Verdict) -> list[KeyNumber]:
             "Kendall tau",
             interval(verdict.tau),
             _tau_meaning(verdict),
-            below=("Spearman, by rank distances", interval(verdict.spearman)),
+            below=(
+                ("Spearman, by rank distances", interval(verdict.spearman)),
+                *_by_others(verdict),
+            ),
         ),
         *_baselines(verdict),
         KeyNumber(
@@ -168,6 +171,15 @@ def _key_numbers(verdict: Verdict) -> list[KeyNumber]:
             KeyNumber("Gap, longer", gap, f"{points}, with a supernet trained at equal compute")
         )
     return numbers
+
+
+def _by_others(verdict: Verdict) -> list[tuple[str, str]]:
+    """Return the tau by what was not ranked by, where both are known."""
+    return [
+        (f"Kendall tau by {verdict.measure.name if by == 'score' else by}", interval(tau))
+        for by, tau in verdict.tau_by.items()
+        if by != verdict.ranked_by
+    ]
 
 
 def _baselines(verdict: Verdict) -> list[KeyNumber]:

@@ -19,7 +19,8 @@ SUBJECTS = ("supernet", "standalone", "longer", "all")
 class Row:
     """One architecture, with means over the seeds.
 
-    `tested` says whether there were test samples; without, scores on them are NaN.
+    `loss` is that of validation samples in the supernet. `tested` says whether there were test
+    samples; without, scores on them are NaN.
 
     `one_shot`, `standalone` and `gap` have the intervals of the verdict; without a verdict their
     bounds are NaN; so has `validation` those of the ranking. `None` means that the run did not
@@ -42,6 +43,7 @@ class Row:
     standalone_rank: int | None
     standalone_cpu_s: float | None
     corrected: Estimate | None = None
+    loss: Estimate | None = None
     tested: bool = True
 
     @property
@@ -119,6 +121,7 @@ def rows(results: Results) -> list[Row]:
             if apart[i]
             else None,
             longer=_mean(t.test[i] for t in longer) if longer and tested else None,
+            loss=ranking.losses[i] if ranking and ranking.losses else None,
             tested=tested,
             one_shot_rank=one_shot_ranks[i],
             standalone_rank=standalone_ranks[i],

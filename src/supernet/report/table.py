@@ -56,6 +56,8 @@ def columns(results: Results, table: Sequence[Row] | None = None) -> list[Column
         ),
         _scores("One-shot", measure, [row.one_shot if row.tested else None for row in table]),
     ]
+    if any(row.loss is not None for row in table):
+        found.append(_losses([row.loss for row in table]))
     found += (_comparison if compared(results) else _ranking)(table, measure)
     if results.corrected:
         predicted = [row.corrected for row in table]
@@ -103,6 +105,14 @@ def _scores(
     values = [math.nan if e is None else e.value for e in estimates]
     cells = [score_spread(estimate, measure) for estimate in estimates]
     return Column(title, f"{of} {unit_of(measure)}", cells, values, _highest(values))
+
+
+def _losses(losses: Sequence[Estimate | None]) -> Column:
+    measure = Measure(name="loss")
+    cells = [score_spread(loss, measure) for loss in losses]
+    values = [math.nan if loss is None else loss.value for loss in losses]
+    best = _highest([-value for value in values])
+    return Column("Loss", "one-shot, validation", cells, values, best)
 
 
 def _ranks(whose: str, ranks: Sequence[int | None]) -> Column:

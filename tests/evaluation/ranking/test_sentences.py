@@ -120,6 +120,13 @@ class TestSentences:
         assert any(s.endswith("as it isn't trained enough, that pays nothing.") for s in rest)
         assert not any("it pays" in s for s in rest)
 
+    def test_the_tau_by_what_was_not_ranked_by_is_told_beside(self, verdict: Verdict) -> None:
+        both = {"score": estimate(0.78, 0.5, 0.9), "loss": estimate(0.83, 0.6, 0.9)}
+        text = " ".join(sentences(verdict.model_copy(update={"tau_by": both})))
+        assert "Ranked by loss instead, Kendall tau is 0.83 (0.60 to 0.90)." in text
+        by_loss = verdict.model_copy(update={"tau_by": both, "ranked_by": "loss"})
+        assert "Ranked by accuracy instead, Kendall tau is 0.78" in " ".join(sentences(by_loss))
+
     def test_scores_of_another_task_are_called_what_they_are(self, verdict: Verdict) -> None:
         error = Measure(name="squared error", unit="K", higher_is_better=False)
         text = " ".join(sentences(verdict.model_copy(update={"measure": error})))

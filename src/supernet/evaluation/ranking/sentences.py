@@ -35,8 +35,9 @@ def sentences(verdict: Verdict) -> list[str]:
         verdict: Its own sentences are not looked at.
     """
     parts = (
-        _undertrained, _nothing_added, _ranking, _loss, _failures, _longer, _cost, _wobble, _trivial
-    )  # fmt: skip
+        *(_undertrained, _nothing_added, _ranking, _by_other, _loss),
+        *(_failures, _longer, _cost, _wobble, _trivial),
+    )
     return [text for part in parts if (text := part(verdict)) is not None]
 
 
@@ -113,6 +114,17 @@ def _ranking(v: Verdict) -> str:
     if math.isnan(v.chance_tau):
         few = f", as even the right order of {in_words(v.networks)} comes up by chance that often"
     return f"{unsure}{tau} (a random order reaches that with {p}{few}; {true})."
+
+
+def _by_other(v: Verdict) -> str | None:
+    """Say what the other thing to rank by would have given, where both are known."""
+    found = [
+        f"Ranked by {v.measure.name if by == 'score' else by} instead, Kendall tau is "
+        f"{number(tau.value)} ({span(tau)})."
+        for by, tau in v.tau_by.items()
+        if by != v.ranked_by and math.isfinite(tau.value)
+    ]
+    return found[0] if found else None
 
 
 def _unrankable(v: Verdict) -> str | None:
