@@ -89,6 +89,7 @@ def test_a_layer_that_was_changed_is_refused_by_name() -> None:
         ("os.system", {}, "no layer of torch.nn"),
         ("Linear", {"in_features": 2, "out_features": 2, "device": "cuda"}, "no argument 'device'"),
         ("Linear", {"in_features": 2}, "can't be made"),
+        ("GRU", {"input_size": 1, "hidden_size": 1, "num_layers": 10**9}, "1 to 1000"),
         ("Linear", {"in_features": -1, "out_features": 2}, "can't be made"),
     ],
 )

@@ -14,6 +14,7 @@ from supernet.cli.options import CheckpointEveryOption, JsonOption, RunArgument
 from supernet.cli.output import as_argument, command_line, print_json, show_next
 from supernet.errors import ModelFolderError
 from supernet.report.progress import waiting, watching
+from supernet.text import show
 
 if TYPE_CHECKING:
     from supernet.experiments.extraction import Extracted
@@ -140,7 +141,7 @@ def finetune(
     folder = out or extraction.default_folder(loaded, chosen, "-taught" if taught else "-tuned")
     _require_new(folder)
     name = f"tuning {chosen.label}"
-    with watching({name: 1}, console) as show:
+    with watching({name: 1}, console) as follow:
         model = tuning.tune(
             loaded,
             chosen,
@@ -150,7 +151,7 @@ def finetune(
             seed=loaded.seed,
             command=command_line(),
             every_s=checkpoint_every,
-            watch=lambda progress: show(name, progress),
+            watch=lambda progress: follow(name, progress),
         )
     if as_json:
         print_json(_tuned_as_json(model))
@@ -270,7 +271,8 @@ def _show_predictions(found: list[Prediction]) -> None:
         table.add_column("class" if place == 0 else "", justify="left")
         table.add_column("", justify="right")
     for one in found:
-        cells = [text for name, p in one.top for text in (escape(name), f"{100 * p:.1f} %")]
+        named = [(escape(show(name)), f"{100 * p:.1f} %") for name, p in one.top]
+        cells = [text for pair in named for text in pair]
         table.add_row(escape(one.picture), *cells)
     console = Console()
     console.print(table)

@@ -45,6 +45,7 @@ from supernet.space import Architecture
 _Buffers = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
+@torch.inference_mode(False)  # as for `extract`: the statistics stay in the network
 @torch.no_grad()
 def recalibrate(net: nn.Module, batches: Inputs) -> None:
     """Replace every batch norm's running statistics by those of `batches`, in place.

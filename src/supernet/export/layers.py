@@ -46,6 +46,9 @@ _LEFT_OUT = {"device", "dtype", "args", "kwargs", "min_value", "max_value", "ini
 
 _RECURRENT = ("RNN", "LSTM", "GRU")
 
+#: A recurrent layer consists of no more than this: unlike sizes, they take memory at once.
+MOST_LAYERS = 1000
+
 
 def kind_of(module: nn.Module) -> str | None:
     """Return the name of a layer's class in `torch.nn`; None for any other module."""
@@ -121,6 +124,8 @@ def build(kind: str, arguments: Mapping[str, Value]) -> nn.Module:
     known = parameters_of(kind)
     if strange := sorted(arguments.keys() - known.keys()):
         raise ExportError(f"nn.{kind} has no argument {strange[0]!r} that may be given")
+    if (layers := arguments.get("num_layers")) is not None and not 1 <= layers <= MOST_LAYERS:
+        raise ExportError(f"nn.{kind} has {layers!r} layers; it must be 1 to {MOST_LAYERS}")
     try:
         with torch.device("meta"):
             return KINDS[kind](**arguments)

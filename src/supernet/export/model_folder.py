@@ -161,6 +161,7 @@ def save(
     return folder
 
 
+@torch.inference_mode(False)  # as for `extract`
 def load(folder: str | Path, *, trust: bool = False) -> nn.Module:
     """Return the network of a model folder, in evaluation mode.
 

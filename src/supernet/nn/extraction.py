@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -12,6 +13,7 @@ from supernet.nn.supernet import Supernet, fresh_statistics, require_supernet
 from supernet.space import Architecture
 
 
+@torch.inference_mode(False)  # tensors made in inference mode break exporters and training on
 def extract(supernet: Supernet, arch: Architecture) -> nn.Module:
     """Return a plain network that computes what `supernet(x, arch)` computes.
 
