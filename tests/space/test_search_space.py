@@ -307,3 +307,37 @@ def test_it_shows_itself_in_one_line_and_in_a_table() -> None:
     assert repr(space) == "SearchSpace(5 architectures of 2 choices)"
     table = space._repr_html_()
     assert "<td>&lt;b&gt;</td><td>1, 2</td><td>a is 2 or 3</td>" in table
+
+
+# -- a part of a space ------------------------------------------------------------------------
+
+
+@given(spaces(), st.randoms(use_true_random=False))
+def test_what_is_kept_of_a_space_is_what_a_filter_leaves(
+    space: SearchSpace, rng: random.Random
+) -> None:
+    kept = {c.name: rng.sample(c.options, rng.randint(1, len(c.options))) for c in space.choices}
+    part = space.keep(kept)
+
+    def fits(arch: Architecture) -> bool:
+        return all(arch[name] in kept[name] for name in space.active(arch))
+
+    wanted = {
+        tuple((name, arch[name]) for name in space.active(arch)) for arch in space if fits(arch)
+    }
+    found = [tuple((name, arch[name]) for name in space.active(arch)) for arch in part]
+    assert set(found) == wanted
+    assert len(found) == len(set(found)) == part.size
+    for arch in part:
+        space.validate(arch)
+
+
+def test_keeping_what_is_not_there_is_an_error() -> None:
+    space = SearchSpace((Choice("a", (1, 2)),))
+    with pytest.raises(SpaceError, match=r"no choices \['b'\]"):
+        space.keep({"b": [1]})
+    with pytest.raises(SpaceError, match=r"'a' has no options \[3\]"):
+        space.keep({"a": [3]})
+    with pytest.raises(SpaceError, match="'a' is left without options"):
+        space.keep({"a": []})
+    assert space.keep({}) == space

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 
 from supernet.cli.models import extract, finetune, predict
+from supernet.cli.networks import describe, spaces
 from supernet.cli.options import (
     AllowMismatchOption,
     CheckpointEveryOption,
@@ -202,6 +203,8 @@ def report(
 app.command()(extract)
 app.command()(finetune)
 app.command()(predict)
+app.command()(spaces)
+app.command()(describe)
 
 
 def _run(

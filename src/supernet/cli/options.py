@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+from supernet.errors import SettingsError
 from supernet.experiments.settings import KNOBS, PRESETS, resolve_settings
 
 PresetOption = Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")]
@@ -57,6 +58,34 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON, on standard output.")
 ]
+
+
+def _option_of(name: str) -> Any:
+    """Return the option of a setting, for a command that takes a few of them only."""
+    return typer.Option(help=KNOBS[name].description)
+
+
+NetOption = Annotated[str, _option_of("net")]
+NetArgOption = Annotated[list[str] | None, _option_of("net_arg")]
+ElasticOption = Annotated[str | None, _option_of("elastic")]
+KeepOption = Annotated[list[str] | None, _option_of("keep")]
+
+
+def parse_shape(text: str | None) -> tuple[int, ...] | None:
+    """Return the shape that a text such as `3,224,224` says.
+
+    Raises:
+        SettingsError: If it says something else.
+    """
+    if text is None:
+        return None
+    try:
+        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = (0,)
+    if min(shape) < 1 or len(shape) > 8 or max(shape) > 10**6:
+        raise SettingsError(f"shape is {text!r}; it must be sizes such as 3,224,224")
+    return shape
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,11 @@ from rich.table import Table
 
 from supernet.errors import SettingsError
 from supernet.experiments.settings import make_settings, to_options, to_yaml
+from supernet.report.wording import count
 from supernet.text import join_command, visible, visible_lines
 
 if TYPE_CHECKING:
+    from supernet.experiments.describing import SpaceSummary
     from supernet.experiments.planning import RunPlan
     from supernet.records import Results
     from supernet.runs.status import Status
@@ -61,6 +63,20 @@ def show_status(status: Status, *, whole: bool) -> None:
         console.print(table)
     if status.state in ("stopped", "killed", "new"):
         show_next(["resume", as_argument(Path(status.folder))])
+
+
+def show_spaces(summaries: Iterable[SpaceSummary]) -> None:
+    """Print the spaces of the zoo as a table."""
+    table = Table(box=None)
+    for column in ("space", "samples", "architectures", "params", "MACs"):
+        table.add_column(column, justify="left" if column == "space" else "right")
+    for summary in summaries:
+        size = f"{summary.size:,}" if summary.size < 1e9 else f"{summary.size:.1e}"
+        shape = "x".join(map(str, summary.shape))
+        params, macs = (" to ".join(map(count, ends)) for ends in (summary.params, summary.macs))
+        table.add_row(summary.name, shape, size, params, macs)
+    Console().print(table)
+    show_next(["describe", "--net=NAME"])
 
 
 def show_results(results: Results, folder: Path) -> None:

@@ -379,11 +379,21 @@ def check_sources(settings: Settings) -> None:
         NetworkError: If there is no such network.
     """
     check_network(settings.network.wanted)
-    if source := settings.data.source:
-        if function := parse_function(source, DataError):
-            check_function(function)
-        elif not _exists(source):
-            raise DataError(f"{source} is not there; check the path")
+    check_data(settings.data.source)
+
+
+def check_data(source: str | None) -> None:
+    """Find out what can be known of data without PyTorch, and without running anything.
+
+    Raises:
+        DataError: If there are none where they should be.
+    """
+    if source is None:
+        return
+    if function := parse_function(source, DataError):
+        check_function(function)
+    elif not _exists(source):
+        raise DataError(f"{source} is not there; check the path")
 
 
 def _exists(path: str) -> bool:

@@ -202,8 +202,8 @@ def _matched(
 
 
 def _build_timm(model: str, offered: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
-    import timm
-
+    with failing_as(NetworkError, "importing timm"):
+        import timm
     known: list[str] = timm.list_models()
     if model not in known:
         close = difflib.get_close_matches(model, known, n=3)

@@ -1,0 +1,70 @@
+"""The commands `spaces` and `describe`: networks, before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from supernet.cli.options import (
+    ElasticOption,
+    JsonOption,
+    KeepOption,
+    NetArgOption,
+    NetOption,
+    parse_shape,
+)
+from supernet.cli.output import print_json, say, show_spaces
+from supernet.experiments.settings import check_data
+from supernet.networks.named import DEFAULT, NetworkName, check_network
+
+
+def spaces(*, as_json: JsonOption = False) -> None:
+    """List the search spaces that are ready, with their sizes and costs."""
+    from supernet.experiments.describing import summarize_zoo
+
+    if as_json:
+        print_json([asdict(summary) for summary in summarize_zoo()])
+        return
+    show_spaces(summarize_zoo())
+
+
+def describe(
+    *,
+    net: NetOption = DEFAULT,
+    net_arg: NetArgOption = None,
+    elastic: ElasticOption = None,
+    keep: KeepOption = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data whose shape and classes the network is built for.")
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option(help="Of one sample instead, such as 3,224,224.")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="How many classes there are.")] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=2, help="Samples of the training step that is planned.")
+    ] = 32,
+    everything: Annotated[bool, typer.Option("--all", help="Show all there is to show.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a network and its space, and what a training step does, before anything is trained."""
+    wanted = NetworkName(net, tuple(net_arg or ()), elastic, tuple(keep or ()))
+    check_network(wanted)
+    check_data(data)
+    form = parse_shape(shape)
+    from supernet.experiments.describing import describe as describe_network
+
+    if data is not None:
+        from supernet.experiments.components import load_data
+        from supernet.experiments.settings import DataSettings
+
+        found = load_data(DataSettings(source=data))
+        form, classes = form or found.shape, classes or found.classes
+    description = describe_network(wanted, shape=form, classes=classes, batch=batch_size)
+    if as_json:
+        print_json(description.content())
+        return
+    for line in description.lines(everything=everything):
+        say(line)

@@ -1,0 +1,84 @@
+"""Whether a network can be run on samples of a shape; if not, which layer can't take what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from supernet.errors import NetworkError
+from supernet.nn.extraction import extract
+from supernet.nn.supernet import Supernet
+
+#: What PyTorch raises for an operation that needs numbers where there are none.
+_NO_NUMBERS = ("meta", "aten::_local_scalar_dense", "data-dependent")
+
+
+def require_fit(supernet: Supernet, shape: Sequence[int]) -> None:
+    """Run the smallest and the largest architecture on samples without numbers.
+
+    A network that has to look at numbers is run on zeros instead.
+
+    Args:
+        supernet: The network; it is not changed.
+        shape: Of one sample, such as channels, height, width.
+
+    Raises:
+        NetworkError: If one can't take them, with the layer, what it was given, and why.
+    """
+    for arch in dict.fromkeys([supernet.space.smallest, supernet.space.largest]):
+        net = extract(supernet, arch).train()
+        failure = _run(net.to("meta"), torch.empty(2, *shape, device="meta"))
+        if failure and any(word in failure for word in _NO_NUMBERS):
+            if any(parameter.is_meta for parameter in supernet.parameters()):
+                return  # there are none to look at
+            failure = _run(extract(supernet, arch).train(), torch.zeros(2, *shape))
+        if failure:
+            which = f" ({arch.label})" if supernet.space.size > 1 else ""
+            form = " x ".join(map(str, shape))
+            raise NetworkError(
+                f"the network{which} can't take samples of {form}: {failure}; check its shape "
+                "and arguments, or use other data"
+            )
+
+
+def _run(net: nn.Module, x: Tensor) -> str:
+    """Return why a network can't be run, or nothing."""
+    inside: list[tuple[str, nn.Module, str]] = []  # what is running, from the outside in
+    handles = []
+
+    def entered(name: str) -> object:
+        def note(module: nn.Module, inputs: tuple[object, ...]) -> None:
+            inside.append((name, module, ", ".join(map(_form, inputs))))
+
+        return note
+
+    def left(module: nn.Module, inputs: object, output: object) -> None:
+        inside.pop()
+
+    for name, module in net.named_modules():
+        handles.append(module.register_forward_pre_hook(entered(name)))
+        handles.append(module.register_forward_hook(left))
+    try:
+        with torch.no_grad():
+            net(x)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if not inside:
+            return reason
+        name, module, given = inside[-1]
+        what = f"layer {name!r}" if name else "the network itself"
+        text = " ".join(repr(module).split())
+        text = text if len(text) <= 70 else f"{type(module).__name__}"
+        return f"{what}, {text}, was given {given}: {reason}"
+    finally:
+        for handle in handles:
+            handle.remove()
+    return ""
+
+
+def _form(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"({', '.join(map(str, value.shape))})"
+    return type(value).__name__
