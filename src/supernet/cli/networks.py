@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from supernet.cli.options import (
     ElasticOption,
@@ -66,5 +67,6 @@ def describe(
     if as_json:
         print_json(description.content())
         return
+    console = Console()
     for line in description.lines(everything=everything):
-        say(line)
+        say(console, line)

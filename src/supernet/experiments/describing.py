@@ -57,7 +57,7 @@ class Description:
     params: int
     stages: Sequence[Stage] = field(repr=False)
     sampler: str
-    step: sharing.Plan = field(repr=False)
+    step: sharing.PassPlan = field(repr=False)
     batch: int
     named: NamedNetwork = field(repr=False)
 
