@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from supernet.errors import SharingWarning as SharingWarning, SupernetError as SupernetError
     from supernet.evaluation.accuracy import (
+        Scores as Scores,
         evaluate as evaluate,
         find_best as find_best,
         score as score,
@@ -106,7 +107,8 @@ if TYPE_CHECKING:
         uniform_options as uniform_options,
         warm_up as warm_up,
     )
-    from supernet.training.session import train as train
+    from supernet.training.result import TrainingResult as TrainingResult
+    from supernet.training.session import TrainingSession as TrainingSession, train as train
     from supernet.training.steps import train_steps as train_steps
 
 _HOME = {
@@ -129,10 +131,10 @@ _HOME = {
     "Facts": "export.card",
     "Fair": "training.samplers",
     "InvertedResidual": "nn.elastic",
+    "LoadedRun": "experiments.loading",
     "Measure": "records",
     "MultiLabel": "tasks",
     "NextToken": "tasks",
-    "LoadedRun": "experiments.loading",
     "OneOf": "nn.choices",
     "Phases": "training.samplers",
     "Recipe": "training.recipe",
@@ -140,6 +142,7 @@ _HOME = {
     "Residual": "nn.elastic",
     "Resolution": "nn.elastic",
     "Sandwich": "training.samplers",
+    "Scores": "evaluation.accuracy",
     "SearchSpace": "space",
     "SeedResults": "experiments.comparison",
     "SharingWarning": "errors",
@@ -150,6 +153,8 @@ _HOME = {
     "Supernet": "nn.supernet",
     "SupernetError": "errors",
     "Task": "tasks",
+    "TrainingResult": "training.result",
+    "TrainingSession": "training.session",
     "Weighted": "training.samplers",
     "WithLargest": "training.samplers",
     "Zero": "nn.elastic",

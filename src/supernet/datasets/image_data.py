@@ -89,13 +89,25 @@ class ImageData:
     test: DataSplit
     sha256: Mapping[str, str]
 
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        counts = (len(self.train), len(self.validation), len(self.test))
+        parts = ", ".join(f"{count:,}" for count in counts)
+        return f"ImageData({self.name}: {parts} images of {size} in {self.classes} classes)"
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of one image: channels, height, width."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
 
-    def limit(self, *, train: int | None = None, validation: int | None = None) -> ImageData:
+    def limit(
+        self,
+        *,
+        train: int | None = None,
+        validation: int | None = None,
+        test: int | None = None,
+    ) -> ImageData:
         """Return the same task with the first so many images of a split only.
 
         Raises:
@@ -105,6 +117,7 @@ class ImageData:
             self,
             train=self.train if train is None else self.train.first(train),
             validation=self.validation if validation is None else self.validation.first(validation),
+            test=self.test if test is None else self.test.first(test),
         )
 
     def augmented(self, *, crop: int = 0, flip: bool = False, cutout: int = 0) -> ImageData:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, final
 
@@ -87,7 +88,7 @@ class Losses:
         self._check(draw)
         taught: Any = None  # what the teacher puts out
         for archs in self._parts(x, draw):
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocasts):
+            with self._precision():
                 if draw.divided and len(archs) > 1:
                     loss = self._divided(x, y, archs)
                 else:
@@ -97,6 +98,12 @@ class Losses:
                     loss = self._mean(groups, y, draw, taught)
             whole = archs is draw.archs
             yield loss if whole else loss * (draw.weight(archs) / draw.weight(draw.archs))
+
+    def _precision(self) -> AbstractContextManager[object]:
+        kind = self._device.type
+        if not self._autocasts and not torch.is_autocast_enabled(kind):
+            return nullcontext()  # what to enter would change nothing, and take its time
+        return torch.autocast(kind, torch.bfloat16, enabled=self._autocasts)
 
     def _check(self, draw: Draw) -> None:
         if draw.divided and self._compiled is not None:
@@ -141,6 +148,8 @@ class Losses:
         return sharing.run(self.supernet, first, archs, **others)
 
     def _mean(self, groups: Sequence[Group], y: Any, draw: Draw, taught: Any) -> Tensor:
+        if len(groups) == 1:  # what follows would change no bit of it
+            return self._loss(groups[0], y, taught)
         weights = [draw.weight(group.archs) for group in groups]
         total = sum(weights)
         losses = [

@@ -111,7 +111,7 @@ class DatasetSamples:
     """Samples of a dataset that can be asked for any, read in this process as their turn comes.
 
     What a dataset draws from torch's global generator, as torchvision's transformations do, is a
-    function of seed and epoch in training, and always the same elsewhere.
+    function of seed, epoch and batch in training, and of the batch elsewhere.
     """
 
     what: str
@@ -133,22 +133,23 @@ class DatasetSamples:
     def batches(self, size: int) -> Iterator[tuple[Any, Any]]:
         """Yield inputs and targets of all samples in order, `size` at a time."""
         for positions in self.positions.split(size):
-            yield self._batch(positions, seeds=positions)
+            yield self._batch(positions, seed=int(positions[0]))
 
     def shuffled(self, batch_size: int, *, seed: int, epoch: int) -> Iterator[tuple[Any, Any]]:
         """Yield full batches; order and random changes are functions of seed and epoch."""
         generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         order = self.positions[torch.randperm(len(self), generator=generator)]
-        seeds = torch.randint(_SEEDS, (len(self),), generator=generator)
         for start in range(0, len(self) - batch_size + 1, batch_size):
-            part = slice(start, start + batch_size)
-            yield self._batch(order[part], seeds[part])
+            seed = int(torch.randint(_SEEDS, (), generator=generator))
+            yield self._batch(order[start : start + batch_size], seed)
 
-    def _batch(self, positions: Tensor, seeds: Tensor) -> tuple[Any, Any]:
-        items = []
-        for position, seed in zip(positions.tolist(), seeds.tolist(), strict=True):
-            with Drawing(seed):
-                items.append(self.source[position])
+    def _batch(self, positions: Tensor, seed: int) -> tuple[Any, Any]:
+        if type(self.source) is TensorDataset and len(self.source.tensors) == 2:
+            x, y = self.source.tensors
+            return x[positions], y[positions]  # what follows would give, at once
+        # Not for each item: to set the generator takes longer than to read many a sample.
+        with Drawing(seed):
+            items = [self.source[position] for position in positions.tolist()]
         return _pair(default_collate(items), f"{self.what}[{positions[0]}]")
 
 

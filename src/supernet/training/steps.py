@@ -232,6 +232,7 @@ class Steps(Iterator[Step]):
         return all(bool(torch.isfinite(p).all()) for p in self._supernet.parameters())
 
     def _begin_epoch(self) -> None:
+        self._supernet.train()
         if self._recipe.on_nan == "rollback" and (
             self._anchor is None or self._anchor["step"] != self.step
         ):
@@ -255,7 +256,8 @@ class Steps(Iterator[Step]):
 
     def _descend(self, batches: Sequence[Batch], draw: Draw) -> float | None:
         """Follow the gradient; return the loss, or None if there is none to follow."""
-        self._supernet.train()
+        if not (self._supernet.training and self._supernet.net.training):
+            self._supernet.train()  # which goes through all modules, so not without need
         self._optimizer.zero_grad(set_to_none=True)
         forgiving = self._recipe.on_nan != "stop"
         buffers = [b.clone() for b in self._supernet.buffers()] if forgiving else []
@@ -321,6 +323,7 @@ class Steps(Iterator[Step]):
         _set_generators(self._device, position["generators"])
         self.step, self._in_a_row = position["step"], position["skipped in a row"]
         self._batches = self._batches_from(self.step)
+        self._supernet.train()
 
     @torch.no_grad()
     def _diverged(self, batches: Sequence[Batch], draw: Draw, after: str = "") -> DivergedError:
