@@ -51,7 +51,7 @@ def build(width: int, blocks: int) -> nn.Sequential:
 
 
 def by_hand(
-    net: nn.Module, task: sn.Task, batches: Iterator[tuple[Tensor, Tensor]]
+    net: nn.Module, task: sn.Task, batches: Iterator[tuple[Tensor, Tensor]], steps: int
 ) -> Iterator[None]:
     """Train as anybody would, one step per item."""
     groups: list[dict[str, Any]] = [
@@ -64,6 +64,9 @@ def by_hand(
         momentum=0.9,
         nesterov=True,
     )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.01, total_steps=steps, anneal_strategy="linear", cycle_momentum=False
+    )
     net.train()
     for x, y in batches:
         optimizer.zero_grad(set_to_none=True)
@@ -71,6 +74,7 @@ def by_hand(
         loss.backward()
         loss.item()  # somebody logs it
         optimizer.step()
+        schedule.step()
         yield
 
 
@@ -82,10 +86,10 @@ def measure(width: int, blocks: int, batch: int, steps: int) -> tuple[float, flo
     y = torch.randn(samples, 4, generator=generator)
     data = as_data(((x, y), (x[:8], y[:8])))
     hand, ours = build(width, blocks), build(width, blocks)
-    recipe = sn.Recipe(epochs=1, batch_size=batch, learning_rate=0.01, schedule="constant")
+    recipe = sn.Recipe(epochs=1, batch_size=batch, learning_rate=0.01)
     session = TrainingSession(ours, data, recipe, task=Angle(), calibration_images=8)
     loops: tuple[Iterator[object], Iterator[object]] = (
-        by_hand(hand, Angle(), data.train.shuffled(batch, seed=0, epoch=1)),
+        by_hand(hand, Angle(), data.train.shuffled(batch, seed=0, epoch=1), steps + TURN),
         session.events(),
     )
     times: tuple[list[float], list[float]] = ([], [])

@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from supernet.testing import ChoiceModuleContract as ChoiceModuleContract
     from supernet.training.finetuning import finetune as finetune
     from supernet.training.recipe import Recipe as Recipe
+    from supernet.training.result import TrainingResult as TrainingResult
     from supernet.training.samplers import (
         Draw as Draw,
         Fair as Fair,
@@ -107,7 +108,6 @@ if TYPE_CHECKING:
         uniform_options as uniform_options,
         warm_up as warm_up,
     )
-    from supernet.training.result import TrainingResult as TrainingResult
     from supernet.training.session import TrainingSession as TrainingSession, train as train
     from supernet.training.steps import train_steps as train_steps
 

@@ -125,6 +125,13 @@ def test_more_than_there_is_is_refused(data: ImageData, count: int) -> None:
         data.limit(validation=count)
 
 
+def test_data_say_in_a_line_what_they_are(data: ImageData) -> None:
+    size = " x ".join(map(str, data.shape))
+    expected = f"ImageData({data.name}: 22, 8, 7 images of {size} in {data.classes} classes)"
+    assert repr(data) == expected
+    assert [len(part) for part in (data.limit(test=2).test, data.limit(test=2).train)] == [2, 22]
+
+
 def test_limiting_leaves_the_test_images_alone(data: ImageData) -> None:
     part = data.limit(train=6, validation=3)
     assert [len(s) for s in (part.train, part.validation, part.test)] == [6, 3, 7]

@@ -263,10 +263,11 @@ class Steps(Iterator[Step]):
         buffers = [b.clone() for b in self._supernet.buffers()] if forgiving else []
         total = 0.0
         for loss in self._losses_of(batches, draw):
-            if not torch.isfinite(loss):
+            value = loss.item()
+            if not math.isfinite(value):
                 break
             loss.backward()
-            total += loss.item()
+            total += value
         else:
             if not forgiving or self._has_sound_gradient():
                 if self._recipe.clip_norm is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from dataclasses import dataclass
 from typing import final
@@ -25,6 +26,11 @@ def every(space: SearchSpace, rng: random.Random) -> Draw:
             f"the sampler `every` would train all {space.size:,} architectures in each step; "
             f"it takes at most {MOST_AT_ONCE:,}: use `subtree`, `split` or `uniform`"
         )
+    return _all_of(space)
+
+
+@functools.lru_cache(maxsize=8)
+def _all_of(space: SearchSpace) -> Draw:
     return Draw(tuple(space))
 
 
