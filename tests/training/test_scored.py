@@ -60,6 +60,8 @@ def test_one_may_say_which() -> None:
         (0, SettingsError, "score is 0"),
         (-3, SettingsError, "score is -3"),
         (True, SettingsError, "score is True"),
+        ("all", SettingsError, "12,157,665,459,056,928,801 architectures.*at most 100,000"),
+        (100_001, SettingsError, "score asks for 100,001"),
         ("some", SettingsError, "score is 'some'; give a number, 'all', or a list"),
         ([], SettingsError, "score is empty"),
         ([Architecture({"b": 1})], SpaceError, "says nothing about 'c0'"),

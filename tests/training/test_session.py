@@ -962,6 +962,24 @@ def test_what_makes_no_sense_is_refused_before_anything_is_trained(
     assert same_weights(supernet, small())
 
 
+def test_data_that_do_not_fit_are_refused_before_anything_is_trained() -> None:
+    images, y = torch.cat(list(tiny_data().train.inputs(40))), torch.arange(40) % 3
+    good: Any = (images, y)
+    for bad, sentence in (
+        ((images, y[:, None]), r"targets are \(2, 1\) int64, .*targets\[:, 0\]"),
+        ((images[:, :, :7], y), r"can't take the {} inputs, which are \(2, 1, 7, 8\) float32"),
+    ):
+        for place, name in enumerate(("train", "validation", "test")):
+            data = [good, good, good]
+            data[place] = bad
+            supernet = small()
+            with pytest.raises(
+                DataError, match=sentence.format(name) if "{}" in sentence else sentence
+            ):
+                train(supernet, data, SHORT)
+            assert same_weights(supernet, small())
+
+
 def test_a_plain_module_is_a_network_of_one_architecture() -> None:
     net, wrapped = plain_net(), plain_net()
     result = train(net, tiny_data(), SHORT)

@@ -13,6 +13,8 @@ from supernet.space import Architecture, SearchSpace
 ALL_UP_TO: Final = 256
 #: Of a larger one, so many.
 SAMPLE: Final = 64
+#: To score more than these after every epoch would be a mistake, not a plan.
+MOST: Final = 100_000
 
 #: How many to score, all of them, or which.
 Scored = int | Literal["all"] | Architecture | Iterable[Architecture]
@@ -45,6 +47,11 @@ def choose_scored(space: SearchSpace, wanted: Scored | None, seed: int) -> tuple
         wanted = space.size if space.size <= ALL_UP_TO else SAMPLE
     if not isinstance(wanted, int):
         return _checked(space, wanted)
+    if min(wanted, space.size) > MOST:
+        raise SettingsError(
+            f"score asks for {min(wanted, space.size):,} architectures, of which each would be "
+            f"scored after every epoch; ask for at most {MOST:,}"
+        )
     if wanted >= space.size and wanted >= 1:
         return tuple(space)
     if wanted < 2 or isinstance(wanted, bool):

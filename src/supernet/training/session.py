@@ -17,12 +17,12 @@ from torch.utils.data import DataLoader
 
 from supernet.errors import CheckpointError, DataError, DivergedError, SettingsError, Stopped
 from supernet.evaluation.accuracy import Scores, accuracy, score_samples, stack
-from supernet.evaluation.batches import even_size
-from supernet.evaluation.batchnorm import Statistics, calibrate
+from supernet.evaluation.batches import device_of, even_size, moved, split_inputs
+from supernet.evaluation.batchnorm import Statistics, calibrate, evaluating
 from supernet.nn.supernet import Supernet
 from supernet.records import Epoch, Progress, Training
 from supernet.runs.checkpoints import Checkpoints, State, foreign_refused
-from supernet.tasks import Task
+from supernet.tasks import Task, check_batch, describe, tensors_in
 from supernet.training.data import Data as Data, Samples, SplitData, empty_inputs
 from supernet.training.ledger import Ledger, Subject
 from supernet.training.losses import task_of
@@ -32,7 +32,7 @@ from supernet.training.result import TrainingResult, from_state, to_state
 from supernet.training.samplers import AnySampler, make_sampler, name_of
 from supernet.training.scored import Scored, choose_scored
 from supernet.training.showing import showing
-from supernet.training.sources import LoaderSamples, as_data
+from supernet.training.sources import DatasetSamples, LoaderSamples, as_data
 from supernet.training.steps import Steps, train_steps
 
 #: Samples per pass when scoring. It does not change what is computed, only how fast.
@@ -233,6 +233,7 @@ class TrainingSession:
             calibration_images = min(CALIBRATION, len(self.data.train))
         self.calibration = self.data.train.first(calibration_images)
         self.archs = choose_scored(self.supernet.space, score, seed)
+        _look_ahead(self.supernet, self.task, self.data)
         inputs = empty_inputs(self.data, recipe.batch_size)
         if sampler is None or isinstance(sampler, str):
             sampler = make_sampler(sampler, self.supernet, inputs, with_largest=recipe.distill)
@@ -478,6 +479,31 @@ def _check_batches(supernet: Supernet, samples: Samples, recipe: Recipe) -> None
             "network has batch norms: a single sample has no variance; set drop_last=True, or "
             "choose another batch_size"
         )
+
+
+def _look_ahead(supernet: Supernet, task: Task, data: SplitData) -> None:
+    """Score two samples of each split of somebody's own, so that mistakes show before training.
+
+    Raises:
+        DataError: If the network can't take them, or they don't fit the task.
+    """
+    for name in ("train", "validation", "test"):
+        samples = getattr(data, name)
+        if not isinstance(samples, DatasetSamples | LoaderSamples) or len(samples) < 2:
+            continue
+        x, y = next(iter(samples.first(2).batches(2)))
+        device = device_of(supernet)
+        first, others = split_inputs(supernet.net, moved(x, device))
+        try:
+            with torch.no_grad(), evaluating(supernet):
+                outputs = supernet(first, supernet.space.smallest, **others)
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise DataError(
+                f"the network can't take the {name} inputs, which are {describe(x)} for two "
+                f"samples: {error}"
+            ) from error
+        if all(bool(torch.isfinite(tensor).all()) for tensor in tensors_in(outputs)):
+            check_batch(task, outputs, moved(y, device))
 
 
 def _of_this_training(checkpoints: Checkpoints) -> AbstractContextManager[None]:
