@@ -30,6 +30,12 @@ if TYPE_CHECKING:
         plan_costs as plan_costs,
     )
     from supernet.evaluation.extraction import extract as extract
+    from supernet.evaluation.latency import (
+        LatencyTable as LatencyTable,
+        load_latency as load_latency,
+        measure_latency as measure_latency,
+    )
+    from supernet.evaluation.searching import search as search
     from supernet.experiments.comparison import SeedResults as SeedResults, compare as compare
     from supernet.experiments.loading import LoadedRun as LoadedRun, load_run as load_run
     from supernet.export.card import Facts as Facts
@@ -79,6 +85,15 @@ if TYPE_CHECKING:
         Condition as Condition,
         SearchSpace as SearchSpace,
     )
+    from supernet.strategies import (
+        Evaluation as Evaluation,
+        Limit as Limit,
+        Objective as Objective,
+        Strategy as Strategy,
+        parse_limits as parse_limits,
+        select_best as select_best,
+        select_front as select_front,
+    )
     from supernet.tasks import (
         Classification as Classification,
         Dense as Dense,
@@ -88,7 +103,10 @@ if TYPE_CHECKING:
         Task as Task,
         make_task as make_task,
     )
-    from supernet.testing import ChoiceModuleContract as ChoiceModuleContract
+    from supernet.testing import (
+        ChoiceModuleContract as ChoiceModuleContract,
+        StrategyContract as StrategyContract,
+    )
     from supernet.training.finetuning import finetune as finetune
     from supernet.training.recipe import Recipe as Recipe
     from supernet.training.result import TrainingResult as TrainingResult
@@ -128,13 +146,17 @@ _HOME = {
     "ElasticConv2d": "nn.elastic",
     "ElasticLayerNorm": "nn.elastic",
     "ElasticLinear": "nn.elastic",
+    "Evaluation": "strategies",
     "Facts": "export.card",
     "Fair": "training.samplers",
     "InvertedResidual": "nn.elastic",
+    "LatencyTable": "evaluation.latency",
+    "Limit": "strategies",
     "LoadedRun": "experiments.loading",
     "Measure": "records",
     "MultiLabel": "tasks",
     "NextToken": "tasks",
+    "Objective": "strategies",
     "OneOf": "nn.choices",
     "Phases": "training.samplers",
     "Recipe": "training.recipe",
@@ -150,6 +172,8 @@ _HOME = {
     "Size": "nn.elastic",
     "Split": "training.samplers",
     "SqueezeExcitation": "nn.elastic",
+    "Strategy": "strategies",
+    "StrategyContract": "testing",
     "Supernet": "nn.supernet",
     "SupernetError": "errors",
     "Task": "tasks",
@@ -182,12 +206,15 @@ _HOME = {
     "load": "export.model_folder",
     "load_folder": "datasets",
     "load_idx": "datasets",
+    "load_latency": "evaluation.latency",
     "load_mnist": "datasets",
     "load_run": "experiments.loading",
     "make_elastic": "networks.conversion",
     "make_sampler": "training.samplers",
     "make_subtree": "training.samplers",
     "make_task": "tasks",
+    "measure_latency": "evaluation.latency",
+    "parse_limits": "strategies",
     "plan": "sharing",
     "plan_costs": "evaluation.cost",
     "predict": "export.prediction",
@@ -196,6 +223,9 @@ _HOME = {
     "save": "export.model_folder",
     "score": "evaluation.accuracy",
     "score_network": "evaluation.accuracy",
+    "search": "evaluation.searching",
+    "select_best": "strategies",
+    "select_front": "strategies",
     "train": "training.session",
     "train_steps": "training.steps",
     "uniform": "training.samplers",

@@ -9,6 +9,7 @@
   - DataError            data are missing, damaged, or do not fit
   - SettingsError        a setting is unknown or impossible
     - LimitError           no architecture meets the limits of a search
+    - LatencyError         a latency table is of something else, or can't be had
   - RunFolderError       a run folder can't be used, written or read
   - CheckpointError      a saved state is none, or is not of what it is loaded into
   - ExportError          a network can't be written in a format, or is not the same afterwards
@@ -60,6 +61,10 @@ class SettingsError(SupernetError, ValueError):
 
 class LimitError(SettingsError):
     """No architecture meets the limits of a search; it says which comes nearest."""
+
+
+class LatencyError(SettingsError):
+    """A latency table is damaged, or of another space, device or runtime; or can't be had."""
 
 
 class RunFolderError(SupernetError, OSError):

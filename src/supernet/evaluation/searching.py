@@ -207,7 +207,7 @@ class SupernetScorer:
         guessing = 1 / classes
         error = math.sqrt(guessing * (1 - guessing) / self.samples)
         best = max(one.double().mean().item() for one in hits)
-        if best < guessing + 4 * error:
+        if best < guessing + 2 * error:
             warnings.warn(
                 f"the best of {len(hits)} architectures scores {best:.3f}, and guessing among "
                 f"{classes} classes scores {guessing:.3f}: the supernet seems untrained, so the "

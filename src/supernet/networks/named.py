@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -325,11 +323,7 @@ def _some(names: Sequence[str], most: int = 12) -> str:
 
 def space_sha256(space: SearchSpace) -> str:
     """Return a digest of a space: its choices, options and conditions."""
-    content = [
-        [[choice.name, *choice.options] for choice in space.choices],
-        [[condition.choice, condition.needs] for condition in space.conditions],
-    ]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return space.sha256
 
 
 def source_of(wanted: NetworkName) -> FunctionName | None:

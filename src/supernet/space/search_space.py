@@ -10,7 +10,9 @@ Nothing here knows about tensors, so a search can be written, tested and replaye
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
+import json
 import math
 import random
 import sys
@@ -179,6 +181,15 @@ class SearchSpace:
         return SearchSpace(
             tuple(Choice(name, left) for name, left in kept.items()), tuple(conditions)
         )
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """A digest of its choices, options and conditions, in their order."""
+        content = [
+            [[choice.name, *choice.options] for choice in self.choices],
+            [[condition.choice, condition.needs] for condition in self.conditions],
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @property
     def size(self) -> int:

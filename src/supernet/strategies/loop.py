@@ -209,8 +209,11 @@ def measure(
     try:
         return _complete(evaluate(archs), archs)
     except Exception as error:
-        if isinstance(error, SupernetError) and not isinstance(error, DivergedError):
-            raise  # nothing that another architecture would change
+        no_fault_of_theirs = isinstance(error, SupernetError) and not isinstance(
+            error, DivergedError
+        )
+        if no_fault_of_theirs or isinstance(error, Warning):
+            raise  # nothing that another architecture would change; or a warning made an error
         if len(archs) == 1:
             return {archs[0]: Failed(f"{type(error).__name__}: {error}")}
     found: dict[Architecture, Measured] = {}
