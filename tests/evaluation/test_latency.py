@@ -1,5 +1,6 @@
 import json
 import random
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -112,18 +113,15 @@ def test_the_two_coefficients_mend_a_bias() -> None:
     assert latency._fit(sums, sums - 0.5)[1] == 0.0  # a negative constant makes no sense
 
 
-def test_slow_moments_do_not_count() -> None:
-    moments = iter(range(10**6))
+def test_slow_moments_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, moments = [0.0], iter(range(10**6))
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
 
-    def sometimes_slow() -> None:
-        if next(moments) % 4 == 0:
-            sum(range(30_000))
+    def one_second_mostly() -> None:
+        clock[0] += 9.0 if next(moments) % 5 == 0 else 1.0
 
-    quick, slow = (
-        latency._measure([run], 12, random.Random(0), lambda done: None)[0]
-        for run in (sometimes_slow, lambda: sum(range(30_000)))
-    )
-    assert quick < slow
+    (found,) = latency._measure([one_second_mostly], 20, random.Random(0), lambda done: None)
+    assert found == 1_000.0  # milliseconds
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,15 @@ _QUIET = 24
 _MOST_ASKED = 20_000
 
 
+@runtime_checkable
 class RowCost(Protocol):
-    """A cost that also takes rows of a space, many at once."""
+    """A cost that also takes rows of a space, many at once.
+
+    Attributes:
+        encoded: The space.
+    """
+
+    encoded: EncodedSpace
 
     def __call__(self, arch: Architecture) -> float: ...
 
@@ -346,7 +353,7 @@ class TableCost:
 
 def costs_of_rows(cost: Cost, encoded: EncodedSpace, rows: Rows) -> NDArray[np.float64]:
     """Return the cost of each row; NaN where it is no finite number or couldn't be had."""
-    if isinstance(cost, TableCost) and cost.encoded.space == encoded.space:
+    if isinstance(cost, RowCost) and cost.encoded.space == encoded.space:
         return cost.of_rows(rows)
     return np.array([_tried(cost, arch) for arch in encoded.decode(rows)], np.float64)
 

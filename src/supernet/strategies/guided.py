@@ -47,7 +47,7 @@ class GuidedNsga2(Strategy):
         *,
         start: int = 48,
         population: int = 96,
-        generations: int = 24,
+        generations: int = 12,
         hope: float = 1.0,
     ) -> None:
         for name, size in (("start", start), ("population", population)):

@@ -20,7 +20,7 @@ from supernet.strategies.constraints import (
     check_names,
     require_consistent,
 )
-from supernet.strategies.costs import Cost, TableCost, costs_of_rows
+from supernet.strategies.costs import Cost, RowCost, costs_of_rows
 from supernet.strategies.encoding import EncodedSpace, Mask, Rows, keys_of
 
 #: What is better the larger it is; everything else is better the smaller it is.
@@ -139,7 +139,7 @@ class Problem:
     def cost(self, name: str, rows: Rows) -> NDArray[np.float64]:
         """Return one cost of each row; NaN where it can't be had."""
         cost = self.costs[name]
-        if isinstance(cost, TableCost):
+        if isinstance(cost, RowCost):
             return costs_of_rows(cost, self.encoded, rows)
         # A function of the user's may be slow: it is asked once about each architecture.
         known, keys = self._known.setdefault(name, {}), keys_of(rows)
@@ -188,7 +188,7 @@ class Problem:
     def _quick(self, count: int) -> bool:
         """Say whether the limited costs of so many architectures are had in seconds."""
         limited = {limit.name for limit in self.cost_limits}
-        return count <= 2_000 or all(isinstance(self.costs[name], TableCost) for name in limited)
+        return count <= 2_000 or all(isinstance(self.costs[name], RowCost) for name in limited)
 
     def nothing_found(self, rows: Rows) -> LimitError:
         """Return the error that says that nothing meets the limits, from the nearest rows seen."""

@@ -1,0 +1,266 @@
+"""The commands `search` and `latency`. No torch at import."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from supernet.cli.options import JsonOption, RunArgument
+from supernet.cli.output import print_json, say
+from supernet.errors import LatencyError, RunFolderError, SettingsError
+from supernet.report.progress import waiting
+from supernet.strategies.constraints import as_limits
+from supernet.strategies.loop import STRATEGIES, select_front
+from supernet.strategies.problem import Evaluation, as_objectives
+from supernet.text import visible
+
+if TYPE_CHECKING:
+    from supernet.report.searching import SearchReport
+
+#: Networks of the front that are shown while it is searched.
+_SHOWN = 8
+
+
+def search(
+    run: RunArgument,
+    *,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is to be good, once for each: score, loss, params, macs, latency_ms. "
+            "By default, score and macs."
+        ),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(help='What must hold, such as "macs <= 5e6 and block1.depth == 2".'),
+    ] = None,
+    budget: Annotated[int, typer.Option(help="Architectures to evaluate, at most.")] = 200,
+    generation: Annotated[int, typer.Option(help="How many are scored in one pass.")] = 16,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help=f"One of {', '.join(STRATEGIES)}; by default exhaustive, if the budget suffices "
+            "for that, and guided otherwise."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the search; the same gives the same.")] = 0,
+    supernet_seed: Annotated[
+        int | None, typer.Option(help="Which of the run's supernets; by default the first.")
+    ] = None,
+    confirm: Annotated[
+        int,
+        typer.Option(help="Networks of the front to score on the test split, which is then used."),
+    ] = 0,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Make a random search of the same budget too.")
+    ] = False,
+    latency: Annotated[
+        Path | None, typer.Option(help="A latency table, as `supernet latency` writes it.")
+    ] = None,
+    any_device: Annotated[
+        bool, typer.Option("--any-device", help="Take a latency table of another device.")
+    ] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads to compute with.")] = 1,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the run's data are now, if they were moved.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the search; by default one in the run's folder.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search a finished run's supernet for the best networks under limits."""
+    objectives = tuple(objective or ("score", "macs"))
+    as_objectives(objectives)
+    as_limits(limit or ())
+    _check_numbers(budget=(budget, 1), generation=(generation, 1), confirm=(confirm, 0))
+    if strategy is not None and strategy not in STRATEGIES:
+        raise SettingsError(f"unknown strategy {strategy!r}; known are {', '.join(STRATEGIES)}")
+    names = {*objectives, *(one.name for one in as_limits(limit or ()))}
+    if "latency_ms" in names and latency is None:
+        raise LatencyError(
+            "latency_ms needs a table: make one with `supernet latency`, and name it with --latency"
+        )
+    if not run.is_dir():
+        raise RunFolderError(f"there is no run folder {visible(str(run))}; `ls runs` shows yours")
+    console = Console(stderr=True)
+    with waiting("loading PyTorch and the run", console):
+        from supernet.experiments import search as searching
+        from supernet.experiments.loading import load_run
+        from supernet.runs.process import set_up_process
+
+        set_up_process(threads=threads)
+        loaded = load_run(run, seed=supernet_seed, data=None if data is None else str(data))
+    settings = searching.SearchSettings(
+        objectives=objectives,
+        limits=" and ".join(map(str, as_limits(limit or ()))),
+        budget=budget,
+        generation=generation,
+        strategy=strategy,
+        seed=seed,
+        confirm=confirm,
+        baseline=baseline,
+        latency=None if latency is None else str(latency),
+        any_device=any_device,
+    )
+    folder = out or searching.default_folder(loaded, settings)
+    say(console, f"search folder: {visible(str(folder))}")
+    report = _followed(searching.execute(loaded, settings, folder), objectives, budget, console)
+    if as_json:
+        content = json.loads((folder / "front.json").read_text())
+        print_json({"folder": str(folder), "front": content})
+        return
+    _show(report, folder)
+
+
+def _check_numbers(**numbers: tuple[int, int]) -> None:
+    for name, (value, least) in numbers.items():
+        if value < least:
+            raise SettingsError(f"--{name} is {value}; it must be at least {least}")
+
+
+def _followed(
+    events: Any, objectives: Sequence[str], budget: int, console: Console
+) -> SearchReport:
+    """Show the front as it grows; return the report at the end."""
+    found: list[Evaluation] = []
+    report: Any = None
+    with Live(console=console, transient=True, auto_refresh=False) as live:
+        for event in events:
+            if not isinstance(event, Evaluation):
+                report = event
+                continue
+            found.append(event)
+            if len(found) % 16 and len(found) != budget:
+                continue
+            front = select_front(found, objectives)
+            if console.is_terminal:
+                title = f"{len(found):,} of at most {budget:,} evaluated; {len(front)} on the front"
+                live.update(_table(front[:_SHOWN], title), refresh=True)
+            else:
+                say(console, f"{len(found):,} evaluated, {len(front)} on the front")
+    found_report: SearchReport = report
+    return found_report
+
+
+def _table(front: Sequence[Evaluation], title: str) -> Table:
+    names = list(dict.fromkeys(name for one in front for name in one.values))
+    table = Table(title=title, title_justify="left", box=None)
+    table.add_column("network")
+    for name in names:
+        table.add_column(visible(name), justify="right")
+    for one in front:
+        cells = [_number(one.values.get(name, math.nan)) for name in names]
+        table.add_row(_short(visible(one.arch.label)), *cells)
+    return table
+
+
+def _show(report: SearchReport, folder: Path) -> None:
+    from supernet.report.searching import summarize
+
+    console = Console()
+    names = [name for name, _ in report.objectives]
+    table = Table(box=None)
+    table.add_column("network")
+    for name in names:
+        table.add_column(visible(name), justify="right")
+    table.add_column("95 %", justify="right")
+    table.add_column("confirmed", justify="right")
+    for one in report.front:
+        interval = f"{_number(one.validation.low)} to {_number(one.validation.high)}"
+        confirmed = "" if one.confirmed is None else _number(one.confirmed.value)
+        cells = [_number(one.values[name]) for name in names]
+        table.add_row(_short(visible(one.label)), *cells, interval, confirmed)
+    console.print(table)
+    for sentence in summarize(report):
+        say(console, sentence)
+    say(console, f"\nPage: {visible(str(folder / 'search.html'))}")
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return f"{value:,.0f}" if value == int(value) and abs(value) >= 1 else f"{value:.4f}"
+
+
+def _short(label: str, longest: int = 28) -> str:
+    return label if len(label) <= longest else f"{label[: longest - 3]}..."
+
+
+def latency(
+    out: Annotated[Path, typer.Argument(help="The file to write, such as latency.json.")],
+    *,
+    net: Annotated[
+        str, typer.Option(help="The network: a name, FILE.py:FUNCTION or MODULE:FUNCTION.")
+    ] = "mnist",
+    net_arg: Annotated[
+        list[str] | None, typer.Option(help="An argument of its function, NAME=VALUE.")
+    ] = None,
+    elastic: Annotated[
+        str | None, typer.Option(help="Make a plain network elastic, such as depth,width.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="Options of choices to keep, PATTERN=OPTION|OPTION.")
+    ] = None,
+    shape: Annotated[str, typer.Option(help="Of one sample.")] = "1,28,28",
+    classes: Annotated[int, typer.Option(help="How many classes there are.")] = 10,
+    runtime: Annotated[str, typer.Option(help="torch or onnxruntime.")] = "torch",
+    batch: Annotated[int, typer.Option(help="Samples at a time.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads to compute with.")] = 1,
+    rounds: Annotated[int, typer.Option(help="How often each piece is measured.")] = 30,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what every architecture of a space takes on this machine, part by part."""
+    from supernet.networks.named import NetworkName, build_network, check_network
+
+    wanted = NetworkName(net, tuple(net_arg or ()), elastic, tuple(keep or ()))
+    check_network(wanted)
+    if runtime not in ("torch", "onnxruntime"):
+        raise LatencyError(f"unknown runtime {runtime!r}; known are torch and onnxruntime")
+    _check_numbers(batch=(batch, 1), rounds=(rounds, 3))
+    size = _parse_shape(shape)
+    console = Console(stderr=True)
+    with waiting("loading PyTorch and the network", console):
+        from supernet.evaluation.latency import measure_latency
+        from supernet.runs.process import set_up_process
+
+        set_up_process(threads=threads)
+        supernet = build_network(wanted, shape=size, classes=classes, seed=0).supernet
+    with console.status("measuring") as status:
+        table = measure_latency(
+            supernet,
+            size,
+            runtime=runtime,  # type: ignore[arg-type]
+            batch=batch,
+            rounds=rounds,
+            progress=lambda what, done: status.update(f"{what}: {100 * done:.0f} %"),
+        )
+    table.save(out)
+    check = table.check
+    if as_json:
+        print_json({"file": str(out), "pieces": len(table.works), "check": vars(check)})
+        return
+    which = "networks that it wasn't fitted on" if check.held_out else "the networks it was fitted on"
+    say(
+        Console(),
+        f"{len(table.works)} pieces of work measured with {runtime}, batch {batch}, {threads} "
+        f"thread(s).\nMedian error on {check.networks} {which}: {100 * check.median_error:.1f} % "
+        f"(measuring them again: {100 * check.repeat_error:.1f} %); rank agreement tau "
+        f"{check.tau:.2f} (again: {check.repeat_tau:.2f}).\nTable: {visible(str(out))}",
+    )
+
+
+def _parse_shape(text: str) -> tuple[int, ...]:
+    parts = text.replace("x", ",").split(",")
+    if not all(part.strip().isdigit() and 0 < int(part) < 10**6 for part in parts):
+        raise SettingsError(f"--shape is {text!r}; it must be numbers such as 3,32,32")
+    return tuple(int(part) for part in parts)

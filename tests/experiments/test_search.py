@@ -1,0 +1,160 @@
+"""A search of a finished run ends in the same bytes however often it was stopped, and says what it found."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from supernet.errors import RunFolderError, SettingsError
+from supernet.evaluation.latency import measure_latency
+from supernet.experiments import search
+from supernet.experiments.loading import LoadedRun, load_run
+from supernet.experiments.search import SearchSettings, execute
+from supernet.report.searching import SearchReport
+from supernet.strategies import Evaluation
+from tests.experiments.tinyruns import options, write_data
+from tests.faults.runs import call
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
+    folder = tmp_path_factory.mktemp("searched")
+    data = write_data(folder / "data")
+    code, _, told = call("train", *options(data, epochs=1), "--out", folder / "run")
+    assert code == 0, told
+    return load_run(folder / "run")
+
+
+WANTED = SearchSettings(budget=7, generation=3, strategy="random", confirm=2, baseline=True)
+
+
+def go(run: LoadedRun, settings: SearchSettings, folder: Path) -> SearchReport:
+    *found, report = execute(run, settings, folder)
+    assert isinstance(report, SearchReport)
+    assert all(isinstance(one, Evaluation) for one in found)
+    return report
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
+
+
+@pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarning")
+def test_a_search_stopped_anywhere_ends_with_the_same_bytes(
+    run: LoadedRun, tmp_path: Path
+) -> None:
+    report = go(run, WANTED, tmp_path / "whole")
+    whole = contents(tmp_path / "whole")
+    assert {"search.json", "evaluations.jsonl", "baseline.jsonl", "search.csv"} <= whole.keys()
+    assert {"front.json", "search.html", "figures/search_front.svg"} <= whole.keys()
+    assert len(report.found) == 7
+    lines = (tmp_path / "whole" / "evaluations.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in (0, 3, 5):
+        folder = tmp_path / f"cut{cut}"
+        folder.mkdir()
+        shutil.copy(tmp_path / "whole" / "search.json", folder)
+        (folder / "evaluations.jsonl").write_bytes(b"".join(lines[:cut]))
+        go(run, WANTED, folder)
+        assert contents(folder) == whole
+    events = execute(run, WANTED, tmp_path / "killed")
+    next(events)
+    events.close()
+    go(run, WANTED, tmp_path / "killed")
+    assert contents(tmp_path / "killed") == whole
+
+
+@pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarning")
+def test_what_is_reported_is_what_was_found(run: LoadedRun, tmp_path: Path) -> None:
+    report = go(run, WANTED, tmp_path)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "search.csv").read_text())))
+    assert [float(row["score"]) for row in rows] == [one.values["score"] for one in report.found]
+    front = json.loads((tmp_path / "front.json").read_text())
+    assert [one["number"] for one in front] == [one.number for one in report.front]
+    assert {int(row["number"]) for row in rows if row["front"] == "1"} == {
+        one.number for one in report.front
+    }
+    for one in report.front:
+        assert one.validation.value == pytest.approx(one.values["score"])
+        assert one.validation.low <= one.validation.value <= one.validation.high
+    assert sum(one.confirmed is not None for one in report.front) == min(2, len(report.front))
+    assert report.samples == (60, 80)
+    assert set(report.volumes) == {"search", "random"}
+    for curve in report.volumes.values():
+        assert len(curve) == 7
+        assert list(curve) == sorted(curve)
+        assert 0 <= curve[-1] <= 1 + 1e-6
+    page = (tmp_path / "search.html").read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    assert "On 80 samples that the search never saw" in page
+
+
+@pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarning")
+def test_limits_and_measured_latency_hold(run: LoadedRun, tmp_path: Path) -> None:
+    table = measure_latency(run.supernet, run.data.shape, rounds=3)
+    path = table.save(tmp_path / "latency.json")
+    cost = table.cost_of(run.supernet)
+    most = sorted(map(cost, run.supernet.space))[5]
+    report = go(
+        run,
+        SearchSettings(
+            objectives=("score", "latency_ms"),
+            limits=f"latency_ms <= {most} and block1.depth != 2",
+            budget=9,
+            latency=str(path),
+        ),
+        tmp_path / "search",
+    )
+    assert report.found
+    assert all(one.values["latency_ms"] <= most for one in report.found)
+    assert all(one.options["block1.depth"] != 2 for one in report.found)
+
+
+def test_another_search_or_something_else_in_the_folder_is_refused(
+    run: LoadedRun, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("dear")
+    with pytest.raises(RunFolderError, match="holds something else"):
+        next(execute(run, WANTED, tmp_path / "other"))
+    settings = SearchSettings(budget=2, generation=2, strategy="random")
+    with pytest.warns():
+        next(execute(run, settings, tmp_path / "mine"))
+    with pytest.raises(RunFolderError, match="holds another search: budget was 2, and is 7"):
+        next(execute(run, WANTED, tmp_path / "mine"))
+    (tmp_path / "mine" / "evaluations.jsonl").write_text("{}\n")
+    with pytest.raises(RunFolderError, match="is damaged"):
+        next(execute(run, settings, tmp_path / "mine"))
+    (tmp_path / "mine" / "search.json").write_text("{")
+    with pytest.raises(RunFolderError, match="can't be read"):
+        next(execute(run, settings, tmp_path / "mine"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (SearchSettings(budget=0), "the budget is 0"),
+        (SearchSettings(limits="macs <"), "can't read the limit"),
+        (SearchSettings(limits="macs <= 1"), "no architecture meets macs <= 1; the least macs"),
+        (SearchSettings(objectives=("score", "latency_ms")), "latency_ms needs a table"),
+        (SearchSettings(strategy="annealing"), "unknown strategy"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    run: LoadedRun, tmp_path: Path, settings: SearchSettings, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        next(execute(run, settings, tmp_path / "search"))
+
+
+def test_a_folder_by_default_is_the_same_for_the_same_settings(run: LoadedRun) -> None:
+    first = search.default_folder(run, WANTED)
+    assert first.parent == run.folder
+    assert first == search.default_folder(run, WANTED)
+    assert first != search.default_folder(run, SearchSettings())
