@@ -1,10 +1,10 @@
 """How well each search strategy does on problems with a known answer, and what its engine costs.
 
 Ten problems of 20 choices with 4 options each: the score has diminishing returns in every choice,
-random deviations, and thirty pairs of choices that help or hinder each other; the cost is a sum. All
-is made from a seed. Measured is the hypervolume (score against cost) that a strategy has dominated
-after so many evaluations, paired by problem. Settings were chosen on problems 100 to 103, which are
-not among those reported.
+random deviations, and thirty pairs of choices that help or hinder each other; the cost is a sum.
+All is made from a seed. Measured is the hypervolume (score against cost) that a strategy has
+dominated after so many evaluations, paired by problem. Settings were chosen on problems 100 to 103,
+which are not among those reported.
 
     python benchmarks/search.py --out benchmarks/results/search.json
 
@@ -107,7 +107,8 @@ def search(
     seed: int = 0,
 ) -> tuple[float, float]:
     """Return the hypervolume, and the engine's CPU milliseconds for each evaluation."""
-    strategy, rows, spent = make(family.problem(), seed), [], 0.0
+    strategy, spent = make(family.problem(), seed), 0.0
+    rows: list[Rows] = []
     while sum(map(len, rows)) < budget:
         start = time.process_time()
         archs = strategy.ask(min(asked, budget - sum(map(len, rows))))
@@ -210,7 +211,11 @@ def measure_limits(family: Family) -> dict[str, float]:
     rows: Rows = FeasibleRows(problem, np.random.default_rng(1)).draw(100)
     spent = time.process_time() - start
     assert (family.cost(rows) <= limit).all()
-    return {"cpu_s": round(spent, 3), "samples": len(rows), "distinct": len(np.unique(rows, axis=0))}
+    return {
+        "cpu_s": round(spent, 3),
+        "samples": len(rows),
+        "distinct": len(np.unique(rows, axis=0)),
+    }
 
 
 def main() -> None:

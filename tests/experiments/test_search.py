@@ -1,4 +1,4 @@
-"""A search of a finished run ends in the same bytes however often it was stopped, and says what it found."""
+"""A search of a run ends in the same bytes however it was stopped, and says what it found."""
 
 import csv
 import io
@@ -47,16 +47,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarning")
-def test_a_search_stopped_anywhere_ends_with_the_same_bytes(
-    run: LoadedRun, tmp_path: Path
-) -> None:
+def test_a_search_stopped_anywhere_ends_with_the_same_bytes(run: LoadedRun, tmp_path: Path) -> None:
     report = go(run, WANTED, tmp_path / "whole")
     whole = contents(tmp_path / "whole")
     assert {"search.json", "evaluations.jsonl", "baseline.jsonl", "search.csv"} <= whole.keys()
     assert {"front.json", "search.html", "figures/search_front.svg"} <= whole.keys()
     assert len(report.found) == 7
     lines = (tmp_path / "whole" / "evaluations.jsonl").read_bytes().splitlines(keepends=True)
-    for cut in (0, 3, 5):
+    for cut in (3, 5):
         folder = tmp_path / f"cut{cut}"
         folder.mkdir()
         shutil.copy(tmp_path / "whole" / "search.json", folder)
@@ -126,7 +124,7 @@ def test_another_search_or_something_else_in_the_folder_is_refused(
     settings = SearchSettings(budget=2, generation=2, strategy="random")
     with pytest.warns():
         next(execute(run, settings, tmp_path / "mine"))
-    with pytest.raises(RunFolderError, match="holds another search: budget was 2, and is 7"):
+    with pytest.raises(RunFolderError, match=r"holds another search: .*budget was 2, and is 7"):
         next(execute(run, WANTED, tmp_path / "mine"))
     (tmp_path / "mine" / "evaluations.jsonl").write_text("{}\n")
     with pytest.raises(RunFolderError, match="is damaged"):

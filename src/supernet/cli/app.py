@@ -41,6 +41,7 @@ from supernet.cli.output import (
     show_results,
     show_status,
 )
+from supernet.cli.searching import latency, search
 from supernet.cli.signals import StopSignal, fail, heed_signals
 from supernet.errors import DataError, RunFolderError, SupernetError, WorkerError
 from supernet.experiments.settings import Settings, check_sources, resolve_settings
@@ -205,6 +206,8 @@ app.command()(finetune)
 app.command()(predict)
 app.command()(spaces)
 app.command()(describe)
+app.command()(search)
+app.command()(latency)
 
 
 def _run(

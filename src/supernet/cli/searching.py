@@ -17,13 +17,11 @@ from supernet.cli.options import JsonOption, RunArgument
 from supernet.cli.output import print_json, say
 from supernet.errors import LatencyError, RunFolderError, SettingsError
 from supernet.report.progress import waiting
-from supernet.strategies.constraints import as_limits
-from supernet.strategies.loop import STRATEGIES, select_front
-from supernet.strategies.problem import Evaluation, as_objectives
 from supernet.text import visible
 
 if TYPE_CHECKING:
     from supernet.report.searching import SearchReport
+    from supernet.strategies import Evaluation
 
 #: Networks of the front that are shown while it is searched.
 _SHOWN = 8
@@ -48,8 +46,8 @@ def search(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help=f"One of {', '.join(STRATEGIES)}; by default exhaustive, if the budget suffices "
-            "for that, and guided otherwise."
+            help="exhaustive, random, evolution, nsga2 or guided; by default exhaustive, if the "
+            "budget suffices for that, and guided otherwise."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the search; the same gives the same.")] = 0,
@@ -79,6 +77,10 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Search a finished run's supernet for the best networks under limits."""
+    from supernet.strategies.constraints import as_limits
+    from supernet.strategies.loop import STRATEGIES
+    from supernet.strategies.problem import as_objectives
+
     objectives = tuple(objective or ("score", "macs"))
     as_objectives(objectives)
     as_limits(limit or ())
@@ -90,6 +92,8 @@ def search(
         raise LatencyError(
             "latency_ms needs a table: make one with `supernet latency`, and name it with --latency"
         )
+    if latency is not None and not latency.is_file():
+        raise LatencyError(f"can't read the latency table {visible(str(latency))}: there is none")
     if not run.is_dir():
         raise RunFolderError(f"there is no run folder {visible(str(run))}; `ls runs` shows yours")
     console = Console(stderr=True)
@@ -132,6 +136,8 @@ def _followed(
     events: Any, objectives: Sequence[str], budget: int, console: Console
 ) -> SearchReport:
     """Show the front as it grows; return the report at the end."""
+    from supernet.strategies import Evaluation, select_front
+
     found: list[Evaluation] = []
     report: Any = None
     with Live(console=console, transient=True, auto_refresh=False) as live:
@@ -249,7 +255,9 @@ def latency(
     if as_json:
         print_json({"file": str(out), "pieces": len(table.works), "check": vars(check)})
         return
-    which = "networks that it wasn't fitted on" if check.held_out else "the networks it was fitted on"
+    which = (
+        "networks that it wasn't fitted on" if check.held_out else "the networks it was fitted on"
+    )
     say(
         Console(),
         f"{len(table.works)} pieces of work measured with {runtime}, batch {batch}, {threads} "

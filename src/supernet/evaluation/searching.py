@@ -27,6 +27,9 @@ from supernet.strategies.loop import (
 from supernet.strategies.problem import Evaluation, Failed, Objective, as_objectives
 from supernet.tasks import Task
 
+#: What scoring on data measures.
+_MEASURED = ("score", "loss")
+
 #: Training samples that batch norms are recalibrated on, unless somebody says otherwise.
 _CALIBRATION = 500
 
@@ -103,6 +106,7 @@ def search(
     _require_known({one.name for one in wanted} | {one.name for one in bounds}, known)
     scorer: Evaluate
     if hasattr(data, "train") and hasattr(data, "validation"):
+        _require_measured(wanted, [*_MEASURED, *known, *functions])
         scorer = SupernetScorer(supernet, data, task, calibration, batches)
     elif callable(data):
         scorer = data
@@ -124,6 +128,14 @@ def search(
         seed=seed,
         earlier=earlier,
     )
+
+
+def _require_measured(wanted: Iterable[Objective], known: Sequence[str]) -> None:
+    for objective in wanted:
+        if objective.name not in known:
+            raise SettingsError(
+                f"unknown objective {objective.name!r}; known are {', '.join(known)}"
+            )
 
 
 def _require_known(names: set[str], costs: Mapping[str, Cost]) -> None:

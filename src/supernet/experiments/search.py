@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,7 +110,7 @@ def default_folder(run: LoadedRun, settings: SearchSettings) -> Path:
 
 def execute(
     run: LoadedRun, settings: SearchSettings, folder: Path
-) -> Iterator[Evaluation | SearchReport]:
+) -> Generator[Evaluation | SearchReport, None, None]:
     """Search, or go on with a search; yield evaluations as they are made, and at last the report.
 
     Evaluations that were made before are yielded too.

@@ -130,9 +130,10 @@ def _is_number(text: str) -> bool:
 def summarize(report: SearchReport) -> list[str]:
     """Return what a search found, as sentences."""
     failed = sum(one.error is not None for one in report.found)
+    many = several(len(report.found), "architecture")
     what = ", ".join(f"{name} ({direction})" for name, direction in report.objectives)
     said = [
-        f"{several(len(report.found), 'architecture')} evaluated for {what}"
+        f"{many[0].upper()}{many[1:]} evaluated for {what}"
         + (f", all with {report.limits}" if report.limits else "")
         + f"; {several(len(report.front), 'network')} on the front."
     ]

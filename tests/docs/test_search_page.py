@@ -1,0 +1,48 @@
+"""What docs/search.md shows is what there is."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import supernet as sn
+from supernet.strategies import STRATEGIES
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "search.md").read_text()
+SEARCH, STRATEGY = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_table_of_strategies_names_all_of_them() -> None:
+    table = PAGE.partition("## Strategies")[2].partition("\n\nNo architecture")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(STRATEGIES)
+
+
+def test_the_limits_shown_can_be_read() -> None:
+    (line,) = re.findall(r"^    (macs <= 5e6 and params.*)$", PAGE, re.MULTILINE)
+    assert len(sn.parse_limits(line)) == 5
+
+
+def test_the_numbers_are_those_of_the_benchmark() -> None:
+    found = json.loads((ROOT / "benchmarks" / "results" / "search.json").read_text())
+    rows = re.findall(r"^\| \**([\w\' ,-]+?)\** \| \**(\d+)\** \|", PAGE, re.MULTILINE)
+    assert len(rows) == 6
+    for name, shown in rows:
+        key = name.replace("1,024", "1024").replace("pymoo's NSGA", "pymoo NSGA")
+        assert round(found["strategies"][key]["mean"]) == int(shown)
+    pymoo = found["strategies"]["guided, 256"]["above pymoo NSGA-II, 1024"]
+    assert pymoo["better"] == 9
+    assert round(pymoo["p"], 3) == 0.003
+    assert found["one in a million"]["cpu_s"] <= 0.144
+
+
+@pytest.mark.slow
+def test_the_code_runs() -> None:
+    found: dict[str, Any] = {}
+    exec(compile(SEARCH, "search.md", "exec"), found)
+    assert all(one.values["macs"] <= 1.2e6 for one in found["evaluations"])
+    assert found["best"].values["score"] == max(o.values["score"] for o in found["evaluations"])
+    exec(compile(STRATEGY, "search.md", "exec"), found)
+    assert len(found["found"]) == 5
