@@ -8,8 +8,11 @@ import torch
 from PIL import Image
 
 import supernet as sn
-from supernet.experiments.extraction import choose, parse_architecture, take_out
+from supernet.errors import RunFolderError
+from supernet.experiments.extraction import check_score, choose, parse_architecture, take_out
 from supernet.experiments.loading import LoadedRun, load_run
+from supernet.export.card import Facts, ScoreRecord
+from supernet.records import Estimate
 from tests.conftest import nine
 from tests.experiments.tinyruns import options, write_data
 from tests.faults.runs import call
@@ -127,6 +130,35 @@ def test_pictures_are_classified(model: Path, tmp_path: Path) -> None:
     assert code == 0, told
     assert "a.png" in out
     assert "expected grey: converted" in out
+
+
+def test_an_edited_model_is_run_only_with_trust(model: Path, tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 9).save(tmp_path / "a.png")
+    source = (model / "model.py").read_text()
+    try:
+        (model / "model.py").write_text(source + "\n# edited\n")
+        code, _, told = call("predict", model, tmp_path)
+        assert (code, "--trust" in told) == (4, True), told
+        code, out, told = call("predict", model, tmp_path, "--trust", "--json")
+        assert code == 0, told
+        assert len(json.loads(out)) == 1
+    finally:
+        (model / "model.py").write_text(source)
+
+
+def test_a_network_that_scores_otherwise_than_the_run_says_is_refused(loaded: LoadedRun) -> None:
+    expected = loaded.scores[loaded.best]
+
+    def facts(value: float) -> Facts:
+        estimate = Estimate(value=value, low=0, high=1)
+        score = ScoreRecord(name="accuracy", estimate=estimate, images=60, split="validation")
+        return Facts(scores=[score])
+
+    assert check_score(loaded, loaded.best, facts(expected)) == ()
+    (note,) = check_score(loaded, loaded.best, facts(expected + 0.005))
+    assert "rounds differently" in note
+    with pytest.raises(RunFolderError, match="its weights or its data are not what they were"):
+        check_score(loaded, loaded.best, facts(expected + 0.1))
 
 
 def test_an_architecture_is_tuned_and_compared_with_one_trained_alone(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from supernet.errors import SettingsError, SpaceError, Stopped
+from supernet.errors import CheckpointError, SettingsError, SpaceError, Stopped
 from supernet.evaluation.accuracy import score_network
 from supernet.evaluation.batchnorm import recalibrate
 from supernet.nn.extraction import extract
@@ -72,6 +72,23 @@ def test_killed_and_continued_it_ends_with_the_same_bits(taught: bool, tmp_path:
     with pytest.raises(Stopped):
         run(Checkpoints(tmp_path, every_s=0), lambda: next(asked))
     assert run(Checkpoints(tmp_path), lambda: False) == whole
+
+
+def test_the_state_of_another_architecture_is_not_taken_up(tmp_path: Path) -> None:
+    supernet = nine()
+    asked = iter([False] * 4 + [True] * 100)
+    with pytest.raises(Stopped):
+        finetune(
+            supernet,
+            supernet.space.smallest,
+            DATA,
+            RECIPE,
+            checkpoints=Checkpoints(tmp_path, every_s=0),
+            stop=lambda: next(asked),
+        )
+    for arch, taught in ((supernet.space.largest, False), (supernet.space.smallest, True)):
+        with pytest.raises(CheckpointError, match="of another training"):
+            finetune(supernet, arch, DATA, RECIPE, taught=taught, checkpoints=Checkpoints(tmp_path))
 
 
 def test_a_teachers_outputs_take_the_place_of_labels() -> None:

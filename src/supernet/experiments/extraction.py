@@ -284,8 +284,8 @@ def check_score(run: LoadedRun, arch: Architecture, facts: Facts) -> tuple[str, 
     """
     expected = run.scores.get(arch)
     found = next(score for score in facts.scores if score.split == "validation").estimate.value
-    if expected is None or expected == found:
-        return ()
+    if expected is None or expected != expected or expected == found:
+        return ()  # not scored, or its evaluation failed, or as it was
     if abs(expected - found) > _DRIFT:
         raise RunFolderError(
             f"{arch.label} gets {found:.4f} of the validation images right, and the run in "

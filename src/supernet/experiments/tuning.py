@@ -58,7 +58,7 @@ def tune(
     seed: int,
     command: str,
     every_s: float = 10.0,
-    watch: Callable[[Progress], None] = lambda _: None,
+    watch: Callable[[Progress], None] | None = None,
 ) -> TunedModel:
     """Fine-tune an architecture of a run and write it as a model folder.
 

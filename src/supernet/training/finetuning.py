@@ -83,7 +83,7 @@ def finetune(
     standalone: Bools | None = None,
     seed: int = 0,
     calibration_images: int | None = None,
-    watch: Callable[[Progress], None] = lambda _: None,
+    watch: Callable[[Progress], None] | None = None,
     checkpoints: Checkpoints | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Tuned:
@@ -140,6 +140,7 @@ def finetune(
         seed=seed,
         calibration_images=calibration_images,
         subject="standalone",
+        job={"finetune": dict(arch), "taught": taught},
         watch=watch,
         checkpoints=checkpoints,
         stop=stop,
