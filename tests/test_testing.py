@@ -105,6 +105,13 @@ class Default(Good):
         return F.linear(self.norm(x), self.weight_of(arch))
 
 
+class ChangesInput(Good):
+    keeps_input = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.add_(1))
+
+
 class Contract(ChoiceModuleContract):
     def __init__(self, kind: type[Good]) -> None:
         self.kind = kind
@@ -155,6 +162,11 @@ def test_what_is_sound_keeps_it(name: str) -> None:
         (OtherWeights, "test_calibrating_equals_recalibrating", "something else than recalibrated"),
         (AllGradients, "test_gradients_reach_what_is_used_only", "30 numbers get .* but 20 may"),
         (NoState, "test_its_state_can_be_loaded", "loaded, it is another"),
+        (
+            ChangesInput,
+            "test_inputs_are_kept_where_the_class_says_so",
+            "ChangesInput changes its input, but has keeps_input = True",
+        ),
         (Default, "test_there_is_no_default_architecture", "it runs without an architecture"),
     ],
 )

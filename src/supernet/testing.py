@@ -19,6 +19,7 @@ from supernet import sharing
 from supernet.errors import NoArchitectureError, SpaceError
 from supernet.evaluation.batchnorm import calibrate, recalibrate
 from supernet.evaluation.cost import count_macs, count_params, count_shared_macs
+from supernet.nn.choices import ChoiceModule
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
@@ -153,6 +154,27 @@ class ChoiceModuleContract:
                 if formula is not None:
                     said = f"counted are {found} {what}, the formula says {formula}"
                     _require(found == formula, said, arch)
+
+    def test_inputs_are_kept_where_the_class_says_so(self) -> None:
+        """A module whose `keeps_input` is true changes nothing that it is given."""
+        supernet, x = self._supernet(), self.example()
+        given: dict[nn.Module, list[Tensor]] = {}
+
+        def before(module: nn.Module, args: tuple[object, ...]) -> None:
+            given[module] = [arg.clone() for arg in args if isinstance(arg, Tensor)]
+
+        def after(module: nn.Module, args: tuple[object, ...], result: object) -> None:
+            now = [arg for arg in args if isinstance(arg, Tensor)]
+            kept = all(map(torch.equal, given.pop(module), now))
+            _require(kept, f"{type(module).__name__} changes its input, but has keeps_input = True")
+
+        for module in supernet.modules():
+            if isinstance(module, ChoiceModule) and module.keeps_input:
+                module.register_forward_pre_hook(before)
+                module.register_forward_hook(after)
+        with torch.no_grad():
+            for arch in self._archs(supernet):
+                supernet(x, arch)
 
     def test_gradients_reach_what_is_used_only(self) -> None:
         """Training an architecture leaves alone whatever it does not use."""

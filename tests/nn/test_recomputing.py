@@ -1,5 +1,7 @@
 """Gradient checkpointing runs again what the forward ran, whatever is active by then."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -99,3 +101,13 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             supernet(x, arch)
     assert isinstance(supernet._runs, Runs)
     assert len(supernet._runs._starts) <= 10
+
+
+def test_of_a_copy_nothing_has_run() -> None:
+    supernet, x = Supernet(stir(Depth("d", [nn.Linear(3, 3), nn.Tanh()]))), noise(4, 3)
+    supernet(x, supernet.space.largest)
+    copied = copy.deepcopy(supernet)
+    assert isinstance(copied.net, Depth)
+    assert copied._runs is copied.net._runs
+    assert copied._runs is not supernet._runs
+    assert not copied._runs._starts

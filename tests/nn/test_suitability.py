@@ -67,6 +67,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
         r"'0' \(Linear\) is pruned.*prune\.remove\(module, 'bias'\)",
     ),
     "lazy": (lambda: nn.LazyLinear(3), r"'0' \(LazyLinear\) is lazy.*sizes"),
+    "instance norm": (
+        lambda: nn.InstanceNorm1d(3, track_running_stats=True),
+        r"'0' \(InstanceNorm1d\).*track_running_stats=False",
+    ),
     "scripted": (scripted, r"'0' \(\w+\) is a TorchScript module"),
     "compiled in place": (compiled_in_place, r"'0' \(Linear\) is compiled"),
     "data parallel": (

@@ -8,7 +8,7 @@ the autograd node that asks for it: nodes are numbered in the order in which the
 from __future__ import annotations
 
 import bisect
-from typing import Any, final
+from typing import final
 
 import torch
 
@@ -58,5 +58,5 @@ class Runs:
         place = bisect.bisect_right(self._starts, node._sequence_nr()) - 1
         return self._archs[place] if place >= 0 else None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Runs:
-        return Runs()  # of a copied network, nothing has run
+    def __reduce__(self) -> tuple[type[Runs], tuple[()]]:
+        return Runs, ()  # of a copy, nothing has run

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
@@ -58,6 +59,11 @@ def _objection(module: nn.Module) -> str | None:
         return (
             "is lazy: its parameters have no shape yet; give it its sizes, or run it once by "
             "itself before it goes into the network"
+        )
+    if isinstance(module, _InstanceNorm) and module.track_running_stats:
+        return (
+            "is an instance norm that keeps running statistics, which would be those of many "
+            "architectures; build it with track_running_stats=False"
         )
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, BasePruningMethod):

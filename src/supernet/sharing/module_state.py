@@ -118,11 +118,15 @@ def reads_watched(stand_in: nn.Module, module: nn.Module) -> Iterator[Reads]:
             reads.add(module if self is stand_in else self, name)
         return object.__getattribute__(self, name)
 
+    outer = vars(nn.Module).get("__getattribute__")  # of a module inside which this one is traced
     nn.Module.__getattribute__ = read  # type: ignore[method-assign, assignment]
     try:
         yield reads
     finally:
-        del nn.Module.__getattribute__
+        if outer is None:
+            del nn.Module.__getattribute__
+        else:
+            nn.Module.__getattribute__ = outer  # type: ignore[method-assign]
 
 
 def frame_of(module: nn.Module) -> object:
