@@ -162,7 +162,7 @@ def test_losses_stand_beside_scores() -> None:
     results = results.model_copy(update={"ranking": ranking})
     assert [row.one_shot_rank for row in rows(results)] == list(range(1, 10))
     page = to_html(results, {})
-    assert "<b>0.1000 \N{PLUS-MINUS SIGN} 0.01500</b>" in page
+    assert "<b>0.1000 \N{PLUS-MINUS SIGN} 0.0150</b>" in page
     assert "One-shot rank is by validation loss" in page
 
 

@@ -89,7 +89,7 @@ def spread(estimate: Estimate, measure: Measure = ACCURACY) -> str:
     if not known(estimate):
         return ""
     half = abs(measure.shown(estimate.high) - measure.shown(estimate.low)) / 2
-    return f" {PLUS_MINUS} {_quantity(half, measure)}"
+    return f" {PLUS_MINUS} {number(half, _decimals(measure.shown(estimate.value), measure))}"
 
 
 def score_spread(estimate: Estimate | None, measure: Measure = ACCURACY) -> str:
@@ -97,6 +97,8 @@ def score_spread(estimate: Estimate | None, measure: Measure = ACCURACY) -> str:
 
     >>> print(score_spread(Estimate(value=0.98, low=0.975, high=0.985)))
     98.00 ± 0.50
+    >>> print(score_spread(Estimate(value=2.05, low=2.01, high=2.09), Measure(name="loss")))
+    2.050 ± 0.040
     """
     if estimate is None:
         return NOTHING
@@ -121,10 +123,13 @@ def gap_interval(
 
 def _quantity(value: float, measure: Measure) -> str:
     """Return a number in the unit of a measure: percents with two decimals, others four digits."""
+    return number(value, _decimals(value, measure))
+
+
+def _decimals(value: float, measure: Measure) -> int:
     if measure.unit == "%" or not math.isfinite(value) or value == 0:
-        return number(value)
-    digits = 3 - math.floor(math.log10(abs(value)))
-    return number(value, min(max(digits, 0), 9))
+        return 2
+    return min(max(3 - math.floor(math.log10(abs(value))), 0), 9)
 
 
 def interval(estimate: Estimate | None) -> str:

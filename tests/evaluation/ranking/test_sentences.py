@@ -89,12 +89,14 @@ class TestSentences:
         self, verdict: Verdict, advantage: Estimate, text: str | None
     ) -> None:
         tau = estimate(0.72, 0.6, 0.8)
-        first = sentences(
-            verdict.model_copy(
-                update={"advantage": advantage, "baseline": "layers", "baseline_tau": tau}
-            )
-        )[0]
+        changed = verdict.model_copy(
+            update={"advantage": advantage, "baseline": "layers", "baseline_tau": tau}
+        )
+        first = sentences(changed)[0]
         assert text in first if text else first.startswith("One-shot ranked")
+        cost = next(s for s in sentences(changed) if s.startswith("One supernet cost"))
+        assert ("it pays from 2" in cost) == (text is None)
+        assert ("which pays only where its ranking adds something" in cost) == (text is not None)
         assert "adds nothing" not in first or advantage.low <= 0 <= advantage.high
 
     def test_a_supernet_that_is_not_trained_enough_comes_first_and_pays_nothing(

@@ -194,7 +194,13 @@ def _cost(v: Verdict) -> str:
     elif v.breakeven is None:
         pays = "it never pays, as scoring an architecture takes as long as training it"
     else:
-        pays = f"it pays from {counted(int(v.breakeven), 'architecture')} on"
+        least = f"from {counted(int(v.breakeven), 'architecture')} on"
+        adds_nothing = v.advantage is not None and v.advantage.low <= 0
+        pays = (
+            f"it is cheaper {least}, which pays only where its ranking adds something"
+            if adds_nothing
+            else f"it pays {least}"
+        )
     return (
         f"One supernet cost {share(v.cost_ratio)} {times} the CPU time of training "
         f"{_the(v.networks)}{spread}; {pays}."
