@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from supernet.errors import DataError
-from supernet.evaluation.ranking.correction import agreement, correct
+from supernet.evaluation.ranking.correction import correct, one_hot
 from supernet.evaluation.ranking.metrics import kendall
 from supernet.records import Corrected
 
@@ -58,8 +58,8 @@ def test_leaving_one_out_is_what_fitting_without_it_gives() -> None:
     trained = list(range(0, 32, 3))
     truth, one_shot = truth_and_one_shot()
     linear = ((one_shot - one_shot.mean()) / one_shot.std())[trained][:, None]
-    alike = agreement(OPTIONS)[np.ix_(trained, trained)]
-    process = correction._Process(linear, alike, truth[trained])
+    hot = one_hot(OPTIONS)[trained]
+    process = correction._Process(linear, hot, truth[trained])
     closed = process.leave_one_out()
     gram = np.linalg.inv(process.inverse)
     for i in range(len(trained)):
@@ -78,9 +78,11 @@ def test_it_says_when_it_does_not_help() -> None:
     assert "nan" not in found.sentences[0]
 
 
-def test_the_share_of_choices_that_agree() -> None:
+def test_products_of_rows_count_the_choices_that_agree() -> None:
     some: list[dict[str, int | str]] = [{"a": 1, "b": 1}, {"a": 1, "b": 2}, {"a": 2}]
-    assert agreement(some).tolist() == [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]]
+    rows = one_hot(some)
+    assert (rows @ rows.T).tolist() == [[2, 1, 0], [1, 2, 0], [0, 0, 2]]
+    assert one_hot([{}, {}]).shape == (2, 0)
 
 
 def test_scores_that_are_all_equal_are_survived() -> None:

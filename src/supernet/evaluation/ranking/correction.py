@@ -5,12 +5,13 @@ Some networks trained alone show how. The score of a network is modelled as
 
     score = linear function of (one-shot score, log MACs, layers) + f(choices) + noise,
 
-f being a Gaussian process: two architectures are alike by the share s of choices on which they
-agree, with covariance `m s + (1 - m) exp(-(1 - s) / l)` (Rasmussen and Williams, "Gaussian
-Processes for Machine Learning", 2006, sections 2.7 and 5.4.1). The coefficients of the linear
-function have a wide normal prior; how much is left to f, its mix m and length l, and the noise are
-those with the largest marginal likelihood on a grid. How good it is, is told by leaving out one
-trained network at a time.
+f being a Gaussian process with the covariance that a search uses: two architectures are alike by
+the share of choices on which they agree (`supernet.strategies.gaussian_process`; Rasmussen and
+Williams, "Gaussian Processes for Machine Learning", 2006, sections 2.7 and 5.4.1). The coefficients
+of the linear function have a wide normal prior; how much is left to f, its mix and length, and the
+noise are those with the largest marginal likelihood on a grid. How good it is, is told by leaving
+out one trained network at a time; these four numbers stay what they were, which flatters it a
+little.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from supernet.errors import DataError
 from supernet.evaluation.ranking.metrics import Floats, kendall, pick
 from supernet.evaluation.ranking.sentences import correction_sentences
 from supernet.records import ACCURACY, Corrected, Estimate, Measure
+from supernet.strategies.gaussian_process import Parameters, covariance
 
 FEWEST: Final = 6
 """With fewer trained networks than this there is more to estimate than to estimate it from."""
@@ -83,11 +85,10 @@ def correct(
     rows = list(trained)
     truth = np.asarray(scores, np.float64)
     linear = _standardized(np.array([features[name] for name in features], np.float64).T)
-    alike = agreement(options)
-    known = alike[np.ix_(rows, rows)]
-    full = _Process(linear[rows], known, truth)
-    alone = _Process(np.zeros((len(rows), 0)), known, truth)
-    mean, deviation = full.predict(linear, alike[:, rows], linear[rows])
+    hot = one_hot(options)
+    full = _Process(linear[rows], hot[rows], truth)
+    alone = _Process(np.zeros((len(rows), 0)), hot[rows], truth)
+    mean, deviation = full.predict(linear, hot)
     left_out = full.leave_one_out()
     one_shot = np.asarray(features["one_shot"], np.float64)[rows]
     record = Corrected(
@@ -109,32 +110,29 @@ def correct(
     return record.model_copy(update={"sentences": correction_sentences(record)})
 
 
-def agreement(options: Sequence[Mapping[str, int | str]]) -> Floats:
-    """Return for each two architectures the share of choices on which they agree, (A, A)."""
-    names = sorted({name for each in options for name in each})
-    if not names:
-        return np.ones((len(options), len(options)))
-    total = np.zeros((len(options), len(options)))
-    for name in names:
+def one_hot(options: Sequence[Mapping[str, int | str]]) -> Floats:
+    """Return rows of which the product of two is the number of choices on which they agree.
+
+    A choice that an architecture doesn't have counts as one more option of it.
+    """
+    columns = [np.zeros((len(options), 0))]
+    for name in sorted({name for each in options for name in each}):
         values = [each.get(name) for each in options]
-        codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
-        column = np.array([codes[value] for value in values])
-        total += column[:, None] == column
-    return np.asarray(total / len(names))
+        known = list(dict.fromkeys(values))
+        columns.append(np.array([[value == other for other in known] for value in values], float))
+    return np.concatenate(columns, axis=1)
 
 
 class _Process:
     """The Gaussian process, fitted to k scores."""
 
-    def __init__(self, linear: Floats, alike: Floats, scores: Floats) -> None:
+    def __init__(self, linear: Floats, hot: Floats, scores: Floats) -> None:
+        self.linear, self.hot = linear, hot
         self.center, self.scale = float(scores.mean()), float(scores.std()) or 1.0
         self.targets = (scores - self.center) / self.scale
-        fits = [
-            (_likelihood(self._gram(linear, alike, knobs), self.targets), knobs)
-            for knobs in _grid()
-        ]
+        fits = [(_likelihood(self._gram(knobs), self.targets), knobs) for knobs in _grid()]
         self.knobs = max(fits, key=lambda fit: fit[0])[1]
-        self.inverse = np.linalg.inv(self._gram(linear, alike, self.knobs))
+        self.inverse = np.linalg.inv(self._gram(self.knobs))
         self.weights = self.inverse @ self.targets
         # The size of everything, by maximum likelihood given the knobs.
         self.size = math.sqrt(max(float(self.targets @ self.weights) / len(scores), 1e-12))
@@ -144,23 +142,32 @@ class _Process:
         missing = self.targets - self.weights / np.diag(self.inverse)
         return np.asarray(self.center + self.scale * missing)
 
-    def predict(self, linear: Floats, alike: Floats, known: Floats) -> tuple[Floats, Floats]:
-        """Return means and standard deviations for all, given how alike each is to those known."""
-        cross = _covariance(alike, self.knobs) + _WIDE * linear @ known.T + 1.0
+    def predict(self, linear: Floats, hot: Floats) -> tuple[Floats, Floats]:
+        """Return means and standard deviations for architectures."""
+        cross = _covariance(linear, hot, self.linear, self.hot, self.knobs)
         mean = cross @ self.weights
         own = self.knobs.share + _WIDE * (linear**2).sum(axis=1) + 1.0
         variance = own - np.einsum("ij,jk,ik->i", cross, self.inverse, cross, optimize=True)
         deviation = self.size * np.sqrt(np.maximum(variance, 0))
         return self.center + self.scale * mean, self.scale * deviation
 
-    def _gram(self, linear: Floats, alike: Floats, knobs: Knobs) -> Floats:
-        gram = _covariance(alike, knobs) + _WIDE * linear @ linear.T + 1.0
+    def _gram(self, knobs: Knobs) -> Floats:
+        gram = _covariance(self.linear, self.hot, self.linear, self.hot, knobs)
         return np.asarray(gram + np.eye(len(gram)) * knobs.noise)
 
 
-def _covariance(alike: Floats, knobs: Knobs) -> Floats:
-    mixed = knobs.mix * alike + (1 - knobs.mix) * np.exp((alike - 1) / knobs.length)
-    return np.asarray(knobs.share * mixed)
+def _covariance(
+    linear: Floats, hot: Floats, known_linear: Floats, known_hot: Floats, knobs: Knobs
+) -> Floats:
+    """Return the prior covariance of some architectures with others, without noise.
+
+    Each has `knobs.share` from its choices, as the search has it, scaled to 1.
+    """
+    choices = max(int(known_hot[0].sum()), 1)
+    parameters = Parameters(mix=knobs.mix, length=knobs.length, noise=0.0)
+    one = knobs.mix * choices / 2 + 2 * (1 - knobs.mix)
+    alike = covariance(hot, known_hot, choices, parameters) / one
+    return np.asarray(knobs.share * alike + _WIDE * linear @ known_linear.T + 1.0)
 
 
 def _grid() -> list[Knobs]:
