@@ -129,6 +129,8 @@ def test_data_say_in_a_line_what_they_are(data: ImageData) -> None:
     size = " x ".join(map(str, data.shape))
     expected = f"ImageData({data.name}: 22, 8, 7 images of {size} in {data.classes} classes)"
     assert repr(data) == expected
+    assert data._repr_html_().count("<tr>") == 4
+    assert "<td>22</td>" in data._repr_html_()
     assert [len(part) for part in (data.limit(test=2).test, data.limit(test=2).train)] == [2, 22]
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from supernet.errors import CalibrationError, DataError, DivergedError, SpaceError
 from supernet.evaluation.accuracy import (
+    Scores,
     accuracy,
     evaluate,
     find_best,
@@ -297,6 +298,8 @@ def test_where_nobody_asked_there_are_no_losses() -> None:
     statistics = calibrate(supernet, supernet.space, CALIBRATION)
     (first, *_) = score_samples(statistics, labelled(4), losses=False).values()
     assert first.losses is None
+    assert repr(first) == f"Scores(4 samples, score {first.score:.4g})"
+    assert repr(Scores(None)) == "Scores(failed)"
     assert math.isnan(first.loss)
 
 

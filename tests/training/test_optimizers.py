@@ -33,6 +33,8 @@ def test_only_sgd_looks_ahead() -> None:
         Recipe(momentum=0.0)
     with pytest.raises(SettingsError, match="optimizer is 'lion'"):
         Recipe(optimizer="lion")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"give it beside the recipe: train\("):
+        Recipe(optimizer=torch.optim.Adagrad)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="accumulate is 0"):
         Recipe(accumulate=0)
 

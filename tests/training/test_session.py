@@ -931,6 +931,9 @@ def test_no_training_batch_of_one_reaches_a_batch_norm() -> None:
     odd: Any = DataLoader(pairs, batch_size=13)
     with pytest.raises(DataError, match=r"the last of a single sample.* set drop_last=True"):
         train(small(), (odd, pairs), SHORT)
+    cut: Any = DataLoader(pairs, batch_sampler=[[0, 1, 2], [3]])
+    with pytest.raises(DataError, match="a batch of epoch 1 holds a single sample"):
+        train(small(), (cut, pairs), SHORT)
     with pytest.raises(SettingsError, match="batch_size is 1, and the network has batch norms"):
         train(small(), tiny_data(), Recipe(batch_size=1))
     bare = Supernet(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))

@@ -126,6 +126,7 @@ def test_pairs_of_tensors_will_do() -> None:
     (batch,) = data.validation.batches(9)
     assert same(batch, (x[:4], y[:4]))
     assert repr(data) == "SampleData(9 to learn from, 4 to choose by)"
+    assert data._repr_html_().count("<tr>") == 3  # type: ignore[attr-defined]
 
 
 class Endless(IterableDataset[Tensor]):

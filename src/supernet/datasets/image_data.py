@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,6 +96,10 @@ class ImageData:
         parts = ", ".join(f"{count:,}" for count in counts)
         return f"ImageData({self.name}: {parts} images of {size} in {self.classes} classes)"
 
+    def _repr_html_(self) -> str:
+        """Return a table of the splits, for notebooks."""
+        return table_of(self)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of one image: channels, height, width."""
@@ -137,3 +142,15 @@ class ImageData:
         augmentation = Augmentation(crop=crop, flip=flip, cutout=cutout)
         augmentation.check(*self.shape[1:])
         return replace(self, train=replace(self.train, augmentation=augmentation))
+
+
+def table_of(data: Any) -> str:
+    """Return the splits of data as an HTML table: what each is for, and how many it has."""
+    purposes = {"train": "to learn from", "validation": "to choose by", "test": "to judge by, once"}
+    rows = "".join(
+        f"<tr><td>{name}</td><td>{purpose}</td><td>{len(split):,}</td></tr>"
+        for name, purpose in purposes.items()
+        if (split := getattr(data, name)) is not None
+    )
+    head = "<tr><th>split</th><th>for</th><th>samples</th></tr>"
+    return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"

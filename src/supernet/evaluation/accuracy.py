@@ -33,7 +33,7 @@ from supernet.tasks import (
 _Candidate = TypeVar("_Candidate")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Scores:
     """What scoring found out about an architecture, sample by sample.
 
@@ -55,6 +55,12 @@ class Scores:
     def loss(self) -> float:
         """The mean loss; NaN for a failed evaluation, or where nobody asked for it."""
         return accuracy(self.losses)
+
+    def __repr__(self) -> str:
+        if self.scores is None:
+            return "Scores(failed)"
+        loss = "" if self.losses is None else f", loss {self.loss:.4g}"
+        return f"Scores({len(self.scores):,} samples, score {self.score:.4g}{loss})"
 
 
 def score(

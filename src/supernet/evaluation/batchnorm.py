@@ -96,6 +96,11 @@ def recalibrate(net: nn.Module, batches: Inputs) -> None:
     pools.write()
 
 
+def has_batch_norms(net: nn.Module) -> bool:
+    """Return whether a network has batch norms, to which a single sample is no batch."""
+    return bool(_norms(net))
+
+
 def require_statistics(net: nn.Module) -> None:
     """Raise `CalibrationError` if a batch norm of `net` never saw a batch, or too few."""
     for name, module in net.named_modules():

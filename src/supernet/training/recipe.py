@@ -121,6 +121,11 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, adapter in _adapters().items():
             value = getattr(self, name)
+            if name == "optimizer" and callable(value):
+                raise SettingsError(
+                    "optimizer is a function, which a recipe can't hold; give it beside the "
+                    "recipe: train(supernet, data, recipe, optimizer=function)"
+                )
             try:
                 adapter.validate_python(value)
             except ValidationError as error:

@@ -12,13 +12,12 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from supernet.errors import CheckpointError, DataError, DivergedError, SettingsError, Stopped
 from supernet.evaluation.accuracy import Scores, accuracy, score_samples, stack
 from supernet.evaluation.batches import device_of, even_size, moved, split_inputs
-from supernet.evaluation.batchnorm import Statistics, calibrate, evaluating
+from supernet.evaluation.batchnorm import Statistics, calibrate, evaluating, has_batch_norms
 from supernet.nn.supernet import Supernet
 from supernet.records import Epoch, Progress, Training
 from supernet.runs.checkpoints import Checkpoints, State, foreign_refused
@@ -462,7 +461,7 @@ def _device(device: str | torch.device) -> torch.device:
 
 def _check_batches(supernet: Supernet, samples: Samples, recipe: Recipe) -> None:
     """Raise if a batch norm would get a batch of a single sample, which has no variance."""
-    if not any(isinstance(module, _BatchNorm) for module in supernet.modules()):
+    if not has_batch_norms(supernet):
         return
     if not isinstance(samples, LoaderSamples):
         if recipe.batch_size == 1:

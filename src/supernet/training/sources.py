@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
+from supernet.datasets.image_data import table_of
 from supernet.datasets.loaders import Drawing
 from supernet.datasets.splits import default_aside, divide, divide_by_class
 from supernet.errors import DataError
@@ -47,6 +48,10 @@ class SampleData:
         counts = [f"{len(self.train):,} to learn from", f"{len(self.validation):,} to choose by"]
         counts += [f"{len(self.test):,} to judge by"] if self.test is not None else []
         return f"SampleData({', '.join(counts)})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the splits, for notebooks."""
+        return table_of(self)
 
 
 def as_data(source: Any) -> SplitData:

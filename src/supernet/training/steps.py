@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from supernet.errors import DataError, DivergedError
 from supernet.evaluation.batches import device_of, moved, samples_in, split_inputs
+from supernet.evaluation.batchnorm import has_batch_norms
 from supernet.nn.supernet import Supernet
 from supernet.runs.checkpoints import foreign_refused
 from supernet.tasks import Task
@@ -148,6 +149,7 @@ class Steps(Iterator[Step]):
         self._average = Average(supernet.net, recipe.ema)
         self._batches: Iterator[Batch] = iter(())
         self._device = device_of(supernet) or torch.device("cpu")
+        self._needs_two = hasattr(data, "count_batches") and has_batch_norms(supernet)
         self._in_a_row = 0  # steps skipped
         self._anchor: Mapping[str, Any] | None = None  # what a rollback goes back to
         self._returns = 0  # and how often it did
@@ -252,6 +254,12 @@ class Steps(Iterator[Step]):
                 "batches of an epoch that their length promised"
             )
         x, y = batch
+        if self._needs_two and samples_in(x) == 1:
+            raise DataError(
+                f"a batch of epoch {1 + self.step // self.per_epoch} holds a single sample, and "
+                "the network has batch norms: a single sample has no variance; leave such batches "
+                "out, or make them larger"
+            )
         return moved(x, self._device), moved(y, self._device)
 
     def _descend(self, batches: Sequence[Batch], draw: Draw) -> float | None:
