@@ -35,6 +35,8 @@ class Runs:
 
     def switch(self, arch: Architecture | None) -> None:
         """Take note that another architecture is run from here on, or none."""
+        if torch.compiler.is_compiling():
+            return  # what is compiled holds for one architecture, its backward pass included
         self.current = arch
         self._task = torch._C._current_graph_task_id() if arch is not None else -1
         number: int = torch._C._autograd._get_sequence_nr()
