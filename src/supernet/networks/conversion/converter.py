@@ -17,7 +17,7 @@ from torch import nn
 from supernet.errors import SpaceError
 from supernet.networks.conversion.inputs import Inputs
 from supernet.networks.conversion.planning import ConversionPlan, Wishes, make_plan
-from supernet.networks.conversion.refusals import find_refusals
+from supernet.networks.conversion.refusals import check_model, find_refusals
 from supernet.networks.conversion.report import (
     Line as Line,
     Report as Report,
@@ -28,7 +28,6 @@ from supernet.networks.conversion.rewriting import rewrite
 from supernet.networks.conversion.tracing import observe
 from supernet.networks.conversion.trying import Trial, find_failures, require_same
 from supernet.networks.conversion.weights import accept_weights, named_tensors
-from supernet.nn.choices import ChoiceModule
 from supernet.nn.supernet import Supernet
 
 
@@ -148,18 +147,7 @@ def _convert(model: nn.Module, plan: ConversionPlan) -> Supernet:
 
 
 def _check(model: nn.Module, wishes: Wishes) -> None:
-    for name, module in model.named_modules():
-        where = f"{name!r}" if name else "the model"
-        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            raise SpaceError(
-                f"{where} is wrapped in {type(module).__name__}; give the network inside, its "
-                "`.module`, and wrap what comes out"
-            )
-        if isinstance(module, ChoiceModule | Supernet):
-            raise SpaceError(
-                f"{where} is a {type(module).__name__}, so the model holds choices already; give "
-                "the plain network, or make the supernet by hand"
-            )
+    check_model(model)
     if wishes.least is not None and wishes.least < 0:
         raise SpaceError(f"depth is {wishes.least}; the least number of blocks is 0 or more")
     for share in wishes.shares:

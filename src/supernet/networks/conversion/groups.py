@@ -170,6 +170,10 @@ class Groups:
         segments = self.resolve(label or ())
         return any(not self._groups[segment.width].fixed for segment in segments)
 
+    def is_made(self, label: Label | None) -> bool:
+        """Say whether a layer makes some of a label, and not all of it belongs to parameters."""
+        return any(self._groups[s.width].writers for s in self.resolve(label or ()))
+
     def reasons(self, number: int) -> list[str]:
         """Return why a width can't change; nothing if it can."""
         return self._groups[self.top(number)].fixed

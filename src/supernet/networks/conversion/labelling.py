@@ -139,6 +139,12 @@ class Labelling:
             found[segment.width] += segment.size
         return found
 
+    def fix_read(self, size: Any, why: str) -> None:
+        """Say that the widths which a number was read from can't change."""
+        for node, axis in roots_of(size):
+            if isinstance(node, fx.Node) and isinstance(axis, int):
+                self.groups.fix(self.of(node)[axis], why)
+
     def is_read(self, size: Any) -> bool:
         """Say whether a size follows from a width that may change."""
         return any(

@@ -284,10 +284,12 @@ def reshaped(labelling: Labelling, node: fx.Node, asked: Sequence[Any]) -> Label
     labels, out = labelling.of(x), [None] * len(after)
     out_labels: list[Label | None] = list(out)
     for olds, news in _blocks(before, after):
-        wide = [axis for axis in olds if labels[axis] is not None]
+        # A width that can't change is a number like any other.
+        wide = [axis for axis in olds if labelling.groups.is_free(labels[axis])]
         if not wide:
             continue
-        if len(wide) > 1:  # two widths are multiplied
+        if len(wide) > 1:  # two widths are multiplied; one that a layer makes may stay
+            wide.sort(key=lambda axis: not labelling.groups.is_made(labels[axis]))
             for axis in wide[1:]:
                 labelling.fix(x, "it is merged with another width into one axis", [axis])
         axis = wide[0]
@@ -308,6 +310,9 @@ def reshaped(labelling: Labelling, node: fx.Node, asked: Sequence[Any]) -> Label
             labelling.groups.fix(label, "it is divided into several axes")
         else:
             out_labels[real[found[0]]] = found[1]
+    for size, label in zip(asked, out_labels, strict=False):
+        if label is None and labelling.is_read(size):
+            labelling.fix_read(size, "what has a fixed size is reshaped to it")
     return tuple(out_labels)
 
 
