@@ -52,6 +52,45 @@ def test_a_model_that_does_more_with_its_layers_is_refused(how: str, message: st
         make_elastic(Reading(how), example=X)
 
 
+class Sized(nn.Module):
+    """Counts on the stride of a layer, which an elastic convolution keeps, or on its class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(*(nn.Sequential(nn.Conv2d(3, 3, 1)) for _ in range(3)))
+        self.reading = Reading("class")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.reading(self.stages(x))
+        return y
+
+
+def test_widths_are_given_up_before_a_model_is_refused() -> None:
+    supernet, report = make_elastic(Sized(), example=X)
+    assert [c.name for c in supernet.space.choices] == ["stages.depth"]
+    assert "would not compute what the model does" in str(report)
+
+
+class Asking(nn.Module):
+    """Asks a layer for more than to be called, of what does not change with its width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3, stride=2), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] % self.conv.stride[0] or x.shape[-1] < self.conv.kernel_size[0]:
+            x = x[..., :-1]
+        y: Tensor = self.head(self.conv(x))
+        return y
+
+
+def test_layers_can_be_asked_for_what_stays() -> None:
+    supernet, _ = make_elastic(Asking(), example=X, width=(0.5,))
+    assert [c.name for c in supernet.space.choices] == ["conv.width"]
+    assert supernet(X, supernet.space.smallest).shape == (3, 2, 3, 3)
+
+
 def test_one_image_is_enough() -> None:
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1)

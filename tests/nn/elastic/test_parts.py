@@ -49,3 +49,11 @@ def test_a_packed_part_has_no_gaps_and_the_layout_of_the_whole() -> None:
         assert torch.equal(part, whole[:3, :2])
         assert part.is_contiguous(memory_format=form)
         assert packed(whole, whole).data_ptr() == whole.data_ptr()  # no copy without need
+
+
+def test_without_gradients_a_part_still_says_that_it_wants_one() -> None:
+    whole, frozen = nn.Parameter(noise(6, 8)), nn.Parameter(noise(6, 8), requires_grad=False)
+    for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+        with mode():
+            assert packed(whole[:4, :6], whole).requires_grad
+            assert not packed(frozen[:4, :6], frozen).requires_grad

@@ -131,11 +131,27 @@ def make_elastic(
             return supernet, report
         # In training mode too, if the model can run in it.
         trial = Trial(supernet, inputs.at_least_two(), (False, True)[: len(observed)])
-        more = find_failures(trial, plan.decisive)
-        if not more:
-            require_same(trial, model)
-            return supernet, report
+        try:
+            more = find_failures(trial, plan.decisive)
+            if not more:
+                require_same(trial, model)
+                return supernet, report
+        except SpaceError as error:
+            more = _give_up(report, str(error))
+            if len(more) == len(report.choices):
+                raise
         failed |= more
+
+
+def _give_up(report: Report, why: str) -> dict[str, str]:
+    """Return the choices of one kind, widths first, if nobody knows which one is to blame.
+
+    To find that out would take many more conversions.
+    """
+    kinds: dict[bool, list[str]] = {True: [], False: []}
+    for choice in report.choices:
+        kinds[choice.name.endswith((".depth", ".kernel"))].append(choice.name)
+    return dict.fromkeys(kinds[False] or kinds[True], why)
 
 
 def _convert(model: nn.Module, plan: ConversionPlan) -> Supernet:

@@ -46,6 +46,15 @@ class Narrowed(ChoiceModule):
     def choices(self) -> tuple[Choice, ...]:
         return _choices(*self.cuts.values(), dict(enumerate(self.attributes.values())))
 
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "layer" or name in self.cuts or name in self.attributes:
+                raise
+            # Somebody's code that asks a layer for its stride, say.
+            return getattr(self.layer, name)
+
     def narrow(self, arch: Architecture) -> nn.Module:
         """Return the module as `arch` uses it, with views of the weights where that is possible."""
         given = {

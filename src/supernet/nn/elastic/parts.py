@@ -16,12 +16,16 @@ Plain = TypeVar("Plain", bound=nn.Module)
 def packed(part: Tensor, whole: Tensor) -> Tensor:
     """Return a part of a weight without gaps, in the memory layout of the whole.
 
-    What is multiplied must lie in memory alike in a supernet and in an extracted network: kernels
-    for other layouts may add up in another order.
+    What is multiplied must lie in memory alike in a supernet and in an extracted network, and must
+    say alike that it wants a gradient, also where none is computed: PyTorch chooses its kernels by
+    both, and others may add up in another order.
     """
-    if whole.ndim == 4 and not whole.is_contiguous():
-        return part.contiguous(memory_format=torch.channels_last)
-    return part.contiguous()
+    channels_last = whole.ndim == 4 and not whole.is_contiguous()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    part = part.contiguous(memory_format=layout)
+    if whole.requires_grad and not part.requires_grad and not torch.compiler.is_compiling():
+        return part.detach().requires_grad_()
+    return part
 
 
 def first(vector: Tensor | None, count: int) -> Tensor | None:
