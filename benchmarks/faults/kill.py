@@ -35,7 +35,7 @@ from supernet.runs.folder import read_events, read_results
 #: Four architectures, a supernet and four networks alone, on few images and with few channels.
 SETTINGS = [
     *("--train-images=960", "--validation-images=60", "--calibration-images=40", "--epochs=4"),
-    *("--batch-size=16", "--wide=8", "--narrow=4", "--longest=2"),
+    *("--batch-size=16", "--net-arg=widths=8,4", "--net-arg=longest=2"),
     *("--workers=2", "--checkpoint-every=0.1"),
 ]
 

@@ -148,6 +148,7 @@ def one_by_one(supernet: Supernet, x: Tensor, y: Tensor, draw: Draw, recipe: Rec
     return torch.stack(losses).sum() / total
 
 
+@pytest.mark.sampled
 @pairs
 def test_shared_is_one_by_one(rule: str, loss: str) -> None:
     """With layer norms: a batch norm sees all the images of a divided batch."""
@@ -184,6 +185,7 @@ def same_data(a: Any, b: Any) -> bool:
     return bool(repr(a) == repr(b))
 
 
+@pytest.mark.sampled
 @pairs
 def test_taken_up_again_and_again_it_is_the_same_training(rule: str, loss: str) -> None:
     supernet, other = network(), network(9)
@@ -273,6 +275,7 @@ def test_a_supernet_of_one_architecture_trains_as_a_plain_loop_has_it(rule: str,
 # -- law: what is billed is what is done --------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pairs
 def test_the_multiply_adds_billed_are_those_done(rule: str, loss: str) -> None:
     recipe = rule_of(rule, loss)[1]

@@ -123,7 +123,7 @@ class RunFolder:
         Raises:
             RunFolderError: If that fails.
         """
-        return files.write(self.path / name, content, root=self.path)
+        return files.write(self.path / name, content)
 
     def log(self, event: str, **content: Any) -> None:
         """Append a line to `events.jsonl`, with the time, whole or not at all.
