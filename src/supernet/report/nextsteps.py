@@ -41,6 +41,11 @@ def next_steps(results: Results) -> list[Step]:
             Step("Repeat with other seeds: one seed can't tell how far training itself varies.",
                  f"{results.conditions.command} --seeds 3")
         )  # fmt: skip
+    if len(results.architectures) > 1 and not (verdict and verdict.undertrained):
+        steps.append(
+            Step("Take the pick out as a plain network; RUN is the folder of this page.",
+                 "supernet extract RUN --best")
+        )  # fmt: skip
     if not compared(results):
         steps.append(
             Step("See whether the ranking can be trusted: train some networks alone.",
