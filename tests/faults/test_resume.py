@@ -132,7 +132,7 @@ def test_what_was_allowed_is_recorded_and_shown_for_good(
     page = Path("run", "report.html").read_text()
     for found in results.conditions.mismatches:
         assert f"<li>{found}</li>" in page
-    assert page.count("This run was stopped. When it went on, this had changed:") == 1
+    assert page.count("This run was stopped. When it was resumed, this had changed:") == 1
 
 
 def test_a_changed_recipe_begins_the_trainings_anew_and_says_so(data: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_changed_recipe_begins_the_trainings_anew_and_says_so(data: Path) -> N
     assert [note["job"] for note in notes] == ["supernet", "standalone (1, 1)"]
     for note in notes:
         assert note["reason"].startswith(
-            "beginning anew: the checkpoints in run/checkpoints/seed0-"
+            "beginning again: the checkpoints in run/checkpoints/seed0-"
         )
         assert note["reason"] in told
     assert essence(Path("run")) == essence(Path("from the start"))

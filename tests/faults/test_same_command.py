@@ -143,7 +143,7 @@ def test_a_finished_run_shows_its_results_and_trains_nothing(data: Path) -> None
     for again in (command, ["resume", "run"]):
         code, out, told = call(*again, tasks=untouched)
         assert (code, out) == (0, first)
-        assert "this run had finished; here is what came of it" in told
+        assert "this run had finished; these are its results" in told
         assert {p: p.read_bytes() for p in Path("run").rglob("*") if p.name != "lock"} == before
 
 
