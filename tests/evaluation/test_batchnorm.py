@@ -91,6 +91,18 @@ def test_any_cut_into_batches_gives_the_statistics_of_all_samples(
     torch.testing.assert_close(norm.running_var, var.float(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_compiled_network_gets_the_same_statistics(inside: bool) -> None:
+    x, plain = noise(9, 3), nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    net = copy.deepcopy(plain)
+    if inside:
+        net[1].compile(backend="eager")
+    recalibrate(net if inside else torch.compile(net, backend="eager"), x.split((7, 2)))  # type: ignore[arg-type]
+    recalibrate(plain, x.split((7, 2)))
+    for ours, theirs in zip(net.buffers(), plain.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_in_float64_they_are_those_by_hand_to_the_last_digits() -> None:
     x = noise(23, 3, 4, 4).double()
     norm = nn.BatchNorm2d(3).double()

@@ -53,11 +53,10 @@ def recalibrate(net: nn.Module, batches: Inputs) -> None:
     Every sample counts the same, whatever the sizes of the batches. Only batch norms are put in
     training mode: unlike in `torch.optim.swa_utils.update_bn`, dropout stays off. Modes and momenta
     are put back, also if a batch raises; the norms then have no statistics, and scoring refuses
-    them.
+    them. A compiled network runs without being compiled meanwhile.
 
     Args:
-        net: A plain network, such as `extract` returns. If it is compiled, batches count equally
-            instead of samples: recalibrate it before.
+        net: A plain network, such as `extract` returns.
         batches: Samples of the training set: inputs, batches of inputs and targets, a loader or a
             split of the data; see `supernet.evaluation.batches.inputs_of`.
 
@@ -86,7 +85,7 @@ def recalibrate(net: nn.Module, batches: Inputs) -> None:
         if norm.running_mean is not None:
             pools.add(_installed(norm))
     try:
-        with averaging(net), pools.filling():
+        with averaging(net), _eagerly(net), pools.filling():
             for batch in _sized(evened(inputs_of(batches)), "recalibration"):
                 call(net, moved(batch, device))
     except BaseException:
@@ -161,6 +160,12 @@ _ARGUMENTS: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
         *("eps", "cudnn_enabled"),
     ),
 }
+
+
+def _eagerly(net: nn.Module) -> AbstractContextManager[object]:
+    """Inside the block, compiled modules run as they are written, so that norms can be watched."""
+    compiled = (hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in net.modules())
+    return torch.compiler.set_stance("force_eager") if any(compiled) else nullcontext()
 
 
 @final
