@@ -284,7 +284,7 @@ def test_one_wild_architecture_spoils_nothing_but_its_own_numbers(tmp_path: Path
     }
     assert verdict.picked in {arch.label for arch in tame}
     assert all("nan" not in sentence for sentence in verdict.sentences)
-    assert wild.label in verdict.sentences[2]
+    assert any(wild.label in s for s in verdict.sentences if s.startswith("Evaluations failed"))
     for estimate in (verdict.tau, verdict.regret, verdict.mean_gap, *verdict.gaps[1:]):
         assert np.isfinite([estimate.value, estimate.low, estimate.high]).all()
 
