@@ -24,7 +24,7 @@ from supernet.text import join_command, visible, visible_lines
 if TYPE_CHECKING:
     from supernet.experiments.describing import SpaceSummary
     from supernet.experiments.planning import RunPlan
-    from supernet.records import Results
+    from supernet.records import ArchitectureRecord, Results
     from supernet.runs.status import Status
 
 
@@ -104,6 +104,13 @@ def suggest_next(results: Results) -> list[str]:
     return ["compare", *to_options(settings, **changes)]
 
 
+def _some(records: Sequence[ArchitectureRecord], most: int = 20) -> Sequence[ArchitectureRecord]:
+    """Return architectures for a table: all, or those at even steps from first to last."""
+    if len(records) <= most:
+        return records
+    return [records[round(step * (len(records) - 1) / (most - 1))] for step in range(most)]
+
+
 def show_plan(plan: RunPlan, speed: float, as_json: bool) -> None:
     """Print what a run would do, and how long it will take at a measured speed."""
     macs = sum(job.macs for job in plan.jobs)
@@ -132,11 +139,15 @@ def show_plan(plan: RunPlan, speed: float, as_json: bool) -> None:
     console = Console()
     console.print("Settings", style="bold")
     say(console, to_yaml(plan.settings))
-    table = Table(title="Architectures", title_justify="left", title_style="bold")
+    table = Table(
+        title=f"Architectures, {len(plan.architectures)} scored",
+        title_justify="left",
+        title_style="bold",
+    )
     table.add_column("architecture")
     table.add_column("params", justify="right")
     table.add_column("MACs per image", justify="right")
-    for arch in plan.architectures:
+    for arch in _some(plan.architectures):
         table.add_row(escape(visible(arch.label)), f"{arch.params:,}", f"{arch.macs:,}")
     console.print(table)
     console.print("One pass over a batch through all architectures", style="bold")

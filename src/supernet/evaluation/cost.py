@@ -62,9 +62,18 @@ def count_macs(supernet: Supernet, arch: Architecture, shape: Shape) -> int:
         arch: Which architecture.
         shape: Of one image: channels, height, width.
     """
-    net = extract(supernet, arch).to("meta").eval()
+    return count_network_macs(extract(supernet, arch), shape)
+
+
+def count_network_macs(net: nn.Module, shape: Shape) -> int:
+    """Return the multiply-adds of one sample, forward, of a plain network.
+
+    Args:
+        net: The network; it is moved to the `meta` device, for good.
+        shape: Of one sample, such as channels, height, width.
+    """
     with FlopCounterMode(display=False) as counter:
-        net(x := empty_batch(shape))
+        net.to("meta").eval()(x := empty_batch(shape))
     return int(counter.get_total_flops()) // (2 * len(x))
 
 

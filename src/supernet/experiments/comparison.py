@@ -17,6 +17,7 @@ from supernet.evaluation.cost import (
     Shape,
     count_layers,
     count_macs,
+    count_network_macs,
     count_params,
     count_shared_macs,
 )
@@ -90,6 +91,8 @@ def compare(
     alone: Sequence[Architecture] | None = None,
     rank_by: Literal["score", "loss"] = "score",
     changed: Sequence[str] | None = None,
+    network: NetworkRecord | None = None,
+    architectures: Sequence[ArchitectureRecord] | None = None,
 ) -> Results:
     """Return the records of a whole comparison, verdict included; reports are made from them.
 
@@ -105,6 +108,8 @@ def compare(
             default all of them. The verdict is on these.
         rank_by: Whether one-shot ranks by scores or by losses.
         changed: Which settings are not those of a preset, for the page, if that is known.
+        network: The parts of the network and its costs, if they were counted already.
+        architectures: Likewise, those scored with their costs.
 
     Raises:
         DataError: If there are no trials.
@@ -120,7 +125,11 @@ def compare(
     trained = archs if alone is None else tuple(alone)
     _check_trials(seeds, archs, trained)
     places = [archs.index(arch) for arch in trained]
-    architectures = describe_architectures(supernet, data.shape, archs)
+    if architectures is None:
+        architectures = describe_architectures(supernet, data.shape, archs)
+    if network is None:
+        macs = [record.macs for record in architectures]
+        network = describe_network(supernet, data.shape, archs, macs)
     ledger = [loading] if loading else []
     ledger += [phase for seed in seeds for phase in _phases(seed, trained)]
     scores = scores_of(seeds)
@@ -141,8 +150,8 @@ def compare(
             shape=data.shape,
             sha256=dict(data.sha256),
         ),
-        network=describe_network(supernet, data.shape, archs),
-        architectures=architectures,
+        network=network,
+        architectures=list(architectures),
         seeds=[
             SeedRecord(
                 seed=seed.seed,
@@ -230,8 +239,8 @@ def describe_architectures(
             label=arch.label,
             options=dict(arch),
             params=count_params(net),
-            macs=count_macs(supernet, arch, shape),
             layers=count_layers(net),
+            macs=count_network_macs(net, shape),  # last: it leaves no numbers in the network
         )
         for arch, net in (
             (arch, extract(supernet, arch)) for arch in (supernet.space if archs is None else archs)
@@ -240,11 +249,21 @@ def describe_architectures(
 
 
 def describe_network(
-    supernet: Supernet, shape: Shape, archs: Sequence[Architecture] | None = None
+    supernet: Supernet,
+    shape: Shape,
+    archs: Sequence[Architecture] | None = None,
+    macs: Sequence[int] | None = None,
 ) -> NetworkRecord:
-    """Return the parts of a supernet, and the work of running some architectures, or all."""
+    """Return the parts of a supernet, and the work of running some architectures, or all.
+
+    Args:
+        supernet: The network.
+        shape: Of one sample, such as channels, height, width.
+        archs: Which architectures; by default every one of the space.
+        macs: The multiply-adds of each, if they are known.
+    """
     archs = list(supernet.space if archs is None else archs)
-    apart = [count_macs(supernet, arch, shape) for arch in archs]
+    apart = [count_macs(supernet, arch, shape) for arch in archs] if macs is None else macs
     return NetworkRecord(
         name="Supernet",
         choices=[

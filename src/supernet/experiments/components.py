@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from supernet.datasets import ImageData, load_folder, load_mnist
 from supernet.errors import DataError, SettingsError
@@ -15,8 +16,10 @@ from supernet.experiments.settings import DataSettings, Settings
 from supernet.networks.named import NamedNetwork, build_network
 from supernet.nn.supernet import Supernet
 from supernet.runs.functions import call_function, load_function, parse_function, source_sha256
+from supernet.space import Architecture, SearchSpace
 from supernet.training.recipe import Recipe
 from supernet.training.samplers import AnySampler, default_sampler, make_sampler
+from supernet.training.scored import choose_scored
 
 #: The kinds of networks of a run; their places are part of the seeds of initial weights.
 KINDS = ("supernet", "longer", "standalone")
@@ -47,7 +50,9 @@ def limit_data(settings: DataSettings, data: ImageData) -> ImageData:
             "learn from; choose fewer with --train-images, or all"
         )
     data = data.limit(
-        train=settings.train_images, validation=min(settings.validation_images or held, held)
+        train=settings.train_images,
+        validation=min(settings.validation_images or held, held),
+        test=settings.test_images,
     )
     if not (settings.crop or settings.flip or settings.cutout):
         return data
@@ -115,6 +120,35 @@ def initial_seed(seed: int, kind: str, arch: int | None) -> int:
     """
     entropy = (seed, KINDS.index(kind), arch or 0)
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
+
+
+def scored_of(settings: Settings, space: SearchSpace) -> tuple[Architecture, ...]:
+    """Return the architectures that a run scores: the same ones under each of its seeds."""
+    return choose_scored(space, settings.run.score, settings.run.seed)
+
+
+def device_of(settings: Settings) -> str:
+    """Return the device of the settings, `auto` resolved.
+
+    Raises:
+        SettingsError: If there is no such device here.
+    """
+    wanted = settings.run.device
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+    try:
+        kind = torch.device(wanted).type
+    except RuntimeError:
+        kind = ""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": _has_mps(), "meta": False}
+    if not there.get(kind, False):
+        have = ", ".join(name for name, is_there in there.items() if is_there)
+        raise SettingsError(f"device is {wanted!r}; here there is {have}")
+    return wanted
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
 
 
 def recipe_of(settings: Settings, *, standalone: bool, epochs: int) -> Recipe:

@@ -259,6 +259,9 @@ def judge(
         changed=changed_settings(settings),
         rank_by=settings.run.rank_by,
         loading=plan.loading,
+        alone=plan.alone or None,
+        network=plan.network,
+        architectures=plan.architectures,
         conditions=describe_conditions(
             command,
             wall_s=wall_s + plan.loading.wall_s + outcome.wall_s,

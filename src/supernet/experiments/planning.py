@@ -18,12 +18,15 @@ from supernet.experiments.comparison import describe_architectures, describe_net
 from supernet.experiments.components import (
     build_named,
     data_sources,
+    device_of,
     fit_counts,
     limit_data,
     load_whole,
     sampler_of,
+    scored_of,
 )
 from supernet.experiments.settings import Settings
+from supernet.networks.fitting import require_fit
 from supernet.networks.named import NamedNetwork, space_sha256
 from supernet.nn.supernet import Supernet
 from supernet.records import ArchitectureRecord, NetworkRecord, Phase
@@ -65,6 +68,7 @@ class RunPlan:
         data: The data, so that nobody loads them again.
         named: The network, for its space and costs; its weights don't matter.
         archs: The architectures that are scored.
+        alone: Those of them that are trained on their own too.
         network: The parts of the network, and its costs.
         architectures: Those scored, with their costs.
         sharing: What one pass over them does for a batch.
@@ -77,6 +81,7 @@ class RunPlan:
     data: ImageData = field(repr=False)
     named: NamedNetwork = field(repr=False)
     archs: tuple[Architecture, ...] = field(repr=False)
+    alone: tuple[Architecture, ...] = field(repr=False)
     network: NetworkRecord = field(repr=False)
     architectures: Sequence[ArchitectureRecord] = field(repr=False)
     sharing: sharing.PassPlan = field(repr=False)
@@ -115,24 +120,49 @@ def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
     _check_sizes(settings, data)
     named = build_named(settings, shape=data.shape, classes=data.classes, seed=0)
     supernet = named.supernet
-    archs = tuple(supernet.space)
+    require_fit(supernet, data.shape)
+    device_of(settings)
+    archs = scored_of(settings, supernet.space)
     # As large as a step's: what has to be done in parts depends on it.
     planner = Planner(supernet, empty_batch(data.shape, settings.recipe.batch_size))
     sampler = sampler_of(settings, supernet, data)
     costs = _Costs(settings, data, planner, archs)
-    alone = archs if standalone else ()
+    architectures = describe_architectures(supernet, data.shape, archs)
+    macs = [record.macs for record in architectures]
+    alone = spread(archs, macs, settings.run.alone) if standalone else ()
     return RunPlan(
         settings=settings,
         data=data,
         named=named,
         archs=archs,
-        network=describe_network(supernet, data.shape),
-        architectures=describe_architectures(supernet, data.shape),
+        alone=alone,
+        network=describe_network(supernet, data.shape, archs, macs),
+        architectures=architectures,
         sharing=planner.plan(archs),
         sampler=sampler,
         jobs=list(_jobs(settings, supernet, sampler, costs, alone)),
         loading=loading,
     )
+
+
+def spread(
+    archs: Sequence[Architecture], macs: Sequence[int], count: int
+) -> tuple[Architecture, ...]:
+    """Return some architectures, spread evenly over the order of their multiply-adds.
+
+    The cheapest and the most costly are among them.
+
+    Args:
+        archs: Of which ones.
+        macs: The multiply-adds of each.
+        count: How many; all, if there are no more.
+    """
+    if count >= len(archs):
+        return tuple(archs)
+    order = sorted(range(len(archs)), key=lambda place: macs[place])
+    steps = max(1, count - 1)
+    places = {order[round(step * (len(order) - 1) / steps)] for step in range(count)}
+    return tuple(archs[place] for place in sorted(places))
 
 
 def _load(settings: Settings) -> tuple[Settings, ImageData, Phase]:

@@ -124,6 +124,9 @@ class DataSettings(Part):
         description="What becomes of a picture that is no square when it is scaled: crop cuts off "
         "the ends of the longer side, pad adds black along the shorter one.",
     )
+    test_images: int | None = Field(
+        default=None, ge=1, description="Images of the test split used; all if unset."
+    )
     crop: int = Field(
         default=0, ge=0, description="Shift training images at random by up to so many pixels."
     )
@@ -216,6 +219,24 @@ class RunSettings(Part):
     rank_by: Literal["score", "loss"] = Field(
         default="score",
         description="What one-shot ranks and picks by: mean scores or mean losses.",
+    )
+    score: int | None = Field(
+        default=None,
+        ge=2,
+        le=100_000,
+        description="How many architectures are scored, the smallest and the largest among them; "
+        "all of at most 256 if unset, else 64.",
+    )
+    alone: int = Field(
+        default=9,
+        ge=1,
+        le=10_000,
+        description="How many architectures `compare` trains on their own, spread over the "
+        "multiply-adds.",
+    )
+    device: _Text = Field(
+        default="cpu",
+        description="Where to train: cpu, cuda, cuda:1, mps, or auto for what there is.",
     )
     seed: int = Field(default=0, ge=0, lt=2**31, description="The first seed.")
     seeds: int = Field(

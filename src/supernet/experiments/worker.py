@@ -12,10 +12,12 @@ from typing import Any
 from supernet.errors import CheckpointError
 from supernet.experiments.components import (
     build_named,
+    device_of,
     initial_seed,
     load_data,
     recipe_of,
     sampler_of,
+    scored_of,
 )
 from supernet.experiments.planning import Job
 from supernet.experiments.settings import Settings
@@ -66,6 +68,8 @@ def _train_job(
         data,
         recipe_of(settings, standalone=standalone, epochs=job.epochs),
         sampler=every if standalone else sampler_of(settings, net, data),
+        score=None if standalone else scored_of(settings, net.space),
+        device=device_of(settings),
         seed=job.seed,
         calibration_images=settings.data.calibration_images,
         subject=job.subject,
@@ -93,6 +97,7 @@ def _warm_up(settings: Settings) -> None:
         replace(few, test=data.test.first(1)),
         Recipe(epochs=1, batch_size=batch),
         calibration_images=2,  # one has no variance
+        device=device_of(settings),
         progress=False,
     )
 

@@ -1,0 +1,91 @@
+"""Spaces of any size: what is scored, what is trained alone, and where."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from supernet.errors import SettingsError
+from supernet.experiments import comparison
+from supernet.experiments.execution import judge, run
+from supernet.experiments.planning import plan, spread
+from supernet.nn.extraction import extract
+from supernet.nn.supernet import Supernet
+from supernet.space import Architecture
+from tests.experiments.tinyruns import small, stay_here, write_data
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def huge(data: Path, **changes: Any) -> Any:
+    """A space of 16 million architectures, each of a few weights."""
+    return small(data, net="operations", net_arg=["width=2", "positions=24"], **changes)
+
+
+def test_architectures_trained_alone_are_spread_over_the_multiply_adds() -> None:
+    archs = [Architecture({"a": number}) for number in range(100)]
+    macs = [(7 * number) % 100 for number in range(100)]
+    found = spread(archs, macs, 5)
+    assert sorted(macs[archs.index(arch)] for arch in found) == [0, 25, 50, 74, 99]
+    assert list(found) == sorted(found, key=archs.index)
+    assert spread(archs, macs, 100) == spread(archs, macs, 1000) == tuple(archs)
+    assert len(spread(archs, macs, 1)) == 1
+
+
+def test_a_space_of_millions_is_planned_without_listing_it(data: Path) -> None:
+    planned = plan(huge(data, score=8, alone=3))
+    assert planned.named.supernet.space.size == 2**24
+    assert len(planned.archs) == len(planned.architectures) == 8
+    assert {planned.named.supernet.space.smallest, planned.named.supernet.space.largest} <= set(
+        planned.archs
+    )
+    assert len(planned.alone) == 3
+    assert [job.subject for job in planned.jobs].count("standalone") == 3
+    again = plan(huge(data, score=8, alone=3))
+    assert (again.archs, again.alone) == (planned.archs, planned.alone)
+    assert plan(huge(data, score=8, seed=1), standalone=False).archs != planned.archs
+
+
+def test_a_comparison_in_a_large_space_is_on_those_trained_alone(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stay_here(monkeypatch)
+    settings = small(data, net="operations", net_arg=["width=2", "positions=9"], epochs=1)
+    planned = plan(settings.but(score=5, alone=3, test_images=20))
+    results = judge(planned, run(planned), command="c")
+    assert len(results.architectures) == 5
+    assert results.alone is not None
+    assert len(results.alone) == len(results.seeds[0].standalone) == 3
+    assert results.verdict is not None
+    assert results.verdict.networks == 3
+    assert results.data.test == 20
+    assert [results.architectures[place].label for place in results.alone] == [
+        arch.label for arch in planned.alone
+    ]
+
+
+def test_every_architecture_is_counted_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stay_here(monkeypatch)
+    counted: list[object] = []
+
+    def count(net: Supernet, arch: Architecture) -> nn.Module:
+        counted.append(arch)
+        return extract(net, arch)
+
+    monkeypatch.setattr(comparison, "extract", count)
+    planned = plan(small(data, epochs=1, longest=2))
+    judge(planned, run(planned), command="c")
+    assert counted == list(planned.archs)
+
+
+def test_what_cannot_be_had_is_said_before_anything_is_trained(data: Path) -> None:
+    with pytest.raises(SettingsError, match="device is 'warp'; here there is cpu"):
+        plan(small(data, device="warp"))
+    with pytest.raises(SettingsError, match="device is 'meta'; here there is cpu"):
+        plan(small(data, device="meta"))
+    with pytest.raises(SettingsError, match="images of 8x8 have no whole patches of 3x3"):
+        plan(small(data, net="autoformer", net_arg=["patch=3"]))
