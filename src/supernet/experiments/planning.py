@@ -34,11 +34,12 @@ from supernet.sharing import Planner
 from supernet.space import Architecture
 from supernet.training.losses import mean_loss
 from supernet.training.samplers import AnySampler, Draw, sampler_at, training_macs
+from supernet.training.scored import ALL_UP_TO
 
 Subject = Literal["supernet", "standalone", "longer"]
 
-#: Draws over which the work of a step is averaged.
-_PROBES = 64
+#: Draws over which the work of a step is averaged; fewer in spaces where each is a new one.
+_PROBES, _FEWER_PROBES = 64, 8
 
 #: Speed is measured with no more images than this at a time.
 _LARGEST_PROBE = 256
@@ -237,12 +238,13 @@ class _Costs:
     def epoch(self, supernet: Supernet, sampler: AnySampler) -> int:
         """Return the work of an epoch of the supernet, averaged over some draws."""
         rng = random.Random(0)
+        probes = _PROBES if supernet.space.size <= ALL_UP_TO else _FEWER_PROBES
         draws = Counter(
-            sampler_at(sampler, probe / _PROBES)(supernet.space, rng) for probe in range(_PROBES)
+            sampler_at(sampler, probe / probes)(supernet.space, rng) for probe in range(probes)
         )
         bound = self.settings.recipe.max_bytes
         macs = sum(n * training_macs(draw, self.planner, bound) for draw, n in draws.items())
-        return self._images * macs // _PROBES
+        return self._images * macs // probes
 
     def scoring(self, archs: Sequence[Architecture], epochs: int) -> int:
         """Return the work of scoring architectures after every epoch, and on test images."""
