@@ -376,7 +376,7 @@ class DataRecord(Record):
     validation: int
     test: int
     calibration: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     sha256: dict[str, str]
 
 

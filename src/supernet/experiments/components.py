@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,10 +14,12 @@ from supernet.datasets import ImageData, load_folder, load_mnist
 from supernet.errors import DataError, SettingsError
 from supernet.evaluation.cost import empty_batch
 from supernet.experiments.settings import DataSettings, Settings
+from supernet.experiments.userdata import take_data
 from supernet.networks.named import NamedNetwork, build_network
 from supernet.nn.supernet import Supernet
 from supernet.runs.functions import call_function, load_function, parse_function, source_sha256
 from supernet.space import Architecture, SearchSpace
+from supernet.tasks import Task, make_task
 from supernet.training.recipe import Recipe
 from supernet.training.samplers import AnySampler, default_sampler, make_sampler
 from supernet.training.scored import choose_scored
@@ -88,15 +91,37 @@ def load_whole(settings: DataSettings) -> ImageData:
     if name is None:
         return load_mnist()
     data = call_function(name, load_function(name), offered={}, arguments={}, option="--data")
-    if not isinstance(data, ImageData):
-        raise DataError(f"{name} returns {type(data).__name__}; it must return data")
-    return data
+    return cast(ImageData, take_data(str(name), data))  # it has the same methods
 
 
-def data_sources(settings: DataSettings) -> dict[str, str]:
-    """Return the SHA-256 of the user's source file that gives the data, by its name, if any."""
-    name = parse_function(settings.source, DataError) if settings.source else None
-    return source_sha256(name) if name else {}
+def sources_of(settings: Settings) -> dict[str, str]:
+    """Return the SHA-256 of the user's source files that give data and task, by name."""
+    names = [
+        parse_function(settings.data.source or "", DataError),
+        parse_function(settings.run.task, SettingsError),
+    ]
+    return {k: v for name in names if name for k, v in source_sha256(name).items()}
+
+
+def task_of(settings: Settings) -> Task | None:
+    """Return the task of the settings; None for plain classification.
+
+    Raises:
+        SettingsError: If there is no such task, or its function returns something else.
+    """
+    wanted = settings.run.task
+    if wanted == "classification":
+        return None  # which knows of the recipe's label smoothing
+    name = parse_function(wanted, SettingsError)
+    if name is None:
+        return make_task(wanted)
+    task = call_function(name, load_function(name), offered={}, arguments={}, option="--task")
+    if not isinstance(task, Task):
+        raise SettingsError(
+            f"{name} gives a value of type {type(task).__name__}; it must be a subclass of "
+            "supernet.Task, or a function that returns a task"
+        )
+    return task
 
 
 def build_named(
@@ -107,7 +132,7 @@ def build_named(
     Raises:
         NetworkError: If it can't be had.
     """
-    return build_network(settings.network.wanted, shape=shape, classes=classes, seed=seed)
+    return build_network(settings.network.wanted, shape=shape, classes=classes or None, seed=seed)
 
 
 def initial_seed(seed: int, kind: str, arch: int | None) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
+
 from supernet import sharing
 from supernet.datasets import ImageData
 from supernet.errors import DataError
@@ -17,21 +19,24 @@ from supernet.evaluation.cost import empty_batch
 from supernet.experiments.comparison import describe_architectures, describe_network
 from supernet.experiments.components import (
     build_named,
-    data_sources,
     device_of,
     fit_counts,
     limit_data,
     load_whole,
     sampler_of,
     scored_of,
+    sources_of,
+    task_of,
 )
 from supernet.experiments.settings import Settings
 from supernet.networks.fitting import require_fit
 from supernet.networks.named import NamedNetwork, space_sha256
+from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.records import ArchitectureRecord, NetworkRecord, Phase
 from supernet.sharing import Planner
 from supernet.space import Architecture
+from supernet.tasks import Classification, check_batch
 from supernet.training.losses import mean_loss
 from supernet.training.samplers import AnySampler, Draw, sampler_at, training_macs
 from supernet.training.scored import ALL_UP_TO
@@ -98,7 +103,7 @@ class RunPlan:
     @property
     def sources(self) -> Mapping[str, str]:
         """SHA-256 of the user's own source files, by name."""
-        return {**self.named.sources, **data_sources(self.settings.data)}
+        return {**self.named.sources, **sources_of(self.settings)}
 
     @property
     def space_sha256(self) -> str:
@@ -123,6 +128,7 @@ def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
     supernet = named.supernet
     require_fit(supernet, data.shape)
     device_of(settings)
+    _check_task(settings, supernet, data)
     archs = scored_of(settings, supernet.space)
     # As large as a step's: what has to be done in parts depends on it.
     planner = Planner(supernet, empty_batch(data.shape, settings.recipe.batch_size))
@@ -144,6 +150,15 @@ def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
         jobs=list(_jobs(settings, supernet, sampler, costs, alone)),
         loading=loading,
     )
+
+
+def _check_task(settings: Settings, supernet: Supernet, data: ImageData) -> None:
+    """Run the smallest architecture on two samples, and see that the task can judge the outputs."""
+    x, y = next(iter(data.train.first(2).batches(2)))
+    with torch.no_grad():
+        outputs = extract(supernet, supernet.space.smallest).train()(x)
+    task = task_of(settings)
+    check_batch(Classification() if task is None else task, outputs, y)
 
 
 def spread(
@@ -193,10 +208,11 @@ def measure_speed(plan: RunPlan, *, seconds: float = 1.0) -> float:
     batch = min(plan.settings.recipe.batch_size, _LARGEST_PROBE)
     x, y = next(plan.data.train.batches(batch))
     macs = sharing.plan(supernet, archs, x).training_macs
-    mean_loss(supernet, x, y, archs).backward()
+    task = task_of(plan.settings)
+    mean_loss(supernet, x, y, archs, task=task).backward()
     steps, start = 0, time.perf_counter()
     while steps < 2 or time.perf_counter() - start < seconds:
-        mean_loss(supernet, x, y, archs).backward()
+        mean_loss(supernet, x, y, archs, task=task).backward()
         steps += 1
     return steps * macs / (time.perf_counter() - start)
 

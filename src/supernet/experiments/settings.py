@@ -234,6 +234,12 @@ class RunSettings(Part):
         description="How many architectures `compare` trains on their own, spread over the "
         "multiply-adds.",
     )
+    task: _Text = Field(
+        default="classification",
+        min_length=1,
+        description="What the network is for: classification, multi-label, regression, dense, next "
+        "token; or FILE.py:CLASS, your own subclass of Task.",
+    )
     device: _Text = Field(
         default="cpu",
         description="Where to train: cpu, cuda, cuda:1, mps, or auto for what there is.",
@@ -401,6 +407,8 @@ def check_sources(settings: Settings) -> None:
     """
     check_network(settings.network.wanted)
     check_data(settings.data.source)
+    if function := parse_function(settings.run.task, SettingsError):
+        check_function(function)
 
 
 def check_data(source: str | None) -> None:

@@ -18,6 +18,7 @@ from supernet.experiments.components import (
     recipe_of,
     sampler_of,
     scored_of,
+    task_of,
 )
 from supernet.experiments.planning import Job
 from supernet.experiments.settings import Settings
@@ -70,6 +71,7 @@ def _train_job(
         sampler=every if standalone else sampler_of(settings, net, data),
         score=None if standalone else scored_of(settings, net.space),
         device=device_of(settings),
+        task=task_of(settings),
         seed=job.seed,
         calibration_images=settings.data.calibration_images,
         subject=job.subject,
@@ -98,6 +100,7 @@ def _warm_up(settings: Settings) -> None:
         Recipe(epochs=1, batch_size=batch),
         calibration_images=2,  # one has no variance
         device=device_of(settings),
+        task=task_of(settings),
         progress=False,
     )
 

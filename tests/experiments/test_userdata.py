@@ -1,0 +1,133 @@
+"""Data and tasks of a user's own, by function: taken as they are, or refused in a sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from supernet.errors import DataError, SettingsError
+from supernet.experiments.components import load_data, task_of
+from supernet.experiments.planning import plan
+from supernet.experiments.settings import check_sources, make_settings
+from supernet.experiments.userdata import take_data
+
+SOURCE = """
+import torch
+from torch import nn
+
+import supernet as sn
+
+
+def rows(count):
+    x = torch.arange(count * 4.0).view(count, 4) % 7
+    return x, (x.sum(1) % 3).long()
+
+
+def load():
+    return rows(40), rows(9), rows(10)
+
+
+def build(shape, classes):
+    return nn.Sequential(sn.Depth("d", [nn.Linear(4, 4), nn.Tanh()]), nn.Linear(4, classes))
+
+
+class Mine(sn.Task):
+    def loss(self, outputs, targets):
+        return nn.functional.cross_entropy(outputs, targets)
+
+    def score(self, outputs, targets):
+        return -nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+class Wrong(Mine):
+    def score(self, outputs, targets):
+        return outputs.mean()
+
+
+def no_task():
+    return 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(SOURCE)
+    return tmp_path / "own.py"
+
+
+def settings(**changes: Any) -> Any:
+    few = {"batch_size": 8, "calibration_images": 8, "validation_images": 9}
+    return make_settings({"net": "own.py:build", "data": "own.py:load", **few, **changes})
+
+
+def test_tensors_become_data_with_classes_and_a_digest(own: Path) -> None:
+    data = load_data(settings(test_images=5).data)
+    assert (data.name, data.classes, list(data.shape)) == ("own.py:load", 3, [4])
+    assert (len(data.train), len(data.validation), len(data.test)) == (40, 9, 5)
+    assert len(set(data.sha256.values())) == 3
+    planned = plan(settings(), standalone=False)
+    assert len(planned.archs) == 2
+    assert set(planned.sources) == {"own.py"}
+
+
+def test_a_task_of_ones_own_is_taken(own: Path) -> None:
+    task = task_of(settings(task="own.py:Mine"))
+    assert type(task).__name__ == "Mine"
+    assert task_of(settings()) is None
+    assert plan(settings(task="own.py:Mine"), standalone=False).sources
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("own.py:Nobody", "own.py has no 'Nobody'"),
+        ("own.py:no_task", "gives a value of type int; it must be a subclass"),
+        ("clasification", "there is no task 'clasification'"),
+    ],
+)
+def test_a_task_that_is_none_is_refused(task: str, words: str, own: Path) -> None:
+    with pytest.raises(SettingsError, match=words):
+        task_of(settings(task=task))
+
+
+def test_a_task_whose_scores_have_the_wrong_shape_is_found_before_training(own: Path) -> None:
+    with pytest.raises(DataError, match=r"Wrong\.score made"):
+        plan(settings(task="own.py:Wrong"))
+    with pytest.raises(DataError, match="targets"):
+        plan(settings(task="dense"))
+
+
+def test_missing_functions_are_found_without_running_anything(own: Path) -> None:
+    own.write_text(SOURCE + "\nraise RuntimeError('not to be run')\n")
+    check_sources(settings(task="own.py:Mine"))
+    with pytest.raises(DataError, match=r"own\.py has no 'loud'; did you mean 'load'"):
+        check_sources(settings(data="own.py:loud"))
+    with pytest.raises(SettingsError, match=r"own\.py has no 'Mein'"):
+        check_sources(settings(task="own.py:Mein"))
+
+
+X, Y = torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (3, "data are a int"),
+        (((X, Y), (X, Y)), "returns no test data"),
+        (((X.long(), Y),) * 3, r"inputs are a torch.int64 tensor"),
+        (((X, Y), (torch.zeros(4, 3), Y), (X, Y)), r"samples of validation are \(3,\)"),
+    ],
+)
+def test_data_that_cannot_be_used_are_refused(found: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        take_data("own.py:load", found)
+
+
+def test_targets_that_are_no_classes_make_none() -> None:
+    pairs = ((X, torch.rand(4, 1)),) * 3
+    data = take_data("f", pairs)
+    assert (data.classes, data.shape) == (0, (2,))
+    with pytest.raises(DataError, match="are for images"):
+        data.augmented(flip=True)
