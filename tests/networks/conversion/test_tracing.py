@@ -1,6 +1,7 @@
 """Models whose code asks for shapes, branches, or does something else in training mode."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -165,12 +166,35 @@ def test_branches_in_training_mode_follow() -> None:
         assert all(map(torch.equal, net.train()(X), supernet.train()(X, arch)))
 
 
+class Outputs(NamedTuple):
+    main: Tensor
+    aux: Tensor
+
+
+class Named(Auxiliary):
+    """Returns a named tuple in training mode, as GoogLeNet does."""
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        found = super().forward(x)
+        return Outputs(*found) if isinstance(found, tuple) else found
+
+
+def test_a_named_tuple_is_returned() -> None:
+    model = stir(Named()).train()
+    supernet, report = make_elastic(model, example=X, width=(0.5,), kernel=(1,))
+    lines = {line.module: line for line in report.lines}
+    assert lines["aux.2"].reasons == ("output width: the model returns it",)
+    found = supernet.train()(X, supernet.space.largest)
+    assert isinstance(found, Outputs)
+    assert all(map(torch.equal, found, model(X)))
+
+
 class Sometimes(nn.Module):
     """Asks for its targets in training mode."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 2, 1)
+        self.first, self.last = conv_bn_relu(3, 8), nn.Conv2d(8, 2, 1)
 
     def forward(self, x: Tensor, target: Tensor | None = None) -> Tensor:
         if self.training and target is None:
@@ -181,7 +205,7 @@ class Sometimes(nn.Module):
 
 def test_a_model_that_only_evaluates_on_the_example_is_converted_for_that() -> None:
     supernet, _ = make_elastic(Sometimes(), example=X, width=(0.5,))
-    assert [c.name for c in supernet.space.choices] == ["first.width"]
+    assert [c.name for c in supernet.space.choices] == ["first.0.width"]
     both, _ = make_elastic(Sometimes(), example=(X, noise(3)), width=(0.5,))
     assert both.train()(X, both.space.smallest, target=noise(3)).shape == (3, 2, 8, 8)
 

@@ -39,7 +39,7 @@ def _visit(labelling: Labelling, node: fx.Node) -> None:
         _read(labelling, node)
         return
     given = [n for n in node.all_input_nodes if labelling.all_of(n)]
-    if node.op == "output":
+    if node.op == "output" or "value" not in node.meta:  # or a named tuple, to be returned
         for source in given:
             labelling.fix(source, "the model returns it")
         return

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_flatten
 
 from supernet.errors import SpaceError
@@ -121,8 +122,8 @@ def _mixed(supernet: Supernet) -> Iterator[Architecture]:
 def require_same(trial: Trial, model: nn.Module) -> None:
     """Raise `SpaceError` if the largest architecture computes something else than the model.
 
-    Compared are copies of both, in training mode where the model has one; not if the model is never
-    the same itself.
+    Compared are copies of both, in training mode where the model has one, else in evaluation mode
+    with batch norms as in training; not if the model is never the same itself.
     """
     training = trial.modes[-1]
     first, second = (_outcome(model, trial.inputs, training) for _ in range(2))
@@ -137,6 +138,9 @@ def require_same(trial: Trial, model: nn.Module) -> None:
 
 def _outcome(net: nn.Module, inputs: Inputs, training: bool, *arch: Architecture) -> list[Tensor]:
     net = twin_of(net).train(training)
+    for module in net.modules():
+        if isinstance(module, _BatchNorm):  # a supernet's has no statistics for evaluation
+            module.train()
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(0)
         leaves, _ = tree_flatten(inputs.run(net, *arch))
