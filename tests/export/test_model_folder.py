@@ -214,3 +214,11 @@ def test_a_folder_without_weights_is_refused(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelFolderError, match=r"has no model.safetensors"):
         load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model").mkdir()
+    os.mkfifo(tmp_path / "model" / name)
+    with pytest.raises(ModelFolderError):
+        load(tmp_path / "model")

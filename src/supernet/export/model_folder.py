@@ -13,6 +13,7 @@ in it. Hashes guard against damage, not against forgery.
 from __future__ import annotations
 
 import copy
+import errno
 import hashlib
 import importlib.util
 import os
@@ -47,7 +48,9 @@ from supernet.export.describing import describe, own_sources, rebuild, weights_o
 from supernet.export.description import Network, own_files
 from supernet.export.source import Pictures, write_source
 from supernet.export.tidying import tidy
+from supernet.reading import find_memory, read_regular
 from supernet.runs import files
+from supernet.text import show
 
 #: How many images the network, the rebuilt one and `model.py` are compared on.
 _PROBES = 8
@@ -395,13 +398,13 @@ def _digest(path: Path) -> str | None:
 
 def _read(path: Path, longest: int | None = None) -> bytes:
     try:
-        if longest is not None and path.stat().st_size > longest:
-            raise ModelFolderError(f"{path} is longer than {longest:,} bytes, so it is not read")
-        return path.read_bytes()
+        return read_regular(path, find_memory() // 2 if longest is None else longest)
     except OSError as error:
-        if isinstance(error, ModelFolderError):
-            raise
-        raise ModelFolderError(f"can't read {path}: {error.strerror or error}") from error
+        if error.errno == errno.EFBIG and longest is not None:
+            raise ModelFolderError(
+                f"{show(path)} is longer than {longest:,} bytes, so it is not read"
+            ) from None
+        raise ModelFolderError(f"can't read {show(path)}: {error.strerror or error}") from error
 
 
 def _first_line(error: Exception) -> str:
