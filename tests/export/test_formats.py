@@ -16,7 +16,7 @@ from supernet.export.torch_export import export_program
 from supernet.export.verification import Exported
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
-from tests.conftest import nine, noise, stir, tiny_data
+from tests.conftest import nine, noise, tiny_data
 from tests.export.networks import ZOO, subnet
 
 pytest.importorskip("onnx")
@@ -175,8 +175,7 @@ def test_exporting_changes_nothing_in_the_network(model: nn.Module, tmp_path: Pa
 @pytest.mark.parametrize("name", ZOO)
 def test_networks_of_every_space_are_the_same_in_onnx(name: str, tmp_path: Path) -> None:
     make, shape = ZOO[name]
-    supernet, rng, x = Supernet(stir(make())), random.Random(0), noise(8, *shape)
-    for number in range(20):
+    supernet, rng, x = Supernet(make()), random.Random(0), noise(8, *shape)
+    for number in range(5):
         net = subnet(supernet, supernet.space.sample(rng), x)
-        scale = max(1.0, net(x).abs().max().item())
-        export_onnx(net, tmp_path / f"{number}.onnx", x, tolerance=1e-4 * scale)
+        export_onnx(net, tmp_path / f"{number}.onnx", x)

@@ -40,7 +40,7 @@ def export_onnx(
         path: Where to, by custom `*.onnx`. A file there is replaced.
         samples: Real inputs, normalized as the network takes them, two or more; validation images
             say most.
-        tolerance: By how much outputs may differ.
+        tolerance: By how much outputs may differ, in units of the largest if that is above 1.
 
     Example:
         exported = sn.export_onnx(model, "model.onnx", next(data.validation.inputs(1000)))

@@ -450,16 +450,19 @@ class _Forward:
             self.written.append(f"{variable} {_IN_PLACE[short]} {self._value(right).text}")
             self.known[step.name] = _Text(variable)
             return
+        used = self.uses.get(step.name, 0)
+        if not used and step.target in ("operator.getitem", "getattr"):
+            return  # what unpacking a tuple leaves over
         self._settle(refs)
         self._hint(step)
         text = self._expression(step)
-        once = self.uses.get(step.name, 0) == 1
         result = self.block.output == {"result": step.name}
-        if once and (result or not self.is_chain) and text.depth <= 3 and len(text.text) <= 70:
+        short = text.depth <= 3 and len(text.text) <= 70 and not self.is_chain
+        if used == 1 and (short or (result and len(text.text) <= 84)):
             self.pending.append((step.name, text))
             return
         self.written += self._flushed()
-        if not self.uses.get(step.name, 0):
+        if not used:
             self.written.append(text.text)
             return
         self.written.append(self._assign(step.name, text, refs))

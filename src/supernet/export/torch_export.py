@@ -27,7 +27,7 @@ def export_program(
         model: A plain network, such as `extract` returns.
         path: Where to, by custom `*.pt2`. A file there is replaced.
         samples: Real inputs, two or more, on which the program must do what the network does.
-        tolerance: By how much outputs may differ.
+        tolerance: By how much outputs may differ, in units of the largest if that is above 1.
 
     Raises:
         CalibrationError: If a batch norm has no statistics.

@@ -17,7 +17,8 @@ from supernet.errors import ExportError
 #: Samples that go through at a time.
 _BATCH = 250
 
-#: By how much outputs may differ: rounding only.
+#: By how much outputs may differ, where none is above 1: by rounding only. Where some are, as many
+#: times more as the largest is.
 TOLERANCE = 1e-4
 
 Run = Callable[[Tensor], Tensor]
@@ -74,7 +75,7 @@ def compare(
         run: The exported one.
         samples: Inputs, at least one.
         what: What to call the exported one in an error.
-        tolerance: The largest difference that may be.
+        tolerance: The largest difference that may be; see `TOLERANCE`.
 
     Raises:
         ExportError: If a difference is larger, or an output is of another shape.
@@ -91,10 +92,11 @@ def compare(
                 f"{tuple(expected.shape)}; nothing was written"
             )
         difference = (found - expected).abs()
-        if not torch.isfinite(difference).all() or difference.max() > tolerance:
+        allowed = tolerance * max(1.0, expected.abs().max().item())
+        if not torch.isfinite(difference).all() or difference.max() > allowed:
             raise ExportError(
                 f"{what} computes something else than the network: outputs differ by up to "
-                f"{difference.max().item():.3g}, and {tolerance:g} is allowed; nothing was written"
+                f"{difference.max().item():.3g}, and {allowed:.3g} is allowed; nothing was written"
             )
         largest = max(largest, difference.max().item())
         classifies = classifies and expected.ndim == 2
