@@ -13,7 +13,7 @@ from supernet.export import onnx
 from supernet.export.onnx import export_onnx, open_session
 from supernet.export.quantization import Quantized, export_int8
 from supernet.export.torch_export import export_program
-from supernet.export.verification import Exported
+from supernet.export.verification import Exported, compare
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from tests.conftest import nine, noise, tiny_data
@@ -146,6 +146,28 @@ def test_a_file_that_computes_something_else_is_not_written(
         export_onnx(model, tmp_path / "m.onnx", X)
     assert (tmp_path / "m.onnx").read_text() == "what was there"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_more_is_allowed_where_the_network_itself_rounds_more() -> None:
+    class Steep(nn.Module):
+        """Loses most digits: the difference of two large numbers."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (1e5 * x + 1e6) - 1e6
+
+    x = noise(6, 3)
+
+    def exact(part: Tensor) -> Tensor:
+        return (1e5 * part.double()).float()
+
+    model = Steep()
+    own = (model(x) - exact(x)).abs().max().item()
+    assert own > 1e-7 * exact(x).abs().max().item()
+    largest, same = compare(model, exact, x, what="it", tolerance=1e-9)
+    assert largest == pytest.approx(own)
+    assert same == 6
+    with pytest.raises(ExportError, match="computes something else"):
+        compare(model, lambda part: exact(part) + 10 * own, x, what="it", tolerance=1e-9)
 
 
 def test_a_network_without_statistics_is_refused(tmp_path: Path) -> None:

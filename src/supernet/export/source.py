@@ -457,8 +457,8 @@ class _Forward:
         self._hint(step)
         text = self._expression(step)
         result = self.block.output == {"result": step.name}
-        short = text.depth <= 3 and len(text.text) <= 70 and not self.is_chain
-        if used == 1 and (short or (result and len(text.text) <= 84)):
+        inline = text.depth <= 3 and len(text.text) <= 70 and not self.is_chain
+        if used == 1 and (inline or (result and len(text.text) <= 84)):
             self.pending.append((step.name, text))
             return
         self.written += self._flushed()
