@@ -253,6 +253,21 @@ class TestJudge:
             assert (verdict.breakeven is None) == undertrained
             assert verdict.sentences[0].startswith("The supernet isn't trained") == undertrained
 
+    def test_very_many_networks_get_fewer_draws(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        module = "supernet.evaluation.ranking.verdict"
+        asked: list[int] = []
+
+        def counting(*args: Any) -> Any:
+            asked.append(args[-1])
+            return draw_truths(*args)
+
+        monkeypatch.setattr(f"{module}.draw_truths", counting)
+        monkeypatch.setattr(f"{module}._MOST_PAIRS", 10 * 300)
+        verdict_of(some_hits(networks=5), resamples=400)
+        monkeypatch.setattr(f"{module}._MOST_PAIRS", 10)
+        verdict_of(some_hits(networks=5), resamples=400)
+        assert asked == [300, 200]
+
     def test_the_baselines_are_those_given(self) -> None:
         hits = Scores(*[exactly([[10, 20, 30, 40]], 40)] * 3)
         verdict = judge(

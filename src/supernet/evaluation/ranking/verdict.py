@@ -44,7 +44,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -73,6 +73,11 @@ from supernet.evaluation.ranking.metrics import (
 from supernet.evaluation.ranking.posterior import draw_truths, see
 from supernet.evaluation.ranking.sentences import sentences
 from supernet.records import ACCURACY, Estimate, Measure, Verdict
+
+_MOST_PAIRS: Final = 10**8
+"""Of networks, over all draws of true scores: 2,000 draws up to 316 networks."""
+
+_FEWEST_DRAWS: Final = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,7 +161,7 @@ def judge(
         labels: Names of the architectures, A of them.
         macs: Their multiply-adds, to decide between equal scores.
         rng: Where the draws come from; it is advanced.
-        resamples: B.
+        resamples: B; of true scores fewer are drawn where there are more than 316 architectures.
         measure: What the scores are called.
         losses: Of the validation samples in the supernet, (S, A, N), lower is better, if known.
         rank_by: Whether one-shot ranks and picks by scores or by losses.
@@ -176,7 +181,8 @@ def judge(
     ratio, ratio_range = cost_ratio(costs)
     ranking, truth = below_all(seen.validation), below_all(seen.standalone)
     ranked = min(map(_scored, (seen.validation, seen.standalone))) > 1
-    true = _draw_true(scores, seen, rng, resamples)
+    draws = _affordable(scores.networks, resamples)
+    true = _draw_true(scores, seen, rng, draws)
     nothing = 0.0 if scores.standalone_test.dtype == np.bool_ else None
     agreement = _Agreement(ranking, truth, *true, ranked=ranked)
     rivals = {"multiply-adds": macs} if baselines is None else baselines
@@ -195,7 +201,7 @@ def judge(
         tau_by={}
         if by_loss is None
         else {
-            name: _agreement(one, rng, resamples).tau()
+            name: _agreement(one, rng, draws).tau()
             for name, one in (("score", plain), ("loss", by_loss))
         },
         ranked_by=rank_by,
@@ -335,6 +341,12 @@ def _check(
         raise SettingsError(f"rank by {rank_by!r}? Give 'score' or 'loss'")
     if rank_by == "loss" and losses is None:
         raise SettingsError("there are no losses to rank by; give them, or rank by 'score'")
+
+
+def _affordable(networks: int, draws: int) -> int:
+    """Return how many draws of true scores to make: fewer where each has very many pairs."""
+    pairs = networks * (networks - 1) // 2
+    return min(draws, max(_FEWEST_DRAWS, _MOST_PAIRS // max(pairs, 1)))
 
 
 def _undertrained(mean_gap: Estimate, standalone: Floats) -> bool:
