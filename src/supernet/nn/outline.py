@@ -9,6 +9,7 @@ from torch import nn
 from supernet.nn.choices import Depth, OneOf
 from supernet.nn.elastic import ElasticBatchNorm, ElasticConv2d, ElasticLinear, Size
 from supernet.nn.elastic.sizes import each
+from supernet.nn.skipping import Skippable
 from supernet.nn.supernet import Supernet
 from supernet.records import Stage
 
@@ -41,6 +42,8 @@ def describe(module: nn.Module) -> str:
     A block of somebody's own is called by the name of its class, and its layers follow if it has
     nothing but layers.
     """
+    if isinstance(module, Skippable):
+        return describe(module.block)
     if isinstance(module, nn.Sequential):
         return ", ".join(text for text in map(describe, module) if text)
     if isinstance(module, OneOf):

@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from supernet.networks.conversion import make_elastic
@@ -34,6 +35,23 @@ def test_what_has_weights_and_no_counterpart_is_said() -> None:
 class Unpacked(nn.Module):
     def forward(self, x: tuple[Tensor, Tensor]) -> Tensor:
         return x[0]
+
+
+class Table(nn.Module):
+    """Has a parameter that no width goes along."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table
+
+
+def test_of_a_parameter_that_stays_it_is_said_why() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Table(), nn.Conv2d(4, 2, 1))
+    _, report = make_elastic(model, example=X)
+    assert report.lines[1].reasons == ("table: it is combined with '0', whose width is fixed",)
 
 
 def test_printed_it_is_a_table_of_one_row_per_module() -> None:

@@ -71,7 +71,8 @@ def _described(node: fx.Node) -> str:
         return "the model's input"
     # A parameter that was only given another shape first.
     roots = {n for n in node.all_input_nodes if n.op == "get_attr"}
-    return _described(min(roots, key=str)) if roots else f"{node.name!r}, whose width is fixed"
+    name = str(node.target) if node.op == "call_module" else node.name
+    return _described(min(roots, key=str)) if roots else f"{name!r}, whose width is fixed"
 
 
 def same(labelling: Labelling, node: fx.Node) -> Labels | None:

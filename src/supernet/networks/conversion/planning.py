@@ -224,8 +224,13 @@ def _plan_widths(
                     plan.say(name, f"{what}: {why}")
     for name, labels in labelling.tensors.items():
         whole = tuple(None if label is None else groups.resolve(label) for label in labels)
+        owner, _, last = name.rpartition(".")
         if any(map(plan.choices_along, whole)):
             plan.tensors[name] = whole
+        elif last in labelling.modules[owner]._parameters:
+            widths = [segment.width for label in whole for segment in label or ()]
+            why = next((why for width in widths for why in groups.reasons(width)), "")
+            plan.say(owner, f"{last}: {why or 'no layer makes its sizes'}")
     for name in layers.keys() - labelling.roles.keys():
         why = refused.get(name, "") or "a module that holds it is taken as a whole"
         plan.say(name, f"width: {why}")
