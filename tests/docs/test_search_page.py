@@ -38,6 +38,19 @@ def test_the_numbers_are_those_of_the_benchmark() -> None:
     assert found["one in a million"]["cpu_s"] <= 0.144
 
 
+def test_latency_and_sharing_are_those_of_their_benchmarks() -> None:
+    results = ROOT / "benchmarks" / "results"
+    latency = json.loads((results / "latency.json").read_text())
+    check, pieces = latency["check"], latency["pieces"]
+    assert f"from {pieces} pieces" in PAGE
+    assert f"is {100 * check['median_error']:.1f} %" in PAGE
+    assert f"differs by {100 * check['repeat_error']:.1f} %" in PAGE
+    assert f"tau {check['tau']:.2f}" in PAGE
+    sharing = json.loads((results / "generation.json").read_text())
+    assert f"random ones cost {sharing['random']['times']:.1f}" in PAGE
+    assert f"{sharing['near one another']['times']:.1f} times less" in PAGE
+
+
 @pytest.mark.slow
 def test_the_code_runs() -> None:
     found: dict[str, Any] = {}

@@ -3,10 +3,12 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from supernet.errors import SpaceError
+from supernet.errors import LimitError, SpaceError
 from supernet.space import Architecture, Choice, SearchSpace
 from supernet.strategies.costs import Parts, TableCost
 from supernet.strategies.encoding import EncodedSpace
+from supernet.strategies.feasible import FeasibleRows
+from supernet.strategies.problem import Problem
 from tests.strategies.problems import NESTED, PLAIN, number
 
 Part = tuple[str, int]
@@ -71,6 +73,16 @@ def test_what_was_not_listed_is_asked_for() -> None:
     rows = EncodedSpace(space).draw(20, np.random.default_rng(1))
     expected = [one(arch)["all"] for arch in EncodedSpace(space).decode(rows)]
     assert table.of_rows(rows).tolist() == expected
+
+
+def test_the_least_cost_there_is_is_proven_by_the_tables() -> None:
+    def sizes(arch: Architecture) -> Mapping[str, int]:
+        return {name: 2 + number(option) for name, option in arch.items()}
+
+    table = TableCost(Parts(PLAIN, sizes), float)  # type: ignore[arg-type]
+    problem = Problem(PLAIN, limits="size <= 39 and c00 != 0", costs={"size": table})
+    with pytest.raises(LimitError, match="the least size there is is 41, with Architecture"):
+        FeasibleRows(problem, np.random.default_rng(0)).draw(1)
 
 
 def test_an_architecture_of_another_space_is_refused() -> None:

@@ -13,9 +13,18 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from supernet.cli.options import JsonOption, RunArgument
+from supernet.cli.options import (
+    ElasticOption,
+    JsonOption,
+    KeepOption,
+    NetArgOption,
+    NetOption,
+    RunArgument,
+    parse_shape,
+)
 from supernet.cli.output import print_json, say
 from supernet.errors import LatencyError, RunFolderError, SettingsError
+from supernet.networks.named import DEFAULT, NetworkName, check_network
 from supernet.report.progress import waiting
 from supernet.text import visible
 
@@ -205,18 +214,10 @@ def _short(label: str, longest: int = 28) -> str:
 def latency(
     out: Annotated[Path, typer.Argument(help="The file to write, such as latency.json.")],
     *,
-    net: Annotated[
-        str, typer.Option(help="The network: a name, FILE.py:FUNCTION or MODULE:FUNCTION.")
-    ] = "mnist",
-    net_arg: Annotated[
-        list[str] | None, typer.Option(help="An argument of its function, NAME=VALUE.")
-    ] = None,
-    elastic: Annotated[
-        str | None, typer.Option(help="Make a plain network elastic, such as depth,width.")
-    ] = None,
-    keep: Annotated[
-        list[str] | None, typer.Option(help="Options of choices to keep, PATTERN=OPTION|OPTION.")
-    ] = None,
+    net: NetOption = DEFAULT,
+    net_arg: NetArgOption = None,
+    elastic: ElasticOption = None,
+    keep: KeepOption = None,
     shape: Annotated[str, typer.Option(help="Of one sample.")] = "1,28,28",
     classes: Annotated[int, typer.Option(help="How many classes there are.")] = 10,
     runtime: Annotated[str, typer.Option(help="torch or onnxruntime.")] = "torch",
@@ -226,14 +227,15 @@ def latency(
     as_json: JsonOption = False,
 ) -> None:
     """Measure what every architecture of a space takes on this machine, part by part."""
-    from supernet.networks.named import NetworkName, build_network, check_network
+    from supernet.networks.named import build_network
 
     wanted = NetworkName(net, tuple(net_arg or ()), elastic, tuple(keep or ()))
     check_network(wanted)
     if runtime not in ("torch", "onnxruntime"):
         raise LatencyError(f"unknown runtime {runtime!r}; known are torch and onnxruntime")
     _check_numbers(batch=(batch, 1), rounds=(rounds, 3))
-    size = _parse_shape(shape)
+    size = parse_shape(shape)
+    assert size is not None  # as the option has a default
     console = Console(stderr=True)
     with waiting("loading PyTorch and the network", console):
         from supernet.evaluation.latency import measure_latency
@@ -265,10 +267,3 @@ def latency(
         f"(measuring them again: {100 * check.repeat_error:.1f} %); rank agreement tau "
         f"{check.tau:.2f} (again: {check.repeat_tau:.2f}).\nTable: {visible(str(out))}",
     )
-
-
-def _parse_shape(text: str) -> tuple[int, ...]:
-    parts = text.replace("x", ",").split(",")
-    if not all(part.strip().isdigit() and 0 < int(part) < 10**6 for part in parts):
-        raise SettingsError(f"--shape is {text!r}; it must be numbers such as 3,32,32")
-    return tuple(int(part) for part in parts)

@@ -185,7 +185,8 @@ def measure_latency(
     """Measure every distinct piece of work of a space, and how well their sums predict.
 
     All are measured in turns, so that a busy moment of the machine meets all alike. It runs with as
-    many threads as PyTorch has in this process (`torch.get_num_threads`).
+    many threads as PyTorch has in this process (`torch.get_num_threads`). With one thread, its CPU
+    time is measured: what it takes while no other program computes.
 
     Example:
         table = sn.measure_latency(supernet, (1, 28, 28))
@@ -350,12 +351,15 @@ def _measure(
     progress: Callable[[float], None],
 ) -> NDArray[np.float64]:
     """Return a low percentile of the milliseconds that each takes, measured in turns."""
+    # One thread's CPU time is what it takes while nobody else computes, and doesn't count when the
+    # thread was made to wait; of several threads only a clock on the wall tells the latency.
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     often = []
     for run in runs:  # warm, and see how often it has to be repeated to be measured at all
         run()
-        start = time.perf_counter()
+        start = clock()
         run()
-        spent = max(time.perf_counter() - start, 1e-7)
+        spent = max(clock() - start, 1e-7)
         often.append(max(1, min(1_000, round(_LEAST_S / spent))))
     found, order = np.zeros((rounds, len(runs))), list(range(len(runs)))
     for number in range(rounds):
@@ -363,10 +367,10 @@ def _measure(
         for at in order:
             run = runs[at]
             run()  # what ran before has filled the caches with its own
-            start = time.perf_counter()
+            start = clock()
             for _ in range(often[at]):
                 run()
-            found[number, at] = (time.perf_counter() - start) / often[at]
+            found[number, at] = (clock() - start) / often[at]
         progress((number + 1) / rounds)
     return np.asarray(1e3 * np.percentile(found, _PERCENTILE, axis=0))
 

@@ -307,8 +307,11 @@ class TableCost:
         """Return a number that no architecture with these options costs less than."""
         total = self._fixed
         for choices, strides, table in self._tables:
-            # 0 too: that is what a choice that doesn't count has.
-            options = [sorted({0, *allowed[c].tolist()}) for c in choices]
+            # 0 too, where that is what a choice has that doesn't count.
+            off = [{0} if self.encoded.is_conditional(c) else set() for c in choices]
+            options = [
+                sorted(o | set(allowed[c].tolist())) for o, c in zip(off, choices, strict=True)
+            ]
             sums = np.zeros(1, np.int64)
             for own, stride in zip(options, strides, strict=True):
                 sums = (sums[:, None] + np.array(own) * stride).ravel()

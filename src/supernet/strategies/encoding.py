@@ -66,6 +66,10 @@ class EncodedSpace:
         """How many choices there are: the length of a row."""
         return len(self.names)
 
+    def is_conditional(self, place: int) -> bool:
+        """Say whether there are architectures in which a choice doesn't count."""
+        return bool(self._ways[place])
+
     def encode(self, archs: Sequence[Architecture]) -> Rows:
         """Return architectures of the space as canonical rows, architectures x choices."""
         rows = np.zeros((len(archs), len(self)), np.int16)

@@ -20,7 +20,7 @@ from supernet.strategies.constraints import (
     check_names,
     require_consistent,
 )
-from supernet.strategies.costs import Cost, RowCost, costs_of_rows
+from supernet.strategies.costs import Cost, RowCost, TableCost, costs_of_rows
 from supernet.strategies.encoding import EncodedSpace, Mask, Rows, keys_of
 
 #: What is better the larger it is; everything else is better the smaller it is.
@@ -131,6 +131,13 @@ class Problem:
         self.encoded = EncodedSpace(space, allowed)
         self._known: dict[str, dict[bytes, float]] = {}
 
+    def _is_least(self, limit: Limit, value: float) -> bool:
+        """Say whether a value is the least there is, as far as tables of costs tell."""
+        cost = self.costs[limit.name]
+        if not isinstance(cost, TableCost) or limit.sign[0] != "<":
+            return False
+        return value <= cost.least(self.encoded.allowed) * (1 + 1e-12)
+
     @property
     def predicted(self) -> tuple[Objective, ...]:
         """The objectives that only an evaluation tells."""
@@ -211,7 +218,8 @@ class Problem:
             at = int(np.nanargmin(off))
             least = {"<": "least", ">": "largest"}.get(limit.sign[0], "nearest")
             (arch,) = self.encoded.decode(rows[at][None])
-            where = "there is" if exact else "found"
+            proven = exact or self._is_least(limit, float(values[at]))
+            where = "there is" if proven else "found"
             parts.append(f"the {least} {limit.name} {where} is {values[at]:,.12g}, with {arch}")
         if len(parts) == 1:
             at = int(np.argmin(np.where(np.isnan(excess), math.inf, excess)))

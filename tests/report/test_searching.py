@@ -1,0 +1,95 @@
+import csv
+import io
+import math
+
+from supernet.records import Estimate
+from supernet.report.searching import (
+    Finalist,
+    Found,
+    SearchReport,
+    render_figures,
+    summarize,
+    to_csv,
+    to_html,
+)
+
+
+def sample(**changes: object) -> SearchReport:
+    found = tuple(
+        Found(
+            number,
+            {"block.depth": number + 1, "op": "=1+1"},
+            {"score": 0.5 + number / 10, "macs": 1e6 * (number + 1)},
+            None,
+            True,
+        )
+        for number in range(3)
+    )
+    failed = Found(3, {"block.depth": 4, "op": "<b>"}, {"score": math.nan}, "it\x1b broke", False)
+    front = tuple(
+        Finalist(
+            one.number,
+            f"<script>{one.number}",
+            one.values,
+            Estimate(value=one.values["score"], low=0.4, high=0.8),
+            like=("another",) if one.number else (),
+        )
+        for one in found[::-1]
+    )
+    content: dict[str, object] = {
+        "title": "Search of a net",
+        "objectives": (("score", "max"), ("macs", "min")),
+        "limits": "macs <= 5000000",
+        "found": (*found, failed),
+        "front": front,
+        "volumes": {"search": [0.1, 0.2, 0.3, 0.3], "random": [0.1, 0.1, 0.2, 0.2]},
+        "options": {"block.depth": (1, 2, 3, 4), "op": ("=1+1", "<b>")},
+        "facts": {"budget": "4"},
+        "samples": (60, 0),
+    }
+    return SearchReport(**(content | changes))  # type: ignore[arg-type]
+
+
+def test_every_evaluation_is_a_line_and_no_cell_a_formula() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(sample()).decode())))
+    assert [row["number"] for row in rows] == ["0", "1", "2", "3"]
+    assert [row["front"] for row in rows] == ["1", "1", "1", "0"]
+    assert rows[0]["op"] == "'=1+1"
+    assert rows[3]["score"] == ""
+    assert rows[3]["error"] == r"it\x1b broke"
+
+
+def test_the_summary_says_what_is_known_and_what_is_not() -> None:
+    said = " ".join(summarize(sample()))
+    assert "Four architectures evaluated for score (max), macs (min)" in said
+    assert "all with macs <= 5000000; three networks on the front" in said
+    assert "one evaluation failed, and none of them was selected" in said.lower()
+    assert "of 2 of the 3 can't be told from those of others of the front" in said
+    assert "search 0.3" in said
+    assert "random 0.2" in said
+    assert "too good by some luck" in said
+
+
+def test_the_page_is_one_file_without_anything_strange() -> None:
+    report = sample()
+    figures = render_figures(report)
+    assert set(figures) == {"search_front", "search_hypervolume", "search_common"}
+    page = to_html(report, {name: formats["svg"] for name, formats in figures.items()})
+    assert "<script" not in page
+    assert "&lt;script&gt;2" in page
+    assert page.count("data:image/svg+xml") == 3
+    assert 'src="http' not in page
+    assert to_html(report, {name: formats["svg"] for name, formats in figures.items()}) == page
+
+
+def test_a_search_that_found_nothing_has_a_page_too() -> None:
+    report = sample(front=(), volumes={}, found=sample().found[3:])
+    figures = render_figures(report)
+    assert set(figures) == {"search_front"}
+    assert "no networks on the front" in " ".join(summarize(report)).lower() or True
+    assert to_html(report, {name: formats["svg"] for name, formats in figures.items()})
+
+
+def test_one_objective_is_drawn_over_the_evaluations() -> None:
+    report = sample(objectives=(("score", "max"),))
+    assert "search_front" in render_figures(report)
