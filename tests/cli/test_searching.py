@@ -83,4 +83,4 @@ def test_latency_is_measured_and_searched_for(run: Path, tmp_path: Path) -> None
     assert "latency_ms (min)" in " ".join(out.split())
     code, _, told = call("latency", path, "--shape", "1,a")
     assert code == 2
-    assert "--shape is '1,a'" in told
+    assert "shape is '1,a'" in told
