@@ -167,6 +167,7 @@ def test_a_failed_recalibration_leaves_nothing_that_looks_like_statistics() -> N
         recalibrate(net, fails_after(batches(1, 8, 8)))
     with pytest.raises(CalibrationError, match="no statistics yet"):
         require_statistics(net)
+    assert net.eval()(noise(2, 1, 8, 8)).isnan().all()
 
 
 @pytest.mark.parametrize("fails", [False, True])

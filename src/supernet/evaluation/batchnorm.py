@@ -38,6 +38,7 @@ from supernet.evaluation.batches import (
 )
 from supernet.nn.elastic.narrowed import Narrowed
 from supernet.nn.elastic.norms import ElasticBatchNorm
+from supernet.nn.extraction import UNUSABLE_VARIANCE
 from supernet.nn.supernet import Supernet, fresh_statistics
 from supernet.sharing import Group, Instruction
 from supernet.space import Architecture
@@ -52,8 +53,8 @@ def recalibrate(net: nn.Module, batches: Inputs) -> None:
 
     Every sample counts the same, whatever the sizes of the batches. Only batch norms are put in
     training mode: unlike in `torch.optim.swa_utils.update_bn`, dropout stays off. Modes and momenta
-    are put back, also if a batch raises; the norms then have no statistics, and scoring refuses
-    them. A compiled network runs without being compiled meanwhile.
+    are put back, also if a batch raises; the norms then have no statistics: the network evaluates
+    to NaN, and scoring refuses it. A compiled network runs without being compiled meanwhile.
 
     Args:
         net: A plain network, such as `extract` returns.
@@ -91,6 +92,8 @@ def recalibrate(net: nn.Module, batches: Inputs) -> None:
     except BaseException:
         for norm in norms:
             norm.reset_running_stats()
+            if norm.running_var is not None:
+                norm.running_var.fill_(UNUSABLE_VARIANCE)
         raise
     pools.write()
 

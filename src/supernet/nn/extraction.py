@@ -35,11 +35,11 @@ def extract(supernet: Supernet, arch: Architecture) -> nn.Module:
 #: A variance that is none: whatever is divided by its root is NaN. A mean of many batches forgets
 #: it, as it forgets PyTorch's own first value, 1, so that a network can be trained from here as any
 #: other is; NaN would stay. It is large enough for no single batch to hide it, and fits 16 bits.
-_UNUSABLE = -1e4
+UNUSABLE_VARIANCE = -1e4
 
 
 def _give_unusable_statistics(norm: _BatchNorm, net: nn.Module) -> None:
     norm.track_running_stats = True
     mean, var, count = fresh_statistics(norm, net)
-    var.fill_(_UNUSABLE)
+    var.fill_(UNUSABLE_VARIANCE)
     norm.running_mean, norm.running_var, norm.num_batches_tracked = mean, var, count
