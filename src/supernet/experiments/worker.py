@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from supernet.errors import CheckpointError
+from supernet.errors import CheckpointError, DataWarning
 from supernet.experiments.components import (
     build_named,
     device_of,
@@ -90,7 +91,8 @@ def _warm_up(settings: Settings) -> None:
     whatever is trained first.
     """
     set_up_process(threads=settings.run.threads)
-    data = load_data(settings.data)
+    with warnings.catch_warnings(action="ignore", category=DataWarning):  # whoever planned was told
+        data = load_data(settings.data)
     batch = settings.recipe.batch_size
     few = data.limit(train=max(2, batch), validation=1)
     net = build_named(settings, shape=data.shape, classes=data.classes, seed=0).supernet
