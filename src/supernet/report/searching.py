@@ -18,6 +18,7 @@ from supernet.report.figures.canvas import (
     GREEN,
     ORANGE,
     SOFT,
+    above,
     annotate,
     drawable,
     new_figure,
@@ -225,7 +226,7 @@ def _draw_front(report: SearchReport) -> Figure:
         )
     axes.set_xlabel(drawable(across or "evaluation"))
     axes.set_ylabel(drawable(first))
-    axes.legend(loc="best")
+    axes.legend(**above(3))
     note = report.limits and f"All with {report.limits}. "
     annotate(
         figure,
