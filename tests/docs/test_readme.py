@@ -14,18 +14,14 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_script_shown_is_main_py() -> None:
-    assert BLOCKS[0] == (ROOT / "main.py").read_text()
-    assert len(BLOCKS[0].splitlines()) <= 40
+def test_the_network_of_ones_own_is_the_one_that_the_search_page_tries() -> None:
+    page = (ROOT / "docs" / "search.md").read_text()
+    assert re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:1] == BLOCKS
 
 
-def test_the_network_of_ones_own_runs() -> None:
-    found: dict[str, object] = {}
-    code = BLOCKS[1].replace("train=2000", "train=600, validation=200")
-    assert code != BLOCKS[1]
-    exec(compile(code, "README.md", "exec"), found)
-    assert found["best"] in list(found["scores"])  # type: ignore[call-overload]
-    assert all(type(m).__module__.startswith("torch.") for m in found["model"].modules())  # type: ignore[attr-defined]
+def test_the_script_is_as_short_as_it_says() -> None:
+    assert "a script of 40 lines" in README
+    assert len((ROOT / "main.py").read_text().splitlines()) <= 40
 
 
 def test_presets_exit_codes_and_files_are_the_real_ones() -> None:

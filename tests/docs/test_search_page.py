@@ -52,10 +52,13 @@ def test_latency_and_sharing_are_those_of_their_benchmarks() -> None:
 
 
 @pytest.mark.slow
-def test_the_code_runs() -> None:
+def test_the_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = {}
     exec(compile(SEARCH, "search.md", "exec"), found)
     assert all(one.values["macs"] <= 1.2e6 for one in found["evaluations"])
     assert found["best"].values["score"] == max(o.values["score"] for o in found["evaluations"])
+    saved = sn.load(tmp_path / "my-model")
+    assert all(type(module).__module__.startswith("torch.") for module in saved.modules())
     exec(compile(STRATEGY, "search.md", "exec"), found)
     assert len(found["found"]) == 5
