@@ -10,7 +10,7 @@ from supernet.datasets import ImageData
 
 
 def mnist_supernet(seed: int) -> sn.Supernet:
-    """Return the SuperNet, newly initialised: two blocks of 1 to 3 convolutions each."""
+    """Return the SuperNet, newly initialized: two blocks of 1 to 3 convolutions each."""
     return sn.Supernet(sn.build_mnist_net(seed=seed))
 
 

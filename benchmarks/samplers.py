@@ -193,7 +193,7 @@ def train_for(
     Args:
         seconds: How many.
         supernet: What to train.
-        probe: A network like it, to measure the time of a step on; it is spoilt.
+        probe: A network like it, to measure the time of a step on; it is spoiled.
         data: To train on.
         sampler: Which architectures a step trains.
         seed: Of the data order and the sampler.

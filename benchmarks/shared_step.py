@@ -69,7 +69,7 @@ def cpu_seconds(function: Callable[[], object]) -> float:
 
 
 def measure_step(supernet: Supernet, x: Tensor, y: Tensor, repeats: int) -> dict[str, Any]:
-    """One step over all architectures against a step of each, optimiser included."""
+    """One step over all architectures against a step of each, optimizer included."""
     archs = list(supernet.space)
     optimizer = make_optimizer(supernet, Recipe(learning_rate=1e-6))
 

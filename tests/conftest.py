@@ -70,7 +70,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def stir(net: nn.Module, seed: int = 0) -> nn.Module:
-    """Draw all parameters anew: ones and zeros, the default of norms, would hide mistakes."""
+    """Draw all parameters again: ones and zeros, the default of norms, would hide mistakes."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in net.parameters():
         nn.init.uniform_(parameter, -0.6, 0.9, generator=generator)

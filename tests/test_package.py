@@ -212,7 +212,7 @@ CODE_RUNNING_CALLS = {"__import__", "compile", "eval", "exec"}
 YAML_READERS = {"safe_load", "safe_load_all"}
 
 
-def offences(source: str) -> Iterator[str]:
+def offenses(source: str) -> Iterator[str]:
     """Yield what in a source text could run code that was loaded from disk (law 10)."""
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -239,7 +239,7 @@ def offences(source: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_source_file_runs_code_from_disk(path: Path) -> None:
-    assert list(offences(path.read_text(encoding="utf-8"))) == []
+    assert list(offenses(path.read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.parametrize(
@@ -259,10 +259,10 @@ def test_no_source_file_runs_code_from_disk(path: Path) -> None:
         "np.load(path, allow_pickle=True)",
     ],
 )
-def test_the_search_for_offences_finds_them(source: str) -> None:
-    assert len(list(offences(source))) == 1
+def test_the_search_for_offenses_finds_them(source: str) -> None:
+    assert len(list(offenses(source))) == 1
 
 
-def test_the_search_for_offences_lets_the_rest_pass() -> None:
+def test_the_search_for_offenses_lets_the_rest_pass() -> None:
     fine = "model.eval(); re.compile('a'); yaml.safe_load(t); torch.load(p, weights_only=True)"
-    assert list(offences(fine)) == []
+    assert list(offenses(fine)) == []

@@ -36,7 +36,7 @@ def test_a_file_up_to_the_limit_is_read(tmp_path: Path) -> None:
         path.write_bytes(b"x" * size)
         assert read_regular(path, 10) == b"x" * size
     path.write_bytes(b"x" * 11)
-    with pytest.raises(OSError, match="more than the 10 bytes that are allowed"):
+    with pytest.raises(OSError, match="more than the 10 bytes allowed"):
         read_regular(path, 10)
 
 

@@ -97,7 +97,7 @@ def check_wheel(wheel: Path) -> None:
         passed(f"MNIST: {len(MNIST_SHA256)} files with the right SHA-256")
 
         metadata = message_from_bytes(archive.read(f"{described}/METADATA"))
-        same({metadata["License-Expression"]}, {"Apache-2.0"}, "licence")
+        same({metadata["License-Expression"]}, {"Apache-2.0"}, "license")
         needed = {need for need in metadata.get_all("Requires-Dist", []) if "extra ==" not in need}
         same({str(len(needed))}, {str(len(project["dependencies"]))}, "number of dependencies")
         passed(f"metadata: Apache-2.0, {len(needed)} dependencies")

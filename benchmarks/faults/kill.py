@@ -10,7 +10,7 @@ where nothing new was saved, the next time is longer.
 Compared byte for byte: the supernet's weights; what each network got right, image by image; and
 what is made from the records (CSV, page, figures), once the times in them, which no two runs share,
 are set to the same. The images and the multiply-adds of the ledger are not: that they are the same
-shows that nothing was billed twice, or left out. A run that has ended is begun anew in another
+shows that nothing was billed twice, or left out. A run that has ended is started again in another
 folder if there are kills left.
 """
 
@@ -117,16 +117,16 @@ def timeless(results: Results) -> Results:
     )
 
 
-def artefacts(folder: Path) -> dict[str, bytes]:
-    """Return what a run has left, by name; what shows times, made anew without them."""
+def artifacts(folder: Path) -> dict[str, bytes]:
+    """Return what a run has left, by name; what shows times, made again without them."""
     found = {
         name: (folder / name).read_bytes() for name in ("supernet-seed0.safetensors", "hits.npz")
     }
     results = timeless(read_results(folder))
     found["results.json"] = results.model_dump_json().encode()
-    with TemporaryDirectory() as anew:
-        for path in write_report(results, Path(anew)):
-            found[str(path.relative_to(anew))] = path.read_bytes()
+    with TemporaryDirectory() as again:
+        for path in write_report(results, Path(again)):
+            found[str(path.relative_to(again))] = path.read_bytes()
     on_disk = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert found.keys() <= on_disk, found.keys() - on_disk
     return found
@@ -144,12 +144,12 @@ def main() -> None:
         began = time.monotonic()
         finish(start(Path(place) / "undisturbed"))
         alone = time.monotonic() - began
-        wanted = artefacts(Path(place) / "undisturbed")
+        wanted = artifacts(Path(place) / "undisturbed")
         print(f"undisturbed: {alone:.0f} s, {len(wanted)} files")
         for number in range(1, args.rounds + 1):
             ended, where, ways = round_of(Path(place), number, args.kills, alone, rng)
             for folder in ended:
-                found = artefacts(folder)
+                found = artifacts(folder)
                 differing = [name for name in wanted if found.get(name) != wanted[name]]
                 if differing or found.keys() != wanted.keys():
                     sys.exit(f"round {number}: {differing or found.keys()} differ")

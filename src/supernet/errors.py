@@ -92,7 +92,7 @@ class WorkerError(SupernetError, RuntimeError):
 
 
 class Stopped(SupernetError):
-    """Work was asked to stop, and did; where it saves its state, it can go on from there."""
+    """Work was asked to stop, and did; where it saves its state, it can resume there."""
 
 
 class DataWarning(UserWarning):

@@ -80,7 +80,7 @@ def read_regular(
         # One more than there should be: it may grow meanwhile, and some say they have nothing.
         content = b"" if size > limit else bytes(read_up_to(file, limit + 1))
     if size > limit or len(content) > limit:
-        raise _refusal(errno.EFBIG, f"it has more than the {limit} bytes that are allowed", path)
+        raise _refusal(errno.EFBIG, f"it has more than the {limit} bytes allowed", path)
     return content
 
 

@@ -161,7 +161,7 @@ class Progress(Record):
 
 
 class Training(Record):
-    """One training, from initialisation to its scores; accuracies as in `Epoch`.
+    """One training, from initialization to its scores; accuracies as in `Epoch`.
 
     `test` was measured once, after the last epoch; `validation` repeats the last epoch's.
     `skipped` counts the steps that were left out because their loss or gradient was not finite,

@@ -233,7 +233,7 @@ class ChoiceModuleContract:
     # -- what they need ---------------------------------------------------------------------------
 
     def _supernet(self, seed: int = 0) -> Supernet:
-        """Return the network with numbers drawn anew: ones and zeros would hide mistakes."""
+        """Return the network with new random numbers: ones and zeros would hide mistakes."""
         net, generator = self.build(), torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in net.parameters():

@@ -220,7 +220,7 @@ def test_the_same_run_in_this_process_computes_the_same(
         assert (run[0] / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
 
 
-def test_a_report_made_anew_has_the_same_bytes_and_needs_no_torch(
+def test_a_report_made_again_has_the_same_bytes_and_needs_no_torch(
     run: tuple[Path, str, str], tmp_path: Path
 ) -> None:
     folder = run[0]
@@ -335,8 +335,8 @@ def test_no_color_is_respected(
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", no_color)
     _, out, _ = call("compare", "--dry-run", *options(data))
-    coloured = re.search(r"\x1b\[[0-9;]*3[0-7]", out)
-    assert not (no_color and coloured)
+    colored = re.search(r"\x1b\[[0-9;]*3[0-7]", out)
+    assert not (no_color and colored)
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -458,12 +458,12 @@ def spoil(folder: Path, how: str) -> None:
     ],
 )
 def test_damaged_data_are_exit_code_3(how: str, words: str, call: Call, tmp_path: Path) -> None:
-    spoil(tmp_path / "spoilt", how)
-    code, out, told = call("compare", *options(tmp_path / "spoilt"))
+    spoil(tmp_path / "spoiled", how)
+    code, out, told = call("compare", *options(tmp_path / "spoiled"))
     assert (code, out) == (3, "")
     assert words in assert_sentence(told)
     assert told.count("\n") == 1
-    assert os.listdir(tmp_path) == ["spoilt"]
+    assert os.listdir(tmp_path) == ["spoiled"]
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -596,7 +596,7 @@ def test_a_signal_in_any_phase_ends_in_a_sentence(
         assert list(tmp_path.iterdir()) == []
         return
     assert events(tmp_path / "the run")[-1]["reason"] == words
-    command = re.findall("; go on with `(.*)`$", sentence)[0]
+    command = re.findall("; resume with `(.*)`$", sentence)[0]
     assert shlex.split(command)[1:] == ["resume", "the run"]
     ended, _, told = call(*shlex.split(command)[1:])
     assert ended == 0, told

@@ -129,7 +129,7 @@ def test_pictures_are_classified(model: Path, tmp_path: Path) -> None:
     code, out, told = call("predict", model, tmp_path)
     assert code == 0, told
     assert "a.png" in out
-    assert "expected grey: converted" in out
+    assert "expected gray: converted" in out
 
 
 def test_an_edited_model_is_run_only_with_trust(model: Path, tmp_path: Path) -> None:

@@ -379,12 +379,12 @@ def test_image_sizes_that_differ(file: Path, split: str) -> None:
 def test_labels_out_of_range(file: Path) -> None:
     arrays = sound(validation=True)
     for name in ("y_train", "y_test", "y_val"):
-        spoilt = arrays[name].astype(np.int64)
-        spoilt[1] = -1
-        refused(file, arrays | {name: spoilt}, f"{name}: label 1 ", "is -1")
+        spoiled = arrays[name].astype(np.int64)
+        spoiled[1] = -1
+        refused(file, arrays | {name: spoiled}, f"{name}: label 1 ", "is -1")
         if name != "y_train":
-            spoilt[1] = 3
-            refused(file, arrays | {name: spoilt}, f"{name}: label 1 ", "is 3", "3 classes")
+            spoiled[1] = 3
+            refused(file, arrays | {name: spoiled}, f"{name}: label 1 ", "is 3", "3 classes")
     huge = arrays["y_test"].astype(np.uint64)
     huge[0] = 2**64 - 1
     refused(file, arrays | {"y_test": huge}, "y_test holds the label 18446744073709551615")

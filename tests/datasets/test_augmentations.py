@@ -172,7 +172,7 @@ def test_fewer_images_are_augmented_still(data: ImageData) -> None:
 
 
 def test_each_image_changes_as_drawn(data: ImageData) -> None:
-    """The split hands each image its own draw, and normalises first."""
+    """The split hands each image its own draw, and normalizes first."""
     change = data.augmented(**ALL).train
     found = [x for x, _ in change.shuffled(8, seed=5, epoch=3)]
     generator = torch.Generator().manual_seed(5 * 1_000_003 + 3)

@@ -70,7 +70,7 @@ def test_every_pixel_and_label_is_read(folder: Path, layout: Layout) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::supernet.errors.DataWarning")  # so few images
-def test_colours_are_normalised_each_by_itself(folder: Path) -> None:
+def test_colors_are_normalized_each_by_itself(folder: Path) -> None:
     data = load_folder(folder, validation=9)
     pixels = data.train.images.double() / 255
     assert data.shape == (3, 32, 32)

@@ -153,7 +153,7 @@ def test_palettes_and_opaque_alpha_are_resolved(
     assert np.array_equal(read_image_folder(root).train.images[0], expected)
 
 
-def test_black_and_white_is_grey(tmp_path: Path) -> None:
+def test_black_and_white_is_gray(tmp_path: Path) -> None:
     for part in ("train/a", "train/b", "test/a"):
         (tmp_path / part).mkdir(parents=True)
         Image.fromarray(draw(1, 4, 5) > 100).save(tmp_path / part / "0.png")
@@ -251,7 +251,7 @@ def test_a_class_without_pictures(root: Path) -> None:
     refused(root, "eel is empty; put the pictures")
 
 
-def test_a_class_of_one_picture_is_learnt_from(tmp_path: Path) -> None:
+def test_a_class_of_one_picture_is_learned_from(tmp_path: Path) -> None:
     make(tmp_path, {"a": 6, "b": 1, "c": 7})
     data = read_image_folder(tmp_path)
     assert (data.train.labels == 1).sum() == 1
@@ -401,14 +401,14 @@ def test_a_bomb_is_not_decoded(root: Path, size: tuple[int, int], place: str) ->
     """Not where Pillow would only warn, either; nor does that warning come through."""
     (root / "train" / place).write_bytes(bomb(*size))
     tracemalloc.start()
-    refused(root, place, f"more than the {2**24} pixels that are allowed")
+    refused(root, place, f"more than the {2**24} pixels allowed")
     assert tracemalloc.get_traced_memory()[1] < 2**22
     tracemalloc.stop()
 
 
 def test_a_file_of_too_many_bytes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "LARGEST_FILE", 50)
-    refused(root, "has more than the 50 bytes that are allowed")
+    refused(root, "has more than the 50 bytes allowed")
 
 
 def test_sizes_that_differ(root: Path) -> None:
@@ -419,7 +419,7 @@ def test_sizes_that_differ(root: Path) -> None:
 
 
 @pytest.mark.parametrize("by", ["crop", "pad"])
-@pytest.mark.parametrize("kind", ["grey", "colour"])
+@pytest.mark.parametrize("kind", ["gray", "color"])
 def test_pictures_of_mixed_sizes_are_scaled_to_one(
     tmp_path: Path, by: Literal["crop", "pad"], kind: str
 ) -> None:
@@ -433,11 +433,11 @@ def test_pictures_of_mixed_sizes_are_scaled_to_one(
         for part in ("train/a", "train/b", "test/a"):
             (tmp_path / part).mkdir(parents=True, exist_ok=True)
             image = Image.fromarray(pixels)
-            (image if kind == "grey" else image.convert("RGB")).save(
+            (image if kind == "gray" else image.convert("RGB")).save(
                 tmp_path / part / f"{number}.png"
             )
     found = read_image_folder(tmp_path, Scaling(8, by)).train.images[:4]
-    assert found.shape == (4, 1 if kind == "grey" else 3, 8, 8)
+    assert found.shape == (4, 1 if kind == "gray" else 3, 8, 8)
     if by == "crop":
         assert (found == 255).all()
         return
@@ -468,9 +468,9 @@ def test_scaling_bounds_the_memory_that_is_asked_for(
     refuses(lambda: read_image_folder(root, Scaling(11)), "12 images of 363 bytes")
 
 
-def test_grey_and_colour(root: Path) -> None:
+def test_gray_and_color(root: Path) -> None:
     Image.fromarray(draw(0, 4, 5)).save(root / "test" / "dog" / "00.png")
-    refused(root, "dog/00.png is grey and ", "ant/00.png is in colour; save all alike")
+    refused(root, "dog/00.png is gray and ", "ant/00.png is in color; save all alike")
 
 
 def test_pixels_that_would_change(root: Path) -> None:
@@ -486,7 +486,7 @@ def test_pixels_that_would_change(root: Path) -> None:
         Image.fromarray(pixels).save(path)
         refused(root, "dog/01.png", words, "save it with")
     Image.fromarray(draw(0)).save(path, transparency=(1, 2, 3))
-    refused(root, "dog/01.png has a transparent colour")
+    refused(root, "dog/01.png has a transparent color")
     Image.fromarray(draw(0)).convert("CMYK").save(path, "JPEG")
     refused(root, "dog/01.png has pixels of kind CMYK; save it with 8 bits")
 

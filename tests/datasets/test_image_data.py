@@ -9,7 +9,7 @@ from supernet.datasets import DataSplit, ImageData, load_idx
 from supernet.errors import DataError
 from tests.datasets.idxfiles import numbered, numbers, write_folder
 
-# -- normalisation ------------------------------------------------------------------------------
+# -- normalization ------------------------------------------------------------------------------
 
 
 def test_pixel_statistics_are_numpys_and_of_the_training_images_only(data: ImageData) -> None:
@@ -25,7 +25,7 @@ def test_pixel_statistics_of_many_images_are_numpys(mnist: ImageData) -> None:
     assert mnist.train.std == pytest.approx((pixels.std(dtype=np.float64) / 255,), rel=1e-12)
 
 
-def test_batches_are_normalised(data: ImageData) -> None:
+def test_batches_are_normalized(data: ImageData) -> None:
     x = torch.cat([x for x, _ in data.train.batches(5)])
     assert x.dtype == torch.float32
     torch.testing.assert_close(x.double().mean().item(), 0.0, rtol=0, atol=1e-6)
@@ -37,10 +37,10 @@ def test_batches_are_normalised(data: ImageData) -> None:
     assert torch.equal(shuffled.sort(dim=0).values, x.sort(dim=0).values)
 
 
-def test_images_of_one_grey_are_not_divided_by_zero(tmp_path: Path) -> None:
+def test_images_of_one_gray_are_not_divided_by_zero(tmp_path: Path) -> None:
     arrays = numbered()
     arrays[0][:] = 51
-    data = load_idx(write_folder(tmp_path / "grey", arrays), validation=8)
+    data = load_idx(write_folder(tmp_path / "gray", arrays), validation=8)
     assert data.train.mean == pytest.approx((0.2,))
     assert data.train.std == (1.0,)
     assert next(data.train.inputs(22)).abs().max() < 1e-6

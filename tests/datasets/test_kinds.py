@@ -31,7 +31,7 @@ def make_pictures(folder: Path) -> Path:
     return folder
 
 
-def test_each_kind_is_recognised(tmp_path: Path) -> None:
+def test_each_kind_is_recognized(tmp_path: Path) -> None:
     idx = write_folder(tmp_path / "idx", random_arrays(), suffix=".gz")
     (tmp_path / "npz").mkdir()
     file = save(tmp_path / "npz" / "a.npz", sound())

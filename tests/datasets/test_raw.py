@@ -7,7 +7,7 @@ import pytest
 
 from supernet.datasets import raw
 from supernet.datasets.raw import (
-    Labelled,
+    Labeled,
     check_arrays,
     check_classes,
     check_fits,
@@ -34,9 +34,9 @@ def test_data_without_a_name_have_one() -> None:
     assert name_of(Path("digits.npz")) == "digits"
 
 
-def part(labels: list[int], *shape: int) -> Labelled:
+def part(labels: list[int], *shape: int) -> Labeled:
     count, *size = shape or (len(labels), 1, 2, 2)
-    return Labelled(np.zeros((count, *size), np.uint8), np.array(labels))
+    return Labeled(np.zeros((count, *size), np.uint8), np.array(labels))
 
 
 def test_arrays_that_fit_together_are_a_task() -> None:
@@ -44,13 +44,13 @@ def test_arrays_that_fit_together_are_a_task() -> None:
     x, t = ("x", "y"), ("x_test", "y_test")
     assert check_arrays({x: train}, {t: test}) == 3
     assert check_arrays({("a", "a"): part([0, 1]), ("b", "b"): part([2, 2])}, {t: test}, 3) == 3
-    for spoilt, words in (
+    for spoiled, words in (
         (part([0, 1, 2], 2, 1, 2, 2), "has 2 image(s), but y"),
         (part([0, 1, 2], 3, 1, 2, 3), "have shape (1, 2, "),
         (part([0, 1, -1]), "label 2 (counted from 0) is -1"),
     ):
-        refuses(partial(check_arrays, {x: spoilt}, {t: test}), words)
-        refuses(partial(check_arrays, {x: train}, {t: spoilt}), words)
+        refuses(partial(check_arrays, {x: spoiled}, {t: test}), words)
+        refuses(partial(check_arrays, {x: train}, {t: spoiled}), words)
     refuses(lambda: check_arrays({x: train}, {t: part([3])}), "y_test: label 0 ", "is 3")
     refuses(
         lambda: check_arrays({x: part([0, 2])}, {t: test}), "y has no", "1 of 3 classes: number 1;"

@@ -31,7 +31,7 @@ from tests.space.spaces import spellings
 CALIBRATION = [noise(8, 1, 8, 8, seed=1), noise(5, 1, 8, 8, seed=2)]
 
 
-def labelled(*sizes: int) -> list[tuple[Tensor, Tensor]]:
+def labeled(*sizes: int) -> list[tuple[Tensor, Tensor]]:
     """The same images, cut into batches of these sizes."""
     x, y = noise(sum(sizes), 1, 8, 8, seed=3), torch.arange(sum(sizes)) % 3
     return list(zip(x.split(sizes), y.split(sizes), strict=True))
@@ -41,13 +41,13 @@ def test_evaluating_many_is_extracting_recalibrating_and_scoring_each() -> None:
     supernet = nine().train()
     archs = list(supernet.space)
     for sizes in ((12, 12), (20, 4), (24,)):
-        together = evaluate(supernet, archs, calibration=CALIBRATION, batches=labelled(*sizes))
-        hits = score(calibrate(supernet, archs, CALIBRATION), labelled(*sizes))
+        together = evaluate(supernet, archs, calibration=CALIBRATION, batches=labeled(*sizes))
+        hits = score(calibrate(supernet, archs, CALIBRATION), labeled(*sizes))
         assert list(together) == archs
         for arch in archs:
             net = extract(supernet, arch)
             recalibrate(net, CALIBRATION)
-            alone = score_network(net, labelled(*sizes))
+            alone = score_network(net, labeled(*sizes))
             assert alone.dtype == torch.bool
             right = hits[arch]
             assert right is not None
@@ -89,7 +89,7 @@ def test_scoring_a_fresh_extract_is_refused() -> None:
     supernet = nine()
     net = extract(supernet, supernet.space.largest)
     with pytest.raises(CalibrationError, match="no statistics yet"):
-        score_network(net, labelled(4))
+        score_network(net, labeled(4))
 
 
 def test_modes_come_back_also_after_an_exception() -> None:
@@ -97,7 +97,7 @@ def test_modes_come_back_also_after_an_exception() -> None:
     supernet.get_submodule("net.0").eval()
     archs, modes = list(supernet.space), [m.training for m in supernet.modules()]
     statistics = calibrate(supernet, archs, CALIBRATION)
-    score(statistics, labelled(4))
+    score(statistics, labeled(4))
     assert [m.training for m in supernet.modules()] == modes
     with pytest.raises(RuntimeError, match="channels"):
         score(statistics, [(noise(2, 5, 8, 8), torch.zeros(2))])
@@ -106,7 +106,7 @@ def test_modes_come_back_also_after_an_exception() -> None:
     plain = plain_net().train()
     plain[0].eval()
     recalibrate(plain, CALIBRATION)
-    score_network(plain, labelled(4))
+    score_network(plain, labeled(4))
     with pytest.raises(RuntimeError, match="channels"):
         score_network(plain, [(noise(2, 5, 8, 8), torch.zeros(2))])
     assert [m.training for m in plain] == [False, True, True, True, True, True]
@@ -127,7 +127,7 @@ def test_scoring_needs_a_batch() -> None:
     with pytest.raises(DataError, match="at least one batch"):
         evaluate(supernet, archs, calibration=CALIBRATION, batches=[])
     with pytest.raises(CalibrationError, match="at least one batch"):
-        evaluate(supernet, archs, calibration=[], batches=labelled(4))
+        evaluate(supernet, archs, calibration=[], batches=labeled(4))
     with pytest.raises(DataError, match="at least one batch"):
         score_network(nn.Identity(), [])
 
@@ -140,17 +140,17 @@ def test_what_puts_out_no_finite_numbers_has_no_score_and_stops_no_other(bad: fl
     supernet = nine()
     archs = list(supernet.space)
     statistics = calibrate(supernet, archs, CALIBRATION)
-    before = score(statistics, labelled(4, 4))
+    before = score(statistics, labeled(4, 4))
     with torch.no_grad():
         supernet.get_parameter("net.3.blocks.2.0.weight").fill_(bad)
-    after = score(statistics, labelled(4, 4))
+    after = score(statistics, labeled(4, 4))
     assert list(after) == archs
     for arch in archs:
         was, now = before[arch], after[arch]
         assert was is not None
         assert (now is None) == (arch["block2.depth"] == 3)
         assert now is None or torch.equal(now, was)
-    together = evaluate(supernet, archs, calibration=CALIBRATION, batches=labelled(4))
+    together = evaluate(supernet, archs, calibration=CALIBRATION, batches=labeled(4))
     assert [math.isnan(together[arch]) for arch in archs] == [a["block2.depth"] == 3 for a in archs]
     assert find_best(together)["block2.depth"] != 3
 
@@ -189,9 +189,9 @@ def test_where_everything_failed_there_is_nothing_to_go_on_with(bad: float) -> N
     with torch.no_grad():
         supernet.get_parameter("net.6.bias").fill_(bad)
     with pytest.raises(DivergedError, match=r"all 9 architectures put out values .* learning rate"):
-        score(statistics, labelled(4))
+        score(statistics, labeled(4))
     with pytest.raises(DivergedError, match=r"^\(1, 2\) puts out values .* it has no score"):
-        score(calibrate(supernet, archs[1:2], CALIBRATION), labelled(4))
+        score(calibrate(supernet, archs[1:2], CALIBRATION), labeled(4))
     plain = nn.Linear(3, 3)
     with torch.no_grad():
         plain.bias.fill_(bad)
@@ -296,7 +296,7 @@ def test_any_task_scores_many_as_each_alone_and_losses_come_from_the_same_pass(
 def test_where_nobody_asked_there_are_no_losses() -> None:
     supernet = nine()
     statistics = calibrate(supernet, supernet.space, CALIBRATION)
-    (first, *_) = score_samples(statistics, labelled(4), losses=False).values()
+    (first, *_) = score_samples(statistics, labeled(4), losses=False).values()
     assert first.losses is None
     assert repr(first) == f"Scores(4 samples, score {first.score:.4g})"
     assert repr(Scores(None)) == "Scores(failed)"

@@ -244,31 +244,31 @@ def prepare(name: str) -> tuple[Supernet, list[Tensor], list[tuple[Tensor, Tenso
     supernet = build()
     dtype = next(supernet.parameters()).dtype
     inputs = [x.to(dtype) for x in batches(*shape)]
-    labelled = [
+    labeled = [
         (x, torch.arange(len(x)) % 3) for x in (noise(n, *shape, seed=n).to(dtype) for n in (6, 2))
     ]
-    return supernet, inputs, labelled
+    return supernet, inputs, labeled
 
 
 @each_net
 @pytest.mark.parametrize("inference", [False, True])
 def test_calibrating_many_is_bit_for_bit_recalibrating_each(name: str, inference: bool) -> None:
-    supernet, inputs, labelled = prepare(name)
+    supernet, inputs, labeled = prepare(name)
     archs = list(supernet.space)
     with torch.inference_mode(inference):
         statistics = calibrate(supernet, archs, inputs)
-        hits = score(statistics, labelled)
+        hits = score(statistics, labeled)
         supernet.eval()
         together = {
-            arch: group.value for group in statistics.run(labelled[0][0]) for arch in group.archs
+            arch: group.value for group in statistics.run(labeled[0][0]) for arch in group.archs
         }
     for arch in archs:
         net = extract(supernet, arch)
         recalibrate(net, inputs)
-        assert torch.equal(net.eval()(labelled[0][0]), together[arch])
+        assert torch.equal(net.eval()(labeled[0][0]), together[arch])
         right = hits[arch]
         assert right is not None
-        assert torch.equal(score_network(net, labelled), right)
+        assert torch.equal(score_network(net, labeled), right)
 
 
 def test_statistics_are_of_the_architecture_and_not_pooled() -> None:
@@ -288,7 +288,7 @@ def _evaluated(statistics: Statistics, x: Tensor) -> list[Group]:
 @each_net
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_supernet_is_untouched(name: str, fails: bool) -> None:
-    supernet, inputs, labelled = prepare(name)
+    supernet, inputs, labeled = prepare(name)
     next(m for m in supernet.modules() if isinstance(m, nn.Linear)).eval()
     archs, before = list(supernet.space), state(supernet)
     if fails:
@@ -300,7 +300,7 @@ def test_the_supernet_is_untouched(name: str, fails: bool) -> None:
             calibrate(supernet, archs, inputs)
         handle.remove()
     else:
-        score(calibrate(supernet, archs, inputs), labelled)
+        score(calibrate(supernet, archs, inputs), labeled)
     assert_untouched(supernet, before)
 
 
@@ -331,14 +331,14 @@ def test_calibration_needs_a_batch_if_there_is_a_norm() -> None:
 
 
 def test_architectures_that_were_not_calibrated_are_refused() -> None:
-    supernet, inputs, labelled = prepare("nine")
+    supernet, inputs, labeled = prepare("nine")
     archs = list(supernet.space)
     with pytest.raises(CalibrationError, match="not calibrated together; call `calibrate`"):
-        score(Statistics(supernet, archs), labelled)
+        score(Statistics(supernet, archs), labeled)
     some = calibrate(supernet, archs[:4], inputs)
     some.archs = tuple(archs)
     with pytest.raises(CalibrationError, match="not calibrated together"):
-        score(some, labelled)
+        score(some, labeled)
 
 
 def test_a_batch_norm_at_two_places_is_refused() -> None:
@@ -369,15 +369,15 @@ def test_averaging_turns_on_batch_norms_and_nothing_else() -> None:
 
 
 def test_global_random_state_is_left_alone() -> None:
-    supernet, inputs, labelled = prepare("dropout")
+    supernet, inputs, labeled = prepare("dropout")
     before = torch.get_rng_state()
-    score(calibrate(supernet, [*supernet.space], inputs), labelled)
+    score(calibrate(supernet, [*supernet.space], inputs), labeled)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_architecture_given_twice_counts_once() -> None:
-    supernet, inputs, labelled = prepare("nine")
+    supernet, inputs, labeled = prepare("nine")
     arch = supernet.space.largest
     statistics = calibrate(supernet, [arch, arch], inputs)
     assert statistics.archs == (arch,)
-    assert list(score(statistics, labelled)) == [arch]
+    assert list(score(statistics, labeled)) == [arch]

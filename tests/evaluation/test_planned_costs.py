@@ -26,12 +26,12 @@ from supernet.space import Choice
 from supernet.strategies import TableCost
 
 SMALL = (3, 32, 32)
-GREY = (1, 28, 28)
+GRAY = (1, 28, 28)
 
 ZOO: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
-    "mnist": (lambda: build_mnist_net(seed=0, widths=(6, 4)), GREY),
-    "operations": (lambda: build_operations_net(seed=0), GREY),
-    "residual": (lambda: build_residual_net(seed=0), GREY),
+    "mnist": (lambda: build_mnist_net(seed=0, widths=(6, 4)), GRAY),
+    "operations": (lambda: build_operations_net(seed=0), GRAY),
+    "residual": (lambda: build_residual_net(seed=0), GRAY),
     "nasbench_macro": (lambda: build_nasbench_macro_net(seed=0, width=4, head=8), SMALL),
     "nasbench201": (lambda: build_nasbench201_net(seed=0, width=4, cells=1), SMALL),
     "ofa_mobilenet": (
@@ -134,9 +134,9 @@ def test_a_network_without_choices_has_costs_too() -> None:
 def test_planning_leaves_the_network_as_it_was() -> None:
     supernet = Supernet(ZOO["residual"][0]())
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
-    x = torch.randn(2, *GREY, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, *GRAY, generator=torch.Generator().manual_seed(0))
     expected = supernet(x, supernet.space.largest)
-    plan_costs(supernet, GREY)
+    plan_costs(supernet, GRAY)
     assert supernet.training
     assert torch.equal(supernet(x, supernet.space.largest), expected)
     assert all(torch.equal(before[name], value) for name, value in supernet.state_dict().items())

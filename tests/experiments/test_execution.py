@@ -287,8 +287,8 @@ def test_data_may_be_of_another_kind(tmp_path: Path) -> None:
             ("labels", np.arange(count) % 3),
         )
     }
-    np.savez(tmp_path / "colours.npz", allow_pickle=False, **arrays)
-    settings = small(tmp_path / "colours.npz", validation_images=20)
+    np.savez(tmp_path / "colors.npz", allow_pickle=False, **arrays)
+    settings = small(tmp_path / "colors.npz", validation_images=20)
     assert load_data(settings.data).shape == (3, 8, 8)
     assert len(plan(settings).architectures) == 9
 

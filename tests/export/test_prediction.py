@@ -51,7 +51,7 @@ def test_what_was_done_to_a_picture_is_in_the_result(folder: Path, tmp_path: Pat
     Image.new("RGB", (20, 10), (90, 20, 60)).save(tmp_path / "a.png")
     (found,) = predict(folder, [tmp_path / "a.png"])
     assert found.changes == (
-        "in colour, expected grey: converted",
+        "in color, expected gray: converted",
         "10 x 20 pixels, expected 8 x 8: scaled",
     )
 

@@ -162,9 +162,7 @@ def stopped(data: Path, folder: Path, **changes: Any) -> Path:
 def sentence(told: str, *, before: str = "") -> str:
     """Return the last line of standard error, after which nothing comes that is no progress."""
     *lines, last = told.splitlines()
-    usual = (
-        r"(loading PyTorch|judging|drawing|run folder: |going on with|not as it was: |.*: epoch )"
-    )
+    usual = r"(loading PyTorch|judging|drawing|run folder: |resuming |not as it was: |.*: epoch )"
     for line in lines:
         assert re.match(usual, line), told
     assert last.startswith("supernet: "), told
@@ -174,7 +172,7 @@ def sentence(told: str, *, before: str = "") -> str:
 
 def command_in(told: str) -> str:
     """Return the command with which to go on, as the last line of standard error gives it."""
-    found = re.search(r"; go on with `(.*)`$", told, re.DOTALL)
+    found = re.search(r"; resume with `(.*)`$", told, re.DOTALL)
     assert found, told
     return found[1]
 

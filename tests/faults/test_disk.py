@@ -90,7 +90,7 @@ def test_step_by_step_more_room_and_at_every_step_one_sentence(
         assert found, said
         failed.append(Path(found[1]).name)
         if failed[-1] not in ("config.yaml", "manifest.json"):  # after these there is a run
-            assert re.search(r"; go on with `\S*supernet resume run`$", said), said
+            assert re.search(r"; resume with `\S*supernet resume run`$", said), said
         for path in Path("run").rglob("*"):
             assert not path.name.startswith("."), "a temporary file stayed"
         size += size // 2
@@ -113,7 +113,7 @@ def test_a_checkpoint_that_has_no_room_leaves_the_one_before(
     assert (code, out) == (4, "")
     assert re.match(
         r"can't write run/checkpoints/seed0-supernet/00000\d.safetensors: File too large; "
-        "free some space there, or choose another folder; go on with `",
+        "free some space there, or choose another folder; resume with `",
         sentence(told),
     )
     assert kept.read_bytes() == before
@@ -130,7 +130,7 @@ def test_a_disk_of_one_megabyte(data: Path, whole: dict[str, bytes]) -> None:
         said = sentence(told)
         wanted = r"can't write disk/run/\S+: No space left on device; free some space there, or "
         assert re.match(wanted, said)
-        assert "; go on with `" in said
+        assert "; resume with `" in said
         assert events(Path("disk", "run"))[-1]["event"] in ("stopped", "resumed", "trained")
         assert mount("-o", "remount,size=4m", "disk")
         code, _, told = call(*command, tasks=untouched, figures=True)

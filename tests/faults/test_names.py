@@ -122,19 +122,19 @@ def test_a_path_of_data_that_is_no_text_is_told_in_a_sentence(data: Path) -> Non
 ESCAPES = "\x1b]0;gotcha\x07\x1b[2J\r\u202e\x9b31m"
 
 
-def spoilt(value: Any, kept: Collection[str] = ()) -> Any:
+def spoiled(value: Any, kept: Collection[str] = ()) -> Any:
     """Put control characters behind every text in a record, but for those of some names."""
     if isinstance(value, dict):
-        return {name: each if name in kept else spoilt(each, kept) for name, each in value.items()}
+        return {name: each if name in kept else spoiled(each, kept) for name, each in value.items()}
     if isinstance(value, list):
-        return [spoilt(each, kept) for each in value]
+        return [spoiled(each, kept) for each in value]
     return f"{value}{ESCAPES}" if isinstance(value, str) else value
 
 
 def spoil(path: Path, *kept: str) -> None:
     """Do so in a file, each of whose lines is a record, or which is one."""
     lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
-    path.write_text("\n".join(json.dumps(spoilt(json.loads(line), kept)) for line in lines))
+    path.write_text("\n".join(json.dumps(spoiled(json.loads(line), kept)) for line in lines))
 
 
 def test_no_record_steers_a_terminal(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, as users have them: stopped, killed, and gone on with."""
+"""Runs in processes of their own, as users have them: stopped, killed, and resumed."""
 
 import os
 import platform
@@ -109,7 +109,7 @@ def test_a_signal_ends_the_step_and_saves_and_says_how_to_go_on(
         assert ended == code
         assert all(is_gone(pid) for pid in run.workers)
     said = sentence(told)
-    assert re.fullmatch(rf"{words}; go on with `\S*supernet resume 'a run'`", said)
+    assert re.fullmatch(rf"{words}; resume with `\S*supernet resume 'a run'`", said)
     last = events(run.folder)[-1]
     assert (last["event"], last["reason"]) == ("stopped", words)
     for job in run.jobs("epoch"):  # no checkpoint was due for a quarter of an hour
@@ -119,7 +119,7 @@ def test_a_signal_ends_the_step_and_saves_and_says_how_to_go_on(
     if number == signal.SIGINT:
         done = shell(command_in(told), Path.cwd())
         assert done.returncode == 0, done.stderr
-        assert re.search(r"^going on with the run in a run$", done.stderr, re.MULTILINE)
+        assert re.search(r"^resuming the run in a run$", done.stderr, re.MULTILINE)
     else:
         assert call("resume", run.folder)[0] == 0
     assert essence(run.folder) == long

@@ -88,7 +88,7 @@ def test_what_could_change_a_result_is_shown_and_refused(
     assert said.startswith("the run in run was begun with something else (")
     assert words in said
     assert said.endswith(
-        "); begin anew in another folder, or go on all the same with --allow-mismatch, "
+        "); start again in another folder, or resume all the same with --allow-mismatch, "
         "which is recorded"
     )
     assert events(Path("run")) == before
@@ -135,7 +135,7 @@ def test_what_was_allowed_is_recorded_and_shown_for_good(
     assert page.count("This run was stopped. When it was resumed, this had changed:") == 1
 
 
-def test_a_changed_recipe_begins_the_trainings_anew_and_says_so(data: Path) -> None:
+def test_a_changed_recipe_begins_the_trainings_again_and_says_so(data: Path) -> None:
     assert call(*arguments(data, epochs=3), "--out", "from the start")[0] == 0
     stopped(data, Path("run"))
     set_in_config(Path("run"), epochs=3)
@@ -214,12 +214,12 @@ def test_status_reads_a_run_in_every_state(data: Path) -> None:
 
 
 def test_a_damaged_run_does_not_hide_the_others(data: Path) -> None:
-    for name in ("sound", "spoilt"):
+    for name in ("sound", "spoiled"):
         stopped(data, Path("runs") / name)
-    Path("runs", "spoilt", "manifest.json").write_text("{")
+    Path("runs", "spoiled", "manifest.json").write_text("{")
     code, out, told = call("status")
     assert code == 0
     assert out.startswith("runs/sound: stopped")
-    assert told.startswith("supernet: runs/spoilt/manifest.json is damaged")
-    code, out, told = call("status", "runs/spoilt")
+    assert told.startswith("supernet: runs/spoiled/manifest.json is damaged")
+    code, out, told = call("status", "runs/spoiled")
     assert (code, out) == (4, "")

@@ -40,7 +40,7 @@ def test_it_goes_on_after_a_stop_in_a_training(
 
     code, _, told = call(*command, tasks=noted)
     assert code == 0, told
-    assert "going on with the run in run\n" in told
+    assert "resuming the run in run\n" in told
     assert len(done) == 2 - ended
     assert essence(Path("run")) == whole
 
@@ -73,7 +73,7 @@ def test_it_goes_on_after_a_stop_in_any_other_phase(
             writing(phase, patch)
         code, _, told = call(*command)
         assert code == 130
-        assert sentence(told).startswith("stopped by Ctrl-C; go on with `")
+        assert sentence(told).startswith("stopped by Ctrl-C; resume with `")
     code, _, told = call(*command, tasks=untouched if phase != "judging" else here)
     assert code == 0, told
     assert ": epoch" not in told  # all was trained, and nothing is again
@@ -97,14 +97,14 @@ def test_without_a_name_it_finds_the_newest_of_its_own_that_is_free_and_unfinish
     before = {path: len(events(path)) for path in runs.iterdir()}
     code, _, told = call(*command)
     assert code == 0, told
-    assert "going on with the run in runs/2-mine (--no-resume begins anew)\n" in told
+    assert "resuming the run in runs/2-mine (--no-resume starts a new one)\n" in told
     assert essence(runs / "2-mine") == whole
     code, _, told = call(*command)
     assert code == 0, told
-    assert "going on with the run in runs/1-older" in told
+    assert "resuming the run in runs/1-older" in told
     after = {path: len(events(path)) for path in runs.iterdir()}
     assert {p.name for p in runs.iterdir() if after[p] != before[p]} == {"1-older", "2-mine"}
-    code, _, told = call(*command)  # nothing is left to go on with
+    code, _, told = call(*command)  # nothing is left to resume
     assert "run folder: runs/2" in told
     assert len(list(runs.iterdir())) == 7
     os.close(lock)
@@ -117,7 +117,7 @@ def test_a_run_of_another_command_is_not_gone_on_with(data: Path) -> None:
     assert "going on" not in told
 
 
-def test_no_resume_begins_anew(data: Path) -> None:
+def test_no_resume_begins_again(data: Path) -> None:
     stopped(data, Path("runs", "1"))
     before = events(Path("runs", "1"))
     code, _, told = call(*arguments(data), "--no-resume")

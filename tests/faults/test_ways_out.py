@@ -61,7 +61,7 @@ def nothing_elsewhere_changes(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("state", NAMES)
 def test_these_are_the_names_that_a_run_writes(state: str, runs: dict[str, Path]) -> None:
-    """One that comes anew is to be tried too; of the figures, one stands for all."""
+    """A new one is to be tried too; of the figures, one stands for all."""
     there = {path.relative_to(runs[state]).as_posix() for path in runs[state].rglob("*")}
     drawn = {name for name in there if name.startswith("figures/")}
     kept = {name for name in there - drawn if "checkpoints/" not in name}

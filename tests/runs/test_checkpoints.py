@@ -417,7 +417,7 @@ def test_a_checkpoint_is_a_file_of_the_run(tmp_path: Path, which: int, trap: str
 
 def test_a_payload_larger_than_memory_is_refused_unread(tmp_path: Path) -> None:
     os.truncate(two(tmp_path)[0], 2**42)
-    with pytest.raises(RunFolderError, match=r"can't read .*more than the \d+ bytes that are all"):
+    with pytest.raises(RunFolderError, match=r"can't read .*more than the \d+ bytes all"):
         Checkpoints(tmp_path).load()
 
 
@@ -435,7 +435,7 @@ def expect_the_first(folder: Path) -> None:
     assert same(found.load(), state_of(1))
     assert heard == [
         f"the checkpoint {folder / '000002.safetensors'} is damaged, and is not used",
-        f"going on from the checkpoint before, {folder / '000001.safetensors'}",
+        f"resuming from the checkpoint before, {folder / '000001.safetensors'}",
     ]
 
 
@@ -470,7 +470,7 @@ def test_a_checkpoint_in_the_place_of_another_is_not_believed(tmp_path: Path) ->
     expect_the_first(tmp_path)
 
 
-def test_if_all_are_damaged_training_begins_anew(tmp_path: Path) -> None:
+def test_if_all_are_damaged_training_starts_again(tmp_path: Path) -> None:
     payload, _ = two(tmp_path)
     payload.write_bytes(b"")
     (tmp_path / "000001.sha256").write_bytes(b"")
@@ -478,7 +478,7 @@ def test_if_all_are_damaged_training_begins_anew(tmp_path: Path) -> None:
     found = Checkpoints(tmp_path, warn=heard)
     assert found.load() is None
     assert len(heard) == 3
-    assert heard[-1] == f"no checkpoint in {tmp_path} is whole; beginning anew"
+    assert heard[-1] == f"no checkpoint in {tmp_path} is whole; starting again"
     found.save(state_of(3))
     assert names(tmp_path) == ["000003.safetensors", "000003.sha256"]
     heard.clear()

@@ -319,7 +319,7 @@ def test_a_huge_record_is_refused_unread(tmp_path: Path, name: str, size: int) -
     os.truncate(tmp_path / name, size + 1)
     tracemalloc.start()
     read = {MANIFEST: read_manifest, RESULTS: read_results, EVENTS: read_events}[name]
-    with pytest.raises(RunFolderError, match=f"more than the {size} bytes that are allowed"):
+    with pytest.raises(RunFolderError, match=f"more than the {size} bytes allowed"):
         read(tmp_path)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()

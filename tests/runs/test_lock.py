@@ -125,7 +125,7 @@ def test_a_worker_that_lives_on_keeps_it_held(
 
 
 def test_workers_that_are_ending_are_waited_for(tmp_path: Path) -> None:
-    """A run that was killed can be taken up at once: its workers end a moment after it."""
+    """A run that was killed can be resumed at once: its workers end a moment after it."""
     with another_process(tmp_path, "with a child") as (pid, child):
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED)

@@ -354,7 +354,7 @@ class StochasticDepth(Wrapper):
 @pytest.mark.parametrize(
     "kind", ["torch", "random", "numpy", "own random", "own torch", "own numpy"]
 )
-def test_random_decisions_are_drawn_anew(kind: str) -> None:
+def test_random_decisions_are_drawn_again(kind: str) -> None:
     supernet, x = Supernet(stir(StochasticDepth(kind))), noise(4, 3)
     archs = list(supernet.space)[:1]
     with pytest.warns(SharingWarning, match="it draws random numbers to decide what to do"):
@@ -367,7 +367,7 @@ def test_random_decisions_are_drawn_anew(kind: str) -> None:
 
 
 @pytest.mark.parametrize("wrapper", [ByShape, ByContent])
-def test_decisions_are_made_anew_for_each_input(wrapper: type[nn.Module]) -> None:
+def test_decisions_are_made_again_for_each_input(wrapper: type[nn.Module]) -> None:
     supernet = Supernet(stir(wrapper(Depth("d", [nn.Linear(3, 3) for _ in range(2)]))))
     with pytest.warns(SharingWarning, match="nothing is shared inside the network: "):
         sharing.prepare(supernet, noise(4, 3), supernet.space)

@@ -44,7 +44,7 @@ def test_every_course_has_one_number_in_order(space: SearchSpace) -> None:
 
 
 @given(spaces())
-def test_those_that_begin_alike_are_neighbours(space: SearchSpace) -> None:
+def test_those_that_begin_alike_are_neighbors(space: SearchSpace) -> None:
     ours, theirs = of(space), courses(space)
     for place in range(len(space.choices) + 1):
         beginnings = [course[:place] for course in theirs]

@@ -36,7 +36,7 @@ def size(arch: Architecture) -> float:
 
 
 def score(arch: Architecture) -> float:
-    """Return a score with diminishing returns, and neighbours that help each other."""
+    """Return a score with diminishing returns, and neighbors that help each other."""
     options = np.array([number(option) for option in arch.values()], float)
     return float(
         (_WEIGHTS[::-1] * np.sqrt(options)).sum() + 0.3 * (options[1:] == options[:-1]).sum()

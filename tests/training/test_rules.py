@@ -90,8 +90,8 @@ def network(seed: int = 0, *, norm: type[nn.Module] = nn.BatchNorm1d, longest: i
 class Vectors:
     """Three batches of six, of which one comes to nothing the first time if asked to."""
 
-    def __init__(self, *, spoilt: bool = False) -> None:
-        self.x, self.y, self.spoilt = noise(20, 5, seed=1), torch.arange(20) % 3, spoilt
+    def __init__(self, *, spoiled: bool = False) -> None:
+        self.x, self.y, self.spoiled = noise(20, 5, seed=1), torch.arange(20) % 3, spoiled
 
     def __len__(self) -> int:
         return 20
@@ -103,7 +103,7 @@ class Vectors:
         for number, chosen in enumerate(order.split(batch_size)[:3]):
             x = self.x[chosen]
             yield (
-                (x * torch.nan if self.spoilt and (epoch, number) == (1, 1) else x),
+                (x * torch.nan if self.spoiled and (epoch, number) == (1, 1) else x),
                 self.y[chosen],
             )
 
@@ -116,7 +116,7 @@ def rule_of(rule: str, loss: str) -> tuple[AnySampler, Recipe]:
 
 def begin(rule: str, loss: str, supernet: Supernet) -> Steps:
     sampler, recipe = rule_of(rule, loss)
-    data = Vectors(spoilt=recipe.on_nan == "skip")
+    data = Vectors(spoiled=recipe.on_nan == "skip")
     return train_steps(supernet, data, recipe, sampler=sampler)
 
 
@@ -172,7 +172,7 @@ def test_shared_is_one_by_one(rule: str, loss: str) -> None:
             torch.testing.assert_close(parameter.grad, gradient, rtol=1e-10, atol=1e-12)
 
 
-# -- law: taken up anywhere, it ends the same ---------------------------------------------------
+# -- law: resumed anywhere, it ends the same ----------------------------------------------------
 
 
 def same_data(a: Any, b: Any) -> bool:
@@ -219,9 +219,9 @@ class Progress:
         return samplers.every
 
 
-def test_a_sampler_is_asked_for_every_step_anew_after_a_rollback_too() -> None:
+def test_a_sampler_is_asked_for_every_step_again_after_a_rollback_too() -> None:
     sampler, recipe = Progress(), replace(RECIPE, on_nan="rollback")
-    steps = train_steps(network(), Vectors(spoilt=True), recipe, sampler=sampler)
+    steps = train_steps(network(), Vectors(spoiled=True), recipe, sampler=sampler)
     with pytest.raises(DivergedError, match="after 3 rollbacks"):
         list(steps)
     assert sampler.asked == [0, 1 / 6] * 4
@@ -239,7 +239,7 @@ def test_a_supernet_of_one_architecture_trains_as_a_plain_loop_has_it(rule: str,
     net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3))
     stir(net)
     reference = copy.deepcopy(net)
-    data = Vectors(spoilt=recipe.on_nan == "skip")
+    data = Vectors(spoiled=recipe.on_nan == "skip")
     steps = train_steps(Supernet(net), data, recipe, sampler=sampler)
     losses = [step.loss for step in steps]
 

@@ -116,8 +116,8 @@ def test_validation_is_set_aside_by_class_where_labels_are_at_hand() -> None:
     assert sorted((held % 4).tolist()) == [0, 1, 2, 3]
     both = torch.cat([data.train.positions, held])
     assert sorted(both.tolist()) == list(range(40))
-    unlabelled = as_data((Pairs(25), None))
-    assert (len(unlabelled.train), len(unlabelled.validation)) == (23, 2)
+    unlabeled = as_data((Pairs(25), None))
+    assert (len(unlabeled.train), len(unlabeled.validation)) == (23, 2)
 
 
 def test_pairs_of_tensors_will_do() -> None:

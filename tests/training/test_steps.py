@@ -444,7 +444,7 @@ def test_a_restored_training_keeps_its_memory_layouts() -> None:
     assert not weight.is_contiguous()
 
 
-def test_an_epoch_that_was_begun_is_not_gone_through_anew() -> None:
+def test_an_epoch_that_was_begun_is_not_gone_through_again() -> None:
     data = Pictures()
     steps = train_steps(build_plain(), data, RECIPE, seed=7)
     next(steps)

@@ -70,7 +70,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()  # wrong usage, and a reader who has gone, are seen to in there
+        app()  # handles wrong usage and closed pipes itself
     except (StopSignal, SupernetError) as error:
         fail(error)
 
@@ -189,7 +189,7 @@ def report(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the figures, the table and the page of a run anew, from its records alone."""
+    """Make the figures, the table and the page of a run again, from its records."""
     from supernet.report import write_report
     from supernet.runs.folder import read_results
 
@@ -257,7 +257,7 @@ def _run(
 
 
 def _open_run(manifest: Manifest, settings: Settings, how: RunOptions, console: Console) -> Run:
-    """Begin a run, or go on with one that the same command began, and say which."""
+    """Begin a run, or resume one that the same command began, and say which."""
     from supernet.experiments import running
 
     known = how.out
@@ -265,8 +265,8 @@ def _open_run(manifest: Manifest, settings: Settings, how: RunOptions, console: 
         known = running.find_unfinished(manifest)
     if known is not None and how.resume and running.holds_run(known):
         run = running.resume(manifest, known, allow_mismatch=how.allow_mismatch)
-        hint = "" if how.out else " (--no-resume begins anew)"
-        say(console, f"going on with the run in {visible(str(known))}{hint}")
+        hint = "" if how.out else " (--no-resume starts a new one)"
+        say(console, f"resuming the run in {visible(str(known))}{hint}")
     else:
         run = running.begin(
             manifest, settings, known, prefix=f"{manifest.command}-{manifest.preset}"
@@ -279,10 +279,10 @@ def _open_run(manifest: Manifest, settings: Settings, how: RunOptions, console: 
 
 @contextmanager
 def _telling_how_to_resume(folder: Path) -> Iterator[None]:
-    """Tell whoever is stopped in the block how to go on."""
+    """Say how to resume when the block is stopped."""
     try:
         yield
     except (StopSignal, DataError, RunFolderError, WorkerError) as error:
         fail(
-            error, f"go on with `{program_name()} {join_command(['resume', as_argument(folder)])}`"
+            error, f"resume with `{program_name()} {join_command(['resume', as_argument(folder)])}`"
         )

@@ -127,7 +127,7 @@ def finetune(
 ) -> None:
     """Train one architecture of a run on, alone, from the weights it has in the supernet.
 
-    Stopped or killed, the same command goes on where it was.
+    Stopped or killed, the same command resumes it.
     """
     console = Console(stderr=True)
     with waiting("loading the run and its data", console):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from supernet.datasets.raw import (
     Bytes,
-    Labelled,
+    Labeled,
     Numbers,
     RawData,
     check_arrays,
@@ -100,7 +100,7 @@ def read_npz(file: Path) -> RawData:
         sha256 = {f"{name}.npy": _digest(file, archive, name, headers[name]) for name in headers}
         read = {name: _read(file, archive, name) for name in headers}
     splits = {
-        split: Labelled(
+        split: Labeled(
             _channels_first(file, images, read.pop(images)), _flat(file, labels, read[labels])
         )
         for split, (images, labels) in names.items()

@@ -19,10 +19,10 @@ class Augmentation:
     Attributes:
         crop: Pad each side by so many pixels and cut the image's size out again, anywhere.
         flip: Mirror it, left to right, in half of the cases.
-        cutout: Blank a square of so many pixels' width, centred on any pixel, cut off where it
+        cutout: Blank a square of so many pixels' width, centered on any pixel, cut off where it
             passes the edge (arXiv:1708.04552).
 
-    Padding and blanks are 0, which in normalised images is the mean colour, as in the papers.
+    Padding and blanks are 0, which in normalized images is the mean color, as in the papers.
     """
 
     crop: int = 0
@@ -47,7 +47,7 @@ class Augmentation:
         """Return what is to happen to each image of `shape`, (N, C, H, W): five whole numbers.
 
         They are, (N, 5), the row and column to crop from, whether to mirror, and the row and column
-        of the square's centre. All are always drawn, so to use one more changes none of the others.
+        of the square's center. All are always drawn, so to use one more changes none of the others.
         """
         images, _, height, width = shape
         offsets = 2 * self.crop + 1
@@ -59,7 +59,7 @@ class Augmentation:
         """Return changed images.
 
         Args:
-            x: Normalised images, (N, C, H, W); left as they are.
+            x: Normalized images, (N, C, H, W); left as they are.
             drawn: What is to happen to them, (N, 5); see `draw`.
         """
         top, left, mirrored, row, column = drawn.unbind(dim=1)
@@ -96,18 +96,18 @@ def cut_out(x: Tensor, size: int, row: Tensor, column: Tensor) -> Tensor:
 
     Args:
         x: Images, (N, C, H, W).
-        size: Width of the square. It begins `size // 2` pixels before its centre.
-        row: Of the centre, (N,).
-        column: Of the centre, (N,).
+        size: Width of the square. It begins `size // 2` pixels before its center.
+        row: Of the center, (N,).
+        column: Of the center, (N,).
     """
     blank_NH, blank_NW = (
-        _spans(length, size, centre)
-        for length, centre in zip(x.shape[2:], (row, column), strict=True)
+        _spans(length, size, center)
+        for length, center in zip(x.shape[2:], (row, column), strict=True)
     )
     return x.masked_fill((blank_NH[:, :, None] & blank_NW[:, None, :])[:, None], 0)
 
 
-def _spans(length: int, size: int, centre: Tensor) -> Tensor:
-    """Return which of `length` places are within spans of `size` about centres, (N, length)."""
-    distance = torch.arange(length) - (centre - size // 2)[:, None]
+def _spans(length: int, size: int, center: Tensor) -> Tensor:
+    """Return which of `length` places are within spans of `size` about centers, (N, length)."""
+    distance = torch.arange(length) - (center - size // 2)[:, None]
     return (distance >= 0) & (distance < size)

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from supernet.datasets.raw import Labelled, RawData, check_arrays, check_fits, opened
+from supernet.datasets.raw import Labeled, RawData, check_arrays, check_fits, opened
 from supernet.errors import DataError
 from supernet.reading import read_up_to
 from supernet.text import show
@@ -79,13 +79,13 @@ def read_cifar(folder: Path) -> RawData:
     check_fits(folder, images, _PIXELS)
     sha256: dict[str, str] = {}
     read = {name: _read(folder / name, layout, sha256) for name in layout.files}
-    train = Labelled(
+    train = Labeled(
         np.concatenate([read[name].images for name in layout.train]),
         np.concatenate([read[name].labels for name in layout.train]),
     )
     named = {name: (str(folder / name),) * 2 for name in layout.files}
-    learnt = {named[name]: read[name] for name in layout.train}
-    check_arrays(learnt, {named[layout.test]: read[layout.test]}, layout.classes)
+    learned = {named[name]: read[name] for name in layout.train}
+    check_arrays(learned, {named[layout.test]: read[layout.test]}, layout.classes)
     return RawData(layout.name, train, read[layout.test], layout.classes, sha256)
 
 
@@ -104,7 +104,7 @@ def _find(folder: Path) -> Layout:
     return layout
 
 
-def _read(file: Path, layout: Layout, sha256: dict[str, str]) -> Labelled:
+def _read(file: Path, layout: Layout, sha256: dict[str, str]) -> Labeled:
     """Return the images and labels of one file, and note its SHA-256."""
     images = layout.test_images if file.name == layout.test else layout.train_images
     record = layout.label_bytes + _PIXELS
@@ -119,4 +119,4 @@ def _read(file: Path, layout: Layout, sha256: dict[str, str]) -> Labelled:
     sha256[file.name] = hashlib.sha256(data).hexdigest()
     records = np.frombuffer(data, np.uint8).reshape(images, record)
     labels = records[:, layout.label_bytes - 1].astype(np.int64)
-    return Labelled(records[:, layout.label_bytes :].reshape(images, *_SHAPE), labels)
+    return Labeled(records[:, layout.label_bytes :].reshape(images, *_SHAPE), labels)

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from supernet.datasets.raw import (
     Bytes,
-    Labelled,
+    Labeled,
     RawData,
     check_arrays,
     check_fits,
@@ -92,9 +92,9 @@ def read_image_folder(folder: Path, scaling: Scaling | None = None) -> RawData:
     files are passed over; anything else that is no picture is an error, as is a link that leads out
     of the folder.
 
-    All pictures must have the same size unless they are scaled, and must all be grey or all in
-    colour; palettes are resolved, and a channel of transparency must be opaque everywhere. Pixels
-    are taken as stored: notes on orientation and colour profiles are not followed.
+    All pictures must have the same size unless they are scaled, and must all be gray or all in
+    color; palettes are resolved, and a channel of transparency must be opaque everywhere. Pixels
+    are taken as stored: notes on orientation and color profiles are not followed.
 
     Args:
         folder: Where the subfolders are.
@@ -122,7 +122,7 @@ def read_image_folder(folder: Path, scaling: Scaling | None = None) -> RawData:
     sample = _decode(first.path, read_file(first.path), None, scaling)
     count = sum(map(len, pictures.values()))
     check_fits(root, count, sample.size)
-    read: dict[str, Labelled] = {}
+    read: dict[str, Labeled] = {}
     sha256: dict[str, str] = {}
     for part, those in pictures.items():
         read[part], sha256[part] = _read_all(those, first.path, sample, scaling)
@@ -273,7 +273,7 @@ def _list_pictures(root: Path, part: Path, numbers: Mapping[str, int]) -> Iterat
 
 def _read_all(
     pictures: Sequence[_Picture], like: Path, sample: Bytes, scaling: Scaling | None
-) -> tuple[Labelled, str]:
+) -> tuple[Labeled, str]:
     """Return pictures and labels, and a digest over all names and contents."""
     images = np.empty((len(pictures), *sample.shape), np.uint8)
     digest = hashlib.sha256()
@@ -282,7 +282,7 @@ def _read_all(
         digest.update(picture.name + b"\0" + hashlib.sha256(data).digest())
         images[place] = _decode(picture.path, data, (like, sample), scaling)
     labels = np.array([picture.label for picture in pictures], np.int64)
-    return Labelled(images, labels), digest.hexdigest()
+    return Labeled(images, labels), digest.hexdigest()
 
 
 def read_file(file: Path) -> bytes:
@@ -291,7 +291,7 @@ def read_file(file: Path) -> bytes:
         data = bytes(read_up_to(stream, LARGEST_FILE + 1))
     if len(data) > LARGEST_FILE:
         raise DataError(
-            f"{show(file)} has more than the {LARGEST_FILE} bytes that are allowed; make it smaller"
+            f"{show(file)} has more than the {LARGEST_FILE} bytes allowed; make it smaller"
         )
     return data
 
@@ -322,7 +322,7 @@ def _decode(
             f"{show(file)} can't be decoded ({show(error, 200)}); it is damaged: fetch it again"
         ) from error
     if like is not None and pixels.shape[0] != like[1].shape[0]:
-        kinds = {1: "grey", 3: "in colour"}
+        kinds = {1: "gray", 3: "in color"}
         raise DataError(
             f"{show(file)} is {kinds[pixels.shape[0]]} and {show(like[0])} is "
             f"{kinds[like[1].shape[0]]}; save all alike"
@@ -347,13 +347,13 @@ def _check_size(file: Path, image: Image.Image, like: tuple[Path, Bytes] | None)
 
 def _too_large(file: Path) -> DataError:
     return DataError(
-        f"{show(file)} says it has more than the {LARGEST_IMAGE} pixels that are allowed; scale it "
+        f"{show(file)} says it has more than the {LARGEST_IMAGE} pixels allowed; scale it "
         "down, if it isn't damaged"
     )
 
 
 def _pixels(file: Path, image: Image.Image, scaling: Scaling | None) -> Bytes:
-    """Return the pixels of a picture, (C, H, W), grey or RGB, unless that would change them."""
+    """Return the pixels of a picture, (C, H, W), gray or RGB, unless that would change them."""
     image.load()
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -363,18 +363,18 @@ def _pixels(file: Path, image: Image.Image, scaling: Scaling | None) -> Bytes:
         image = image.convert("L" if image.mode == "LA" else "RGB")
     if image.mode == "1":
         image = image.convert("L")
-    if "transparency" in image.info:  # one colour that stands for nothing
-        raise DataError(f"{show(file)} has a transparent colour; save it without that")
+    if "transparency" in image.info:  # one color that stands for nothing
+        raise DataError(f"{show(file)} has a transparent color; save it without that")
     if image.mode not in ("L", "RGB"):
         raise DataError(
-            f"{show(file)} has pixels of kind {image.mode}; save it with 8 bits of grey, or 8 each "
+            f"{show(file)} has pixels of kind {image.mode}; save it with 8 bits of gray, or 8 each "
             "of red, green and blue"
         )
     pixels = np.asarray(scaling(image) if scaling else image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _set_test_aside(whole: Labelled) -> dict[str, Labelled]:
+def _set_test_aside(whole: Labeled) -> dict[str, Labeled]:
     """Divide one folder into training and test: one picture in seven, or one of each class."""
     counts = np.unique(whole.labels, return_counts=True)[1]
     kept, aside = divide_by_class(

@@ -15,7 +15,7 @@ import numpy as np
 from supernet.datasets.raw import (
     Bytes,
     Entry,
-    Labelled,
+    Labeled,
     RawData,
     check_arrays,
     name_of,
@@ -71,16 +71,16 @@ def read_idx_folder(folder: Entry, *, expected: Mapping[str, str] | None = None)
         arrays[split, kind], digests[_unpacked(file.name)] = _read(file, _DIMENSIONS[kind])
     _check_digests(folder, digests, expected or {})
     train, test = (
-        Labelled(
+        Labeled(
             arrays[split, "images-idx3"][:, None], arrays[split, "labels-idx1"].astype(np.int64)
         )
         for split in ("train", "test")
     )
-    learnt, tested = (
+    learned, tested = (
         (str(found[split, "images-idx3"]), str(found[split, "labels-idx1"]))
         for split in ("train", "test")
     )
-    classes = check_arrays({learnt: train}, {tested: test})
+    classes = check_arrays({learned: train}, {tested: test})
     name = name_of(folder.resolve()) if isinstance(folder, Path) else show(folder.name, 100)
     return RawData(name, train, test, classes, digests)
 
@@ -184,7 +184,7 @@ def _parse_header(file: Entry, header: bytes, dimensions: int) -> tuple[int, ...
     if len(header) + math.prod(shape) > LARGEST_FILE:
         raise DataError(
             f"{show(file)}: its header says shape {tuple(shape)}, more than the {LARGEST_FILE} "
-            "bytes that are allowed; it is damaged, or the data need another reader"
+            "bytes allowed; it is damaged, or the data need another reader"
         )
     return tuple(shape)
 

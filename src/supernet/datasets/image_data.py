@@ -15,7 +15,7 @@ from supernet.errors import DataError
 
 @dataclass(frozen=True)
 class DataSplit:
-    """Images of one purpose, kept as bytes and normalised batch by batch.
+    """Images of one purpose, kept as bytes and normalized batch by batch.
 
     Attributes:
         images: uint8, images x channels x height x width.
@@ -48,7 +48,7 @@ class DataSplit:
         """Yield all images in order, `size` at a time, the last batch being what is left."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
-            yield self._normalised(self.images[part]), self.labels[part]
+            yield self._normalized(self.images[part]), self.labels[part]
 
     def inputs(self, size: int) -> Iterator[Tensor]:
         """Yield all images in order, without labels."""
@@ -69,10 +69,10 @@ class DataSplit:
         drawn = change.draw(self.images.shape, generator) if change else order
         for start in range(0, len(self) - batch_size + 1, batch_size):
             part = slice(start, start + batch_size)
-            x = self._normalised(self.images[order[part]])
+            x = self._normalized(self.images[order[part]])
             yield change.apply(x, drawn[part]) if change else x, self.labels[order[part]]
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def _normalized(self, images: Tensor) -> Tensor:
         x = images.float().div_(255)
         for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
             x[:, channel].sub_(mean).div_(std)

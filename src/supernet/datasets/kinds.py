@@ -1,4 +1,4 @@
-"""Recognising which kind of data a folder holds, by the names in it."""
+"""Recognizing which kind of data a folder holds, by the names in it."""
 
 from __future__ import annotations
 

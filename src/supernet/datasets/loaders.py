@@ -150,7 +150,7 @@ def wrap_datasets(
 ) -> WrappedData:
     """Make a task of datasets or loaders of your own.
 
-    An item is an image, float32, (C, H, W), normalised as you like, and its label, a whole number
+    An item is an image, float32, (C, H, W), normalized as you like, and its label, a whole number
     from 0 on. What is used of what you give:
 
     * A dataset with `len` and indices: its items, read in this process when their turn comes, in
@@ -159,7 +159,7 @@ def wrap_datasets(
       likewise. Its batch size, shuffling and workers are not used.
     * Any other `DataLoader`, and an `IterableDataset`: these can't be asked for an order. They are
       gone through once, now, and what came is kept in memory and then treated as a dataset. So
-      random changes that they make are made once, not anew in every epoch.
+      random changes that they make are made once, not again in every epoch.
 
     Random changes in a dataset are functions of seed and epoch too if it draws them from torch's
     global generator, as torchvision's transformations do: while an item is read, that generator
@@ -222,11 +222,11 @@ def wrap_datasets(
 
 
 def _count_classes(seen: Mapping[str, _Seen], classes: int | None) -> int:
-    """Return how many classes there are, if all labels are of them and all are learnt."""
-    learnt = seen["train"].labels
-    classes = max(int(learnt.max()) + 1, 1) if classes is None else classes
-    check_labels("train", learnt, classes)
-    check_classes("train", learnt, classes)
+    """Return how many classes there are, if all labels are of them and all are learned."""
+    learned = seen["train"].labels
+    classes = max(int(learned.max()) + 1, 1) if classes is None else classes
+    check_labels("train", learned, classes)
+    check_classes("train", learned, classes)
     for where, those in seen.items():
         check_labels(where, those.labels, classes)
     return classes
@@ -321,7 +321,7 @@ def _next(batches: Iterator[Any], seed: int) -> Any:
 
 _WHOLE: Final = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _RIGHT_KIND: Final = (
-    "images must be float32 tensors, normalised, and labels whole numbers: let the dataset convert "
+    "images must be float32 tensors, normalized, and labels whole numbers: let the dataset convert "
     "them"
 )
 

@@ -16,7 +16,7 @@ from supernet.datasets.idx import read_idx_folder
 from supernet.datasets.image_data import DataSplit, ImageData
 from supernet.datasets.kinds import find_kind
 from supernet.datasets.mnist import SHA256, load_packaged_mnist
-from supernet.datasets.raw import Bytes, Labelled, RawData
+from supernet.datasets.raw import Bytes, Labeled, RawData
 from supernet.datasets.splits import (
     default_aside,
     describe_missing,
@@ -111,7 +111,7 @@ def _split(data: RawData, validation: int | None) -> ImageData:
     train, held = _hold_out(data, validation)
     channels = [_pixel_statistics(train.images[:, c]) for c in range(train.images.shape[1])]
 
-    def split(part: Labelled) -> DataSplit:
+    def split(part: Labeled) -> DataSplit:
         return DataSplit(
             torch.from_numpy(np.ascontiguousarray(part.images)),
             torch.from_numpy(part.labels),
@@ -129,7 +129,7 @@ def _split(data: RawData, validation: int | None) -> ImageData:
     )
 
 
-def _hold_out(data: RawData, validation: int | None) -> tuple[Labelled, Labelled]:
+def _hold_out(data: RawData, validation: int | None) -> tuple[Labeled, Labeled]:
     """Return what to learn from and what to choose by."""
     train, held = data.train, data.validation
     if held is not None:

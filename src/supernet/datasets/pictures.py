@@ -82,7 +82,7 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> Picture:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > LARGEST_IMAGE:
                     raise DataError(
-                        f"{show(path)} says it has more than the {LARGEST_IMAGE} pixels that are "
+                        f"{show(path)} says it has more than the {LARGEST_IMAGE} pixels "
                         "allowed; scale it down"
                     )
                 image.verify()  # checksums, which decoding alone may pass over
@@ -111,7 +111,7 @@ def _brought(name: str, image: Image.Image, shape: tuple[int, int, int]) -> Pict
         changes.append("turned as its camera says")
     image = turned
     if image.mode in _DEEP:
-        changes.append("16 bits of grey: the upper 8 were taken")
+        changes.append("16 bits of gray: the upper 8 were taken")
         deep = np.asarray(image).astype(np.int64)
         image = Image.fromarray((deep.clip(0, 65535) // 257).astype(np.uint8))
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
@@ -125,7 +125,7 @@ def _brought(name: str, image: Image.Image, shape: tuple[int, int, int]) -> Pict
     wanted = "L" if shape[0] == 1 else "RGB"
     if image.mode != wanted:
         if {image.mode, wanted} == {"L", "RGB"} or image.mode not in ("1", "P"):
-            said = {"L": "grey", "RGB": "in colour"}
+            said = {"L": "gray", "RGB": "in color"}
             was = said.get(image.mode, f"of mode {image.mode}")
             changes.append(f"{was}, expected {said[wanted]}: converted")
         image = image.convert(wanted)

@@ -28,15 +28,15 @@ Names = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Labelled:
+class Labeled:
     """Images, uint8, (N, C, H, W), and one label for each, int64, (N,)."""
 
     images: Bytes
     labels: Numbers
 
-    def take(self, positions: Numbers) -> Labelled:
+    def take(self, positions: Numbers) -> Labeled:
         """Return the images at some positions, with their labels."""
-        return Labelled(self.images[positions], self.labels[positions])
+        return Labeled(self.images[positions], self.labels[positions])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,11 +48,11 @@ class RawData:
     """
 
     name: str
-    train: Labelled
-    test: Labelled
+    train: Labeled
+    test: Labeled
     classes: int
     sha256: dict[str, str]
-    validation: Labelled | None = None
+    validation: Labeled | None = None
 
 
 def name_of(path: Path) -> str:
@@ -114,7 +114,7 @@ def check_fits(where: object, images: int, size: int, labels: int = 8) -> None:
 
 
 def check_arrays(
-    train: Mapping[Names, Labelled], others: Mapping[Names, Labelled], classes: int | None = None
+    train: Mapping[Names, Labeled], others: Mapping[Names, Labeled], classes: int | None = None
 ) -> int:
     """Check that what a reader found is a task: the same for all readers.
 
@@ -136,17 +136,17 @@ def check_arrays(
     size = train[first].images.shape[1:]
     for names, part in [*train.items(), *others.items()]:
         _check_shapes(names, part, size, first[0])
-    learnt = np.concatenate([part.labels for part in train.values()])
-    classes = max(int(learnt.max()) + 1, 1) if classes is None else classes
+    learned = np.concatenate([part.labels for part in train.values()])
+    classes = max(int(learned.max()) + 1, 1) if classes is None else classes
     for (_, where), part in train.items():
         check_labels(where, part.labels, classes)
-    check_classes(first[1], learnt, classes)
+    check_classes(first[1], learned, classes)
     for (_, where), part in others.items():
         check_labels(where, part.labels, classes)
     return classes
 
 
-def _check_shapes(names: Names, part: Labelled, size: tuple[int, ...], first: str) -> None:
+def _check_shapes(names: Names, part: Labeled, size: tuple[int, ...], first: str) -> None:
     """Every image has a label, and the size of the first ones."""
     images, labels = map(show, names)
     if len(part.images) != len(part.labels):

@@ -8,7 +8,7 @@ both, so both arrive at the same bits.
 
 Every sample counts the same, however the samples are cut into batches: means and variances are
 pooled by how many values they are of, the variance between batches included. For a single batch
-norm any cut gives the statistics of all samples. In a network, every batch is normalised by itself
+norm any cut gives the statistics of all samples. In a network, every batch is normalized by itself
 on its way to the norms further down, so batches should be of one size; see `evened`.
 """
 
@@ -147,7 +147,7 @@ def _sized(batches: Iterable[Any], what: str) -> Iterator[Any]:
         raise CalibrationError(f"{what} needs at least one batch, and was given none")
 
 
-#: Where the arguments of the functions that normalise stand.
+#: Where the arguments of the functions that normalize stand.
 _ARGUMENTS: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
     F.batch_norm: (
         "input",

@@ -209,7 +209,7 @@ def describe_conditions(
         command: How it was started.
         wall_s: How long all of it took, in seconds.
         cpu_s: CPU seconds of all of it; by default, of this process and its children so far.
-        started: When, in ISO format; by default, so long ago as it took.
+        started: When, in ISO format; by default, now less the duration.
         workers: How many processes trained at a time.
         threads: How many threads each had; what PyTorch uses here by default.
         mismatches: What changed between a run that was stopped and its going on, in words.

@@ -1,4 +1,4 @@
-"""A run, from the first line in its folder to the last: begun, or taken up where it was left."""
+"""A run, from the first line in its folder to the last: begun, or resumed where it stopped."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def results(self) -> Results | None:
-        """What came of it, if it got so far; the report may be missing still."""
+        """The results, if it got so far; the report may still be missing."""
         if not (self.folder.path / RESULTS).exists():
             return None
         return read_results(self.folder.path)
@@ -69,7 +69,7 @@ class Run:
         return any(event.event == "finished" for event in read_events(self.folder.path))
 
     def execute(self, plan: RunPlan, console: Console, *, every_s: float) -> Results:
-        """Do what is left, and return what came of it.
+        """Do what is left, and return the results.
 
         Args:
             plan: What to do.
@@ -181,7 +181,7 @@ def resume(manifest: Manifest, path: Path, *, allow_mismatch: bool) -> Run:
     Args:
         manifest: What it would be begun with now.
         path: Its folder.
-        allow_mismatch: Whether to go on even if that could change a result.
+        allow_mismatch: Whether to resume even if that could change a result.
 
     Raises:
         RunFolderError: If that could change a result, or the folder can't be used.
@@ -191,8 +191,8 @@ def resume(manifest: Manifest, path: Path, *, allow_mismatch: bool) -> Run:
     if found and not allow_mismatch:
         folder.close()
         raise RunFolderError(
-            f"the run in {path} was begun with something else ({'; '.join(found)}); begin anew in "
-            "another folder, or go on all the same with --allow-mismatch, which is recorded"
+            f"the run in {path} was begun with something else ({'; '.join(found)}); start again in "
+            "another folder, or resume all the same with --allow-mismatch, which is recorded"
         )
     return Run(folder, resumed=True, mismatches=tuple(found))
 

@@ -111,7 +111,7 @@ def default_folder(run: LoadedRun, settings: SearchSettings) -> Path:
 def execute(
     run: LoadedRun, settings: SearchSettings, folder: Path
 ) -> Generator[Evaluation | SearchReport, None, None]:
-    """Search, or go on with a search; yield evaluations as they are made, and at last the report.
+    """Search, or resume a search; yield evaluations as they are made, and at last the report.
 
     Evaluations that were made before are yielded too.
 

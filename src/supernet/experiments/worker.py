@@ -35,7 +35,7 @@ from supernet.training.session import train
 
 
 def do_job(
-    settings: Settings, job: Job, folder: Path, every_s: float, anew: bool, context: TaskContext
+    settings: Settings, job: Job, folder: Path, every_s: float, restart: bool, context: TaskContext
 ) -> None:
     """Do one training, in a worker, and leave its result in a folder of checkpoints."""
     _warm_up(settings)
@@ -43,7 +43,7 @@ def do_job(
     try:
         _train_job(settings, job, checkpoints, context)
     except CheckpointError as error:
-        if not anew:
+        if not restart:
             raise
         context.report(f"beginning again: {error}")
         checkpoints.clear()

@@ -45,7 +45,7 @@ def caveats(results: Results) -> list[str]:
     found = []
     if mismatches := results.conditions.mismatches:
         found.append(
-            "This run was stopped, and gone on with although not everything was as before: "
+            "This run was stopped, and resumed although not everything was as before: "
             f"{'; '.join(mismatches)}."
         )
     trainings = [

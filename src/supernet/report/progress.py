@@ -77,7 +77,7 @@ class _Clock:
     def __init__(self, work: Mapping[str, int]) -> None:
         total = sum(work.values()) or 1
         self.share = {name: part / total for name, part in work.items()}
-        self.before: dict[str, float] = {}  # of runs that were taken up again
+        self.before: dict[str, float] = {}  # of runs that were resumed
         self.fractions: dict[str, float] = {}
         self.began: dict[str, float] = {}
         self.start: float | None = None  # when the first one reported, not when workers start up

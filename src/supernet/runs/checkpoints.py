@@ -140,12 +140,12 @@ class Checkpoints:
                 continue
             if manifest == _manifest_of(self._payload(number).name, content):
                 if self._damaged:
-                    self.warn(f"going on from the checkpoint before, {show(self._payload(number))}")
+                    self.warn(f"resuming from the checkpoint before, {show(self._payload(number))}")
                 return self._unpacked(number, content)
             self._damaged.add(number)
             self.warn(f"the checkpoint {show(self._payload(number))} is damaged, and is not used")
         if self._damaged:
-            self.warn(f"no checkpoint in {show(self.folder)} is whole; beginning anew")
+            self.warn(f"no checkpoint in {show(self.folder)} is whole; starting again")
         return None
 
     def _unpacked(self, number: int, content: bytes) -> State:

@@ -17,7 +17,7 @@ def set_up_process(*, threads: int) -> None:
     """Set how many threads PyTorch uses, and let the allocator keep freed activations.
 
     By default glibc hands large blocks back to the kernel at every step, to be cleared and mapped
-    anew at the next. Other C libraries are left alone.
+    again at the next. Other C libraries are left alone.
     """
     import torch
 

@@ -19,7 +19,7 @@ from supernet.sharing.structure import Ref, Structure, key, replace
 from supernet.sharing.tracing import Untraceable, form_of, surroundings, trace
 from supernet.space import Architecture
 
-#: Programs kept per supernet. Training and scoring use one or two; a sampler that draws anew in
+#: Programs kept per supernet. Training and scoring use one or two; a sampler that draws again in
 #: every step would fill the memory.
 _PROGRAMS = 8
 
@@ -35,7 +35,7 @@ class Cache:
     """Writes the programs of one supernet, and keeps the last few.
 
     What is found out about a module is kept from one set of architectures to the next, and found
-    out anew only if something has changed that mattered.
+    out again only if something has changed that mattered.
 
     Args:
         whole: Modules that must not be walked into.
@@ -67,7 +67,7 @@ class Cache:
     def program(
         self, supernet: Supernet, archs: Sequence[Architecture], args: Structure, kwargs: Structure
     ) -> Program:
-        """Return the program for such arguments, written anew if the network has changed."""
+        """Return the program for such arguments, rewritten if the network has changed."""
         what = (
             tuple(archs),
             (key(args), key(kwargs)),

@@ -22,7 +22,7 @@ from supernet.sharing.preparing import prepare
 from supernet.sharing.programs import Apply, ApplyRestricted, Instruction, Program
 from supernet.space import Architecture
 
-#: More sets of architectures than this mean that nearly every step would compile anew.
+#: More sets of architectures than this mean that nearly every step would compile again.
 _MOST = 8
 
 

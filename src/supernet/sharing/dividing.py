@@ -40,7 +40,7 @@ class Part:
 
 @final
 class Division:
-    """Which samples each architecture gets: neighbours in the batch, as evenly as can be."""
+    """Which samples each architecture gets: neighbors in the batch, as evenly as can be."""
 
     def __init__(self, archs: Sequence[Architecture], samples: int) -> None:
         if samples < len(archs):

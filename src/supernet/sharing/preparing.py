@@ -21,7 +21,7 @@ def prepare(
 
     For the same network in the same state, the same architectures and inputs of the same form, it
     is the same object. Before a traced module is first relied on, its graph is checked on `x`; and
-    before a chain that checks what it hands on first runs in company, it is tried.
+    before a chain that checks what it hands on first runs for several architectures, it is tried.
     """
     require_supernet(supernet, "shared execution")
     wanted = tuple(dict.fromkeys(archs))

@@ -114,7 +114,7 @@ class Program:
 
     Attributes:
         archs: Who it is for, ordered so that those with the longest common beginnings are
-            neighbours: then the fewest values have to be kept at a time.
+            neighbors: then the fewest values have to be kept at a time.
         inputs: How many values there are before the first instruction. Instruction `i` makes value
             number `inputs + i`.
         instructions: What to do, in order.
@@ -239,7 +239,7 @@ class ProgramBuilder:
 
     def _write(self, operation: Operation, args: Structure, kwargs: Structure) -> Ref:
         what = operation, key(args), key(kwargs)
-        # A second time is another piece of work: dropout draws anew, and hooks run again.
+        # A second time is another piece of work: dropout draws again, and hooks run again.
         times = self._times[what] = self._times.get(what, 0) + 1
         number = self._numbers.setdefault((what, times), len(self.written))
         if number == len(self.written):
@@ -249,7 +249,7 @@ class ProgramBuilder:
 
 
 def _in_order(traces: Sequence[Trace], builder: ProgramBuilder) -> Program:
-    """Number everything anew, in the order in which the traces come to it."""
+    """Renumber everything, in the order in which the traces come to it."""
     inputs = builder.inputs
     needed: dict[int, list[Architecture]] = {}
     for trace in traces:

@@ -30,7 +30,7 @@ _MOST_STATES = 200_000
 class Counts:
     """Says how many courses of decisions there are, and which is which.
 
-    They are numbered in lexicographic order, so those with a common beginning are neighbours.
+    They are numbered in lexicographic order, so those with a common beginning are neighbors.
 
     Args:
         names: What the decisions are called; for the error.

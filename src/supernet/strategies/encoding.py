@@ -18,8 +18,8 @@ from supernet.space import Architecture, SearchSpace
 Rows = NDArray[np.int16]
 Mask = NDArray[np.bool_]
 
-#: Of steps to another option, this share goes to a neighbouring one: options stand from least to
-#: most costly, so neighbours are most alike.
+#: Of steps to another option, this share goes to a neighboring one: options stand from least to
+#: most costly, so neighbors are most alike.
 _NEIGHBORS = 0.7
 
 
@@ -149,7 +149,7 @@ class EncodedSpace:
     def _step(
         self, options: NDArray[np.int16], places: NDArray[np.intp], rng: np.random.Generator
     ) -> NDArray[np.int16]:
-        """Return other options of these choices, mostly neighbouring ones."""
+        """Return other options of these choices, mostly neighboring ones."""
         new = options.copy()
         near, up = rng.random(len(options)) < _NEIGHBORS, rng.random(len(options)) < 0.5
         for at, place in enumerate(places):

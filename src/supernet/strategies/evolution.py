@@ -26,7 +26,7 @@ class RegularizedEvolution(Strategy):
     """Mutates the best of a random few among the youngest; the oldest die, however good.
 
     With several objectives, who is best of the few is judged by their largest weighted distance
-    from the best value of each, with weights drawn anew each time, so that all of the front is
+    from the best value of each, with new weights each time, so that all of the front is
     aimed at.
 
     Args:
@@ -78,7 +78,7 @@ class RegularizedEvolution(Strategy):
 class Nsga2(Strategy):
     """Breeds the best so far: by front, then by room, with tournaments, crossing and mutation.
 
-    Half of the children are mutated, in one choice or more; most steps go to a neighbouring option.
+    Half of the children are mutated, in one choice or more; most steps go to a neighboring option.
 
     Args:
         problem: What is searched for.

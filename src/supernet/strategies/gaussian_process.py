@@ -49,7 +49,7 @@ class GaussianProcess:
     """Predicts numbers for rows given as one-hot vectors; see `EncodedSpace.one_hot`.
 
     Args:
-        inputs: Labelled rows, rows x features; the product of two is the number of choices on
+        inputs: Labeled rows, rows x features; the product of two is the number of choices on
             which they agree.
         labels: A number for each.
         choices: How many choices there are.
@@ -129,8 +129,8 @@ def _choose(inputs: Numbers, labels: Numbers, choices: int) -> tuple[Parameters,
             values = np.maximum(values, 0.0)
             spectra = values[:, None] + _NOISES[None, :]
             for at, variant in enumerate(variants):
-                centred = variant - variant.mean()
-                turned = vectors.T @ centred
+                centered = variant - variant.mean()
+                turned = vectors.T @ centered
                 fits = (turned[:, None] ** 2 / spectra).sum(axis=0) / len(labels)
                 fits = np.maximum(fits, 1e-300)
                 likelihoods = -0.5 * (len(labels) * np.log(fits) + np.log(spectra).sum(axis=0))
@@ -140,7 +140,7 @@ def _choose(inputs: Numbers, labels: Numbers, choices: int) -> tuple[Parameters,
                     best[at] = (
                         likelihoods[noise],
                         chosen,
-                        _left_out(values, vectors, turned, centred, float(_NOISES[noise])),
+                        _left_out(values, vectors, turned, centered, float(_NOISES[noise])),
                     )
     taus = [_tau(found, labels) for _, _, found in best]
     ranked = taus[1] > taus[0]
@@ -148,13 +148,13 @@ def _choose(inputs: Numbers, labels: Numbers, choices: int) -> tuple[Parameters,
 
 
 def _left_out(
-    values: Numbers, vectors: Numbers, turned: Numbers, centred: Numbers, noise: float
+    values: Numbers, vectors: Numbers, turned: Numbers, centered: Numbers, noise: float
 ) -> Numbers:
     """Return what is predicted for each label from all others (Rasmussen & Williams, 5.4.2)."""
     inverse = 1 / (values + noise)
     solved = vectors @ (turned * inverse)
     diagonal = (vectors**2) @ inverse
-    return np.asarray(centred - solved / diagonal)
+    return np.asarray(centered - solved / diagonal)
 
 
 def _tau(found: Numbers, labels: Numbers) -> float:

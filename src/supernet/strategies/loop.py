@@ -154,7 +154,7 @@ def _run(
         if [evaluation.arch for evaluation in known] != archs[: len(known)]:
             raise SettingsError(
                 "the earlier evaluations are not of this search: it asks for other architectures; "
-                "start anew, or give the same settings as then"
+                "start again, or give the same settings as then"
             )
         new = archs[len(known) :]
         found = [*known, *_evaluated(problem, evaluate, functions, new, done + len(known))]

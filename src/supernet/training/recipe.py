@@ -48,8 +48,8 @@ class Recipe:
             architectures would take more together, they are trained in parts whose gradients are
             added up: the same gradient, with less shared.
         on_nan: What to do about a loss or a gradient that is not a finite number: `stop`; `skip`
-            the step, ten in a row at most; or `rollback` to the beginning of the epoch and go on
-            from there at half the learning rate, three times at most.
+            the step, ten in a row at most; or `rollback` to the beginning of the epoch and resume
+            there at half the learning rate, three times at most.
         distill: Whether all architectures but the largest learn from what the largest puts out for
             the batch, instead of from the labels (in-place distillation with soft targets, as in
             BigNAS, arXiv:2003.11142). Takes a sampler that draws the largest in every step.

@@ -1,7 +1,7 @@
 """Data as people have them: datasets and loaders, for training, validation and the test.
 
 Nothing is assumed of inputs and targets, but that they are tensors, or tuples, lists and dicts of
-them, with one entry per sample. `supernet.datasets.wrap_datasets` is the stricter way for labelled
+them, with one entry per sample. `supernet.datasets.wrap_datasets` is the stricter way for labeled
 images: it looks at every one, and records what a run was computed from.
 """
 

@@ -209,7 +209,7 @@ class Steps(Iterator[Step]):
         """
         with foreign_refused(
             "the saved state is not one of this network and recipe",
-            "use it with what it was saved from, or begin anew elsewhere",
+            "use it with what it was saved from, or start again elsewhere",
         ):
             if (state["recipe"], state["steps"]) != (asdict(self._recipe), self.steps):
                 raise ValueError(f"it is of {state['steps']} steps with {state['recipe']}")
@@ -370,7 +370,7 @@ def _set_generators(device: torch.device, states: Mapping[str, Tensor]) -> None:
 
 
 def _lay_out_alike(optimizer: Optimizer) -> None:
-    """Give what an optimiser keeps for a parameter the parameter's memory layout.
+    """Give what an optimizer keeps for a parameter the parameter's memory layout.
 
     The same numbers in another layout may be rounded otherwise: other instructions handle them.
     """

@@ -133,7 +133,7 @@ class Gated(nn.Module):
 
 
 class CrossStage(nn.Module):
-    """Two branches are concatenated, normalised together, and added to one of their width."""
+    """Two branches are concatenated, normalized together, and added to one of their width."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -295,7 +295,7 @@ KINDS: dict[str, Kind] = {
     "one group": Kind(lambda: With(nn.GroupNorm(1, 8)), IMAGES, CONV),
     "instance norm": Kind(lambda: With(nn.InstanceNorm2d(8)), IMAGES, CONV),
     "instance norm with scale": Kind(lambda: With(nn.InstanceNorm2d(8, affine=True)), IMAGES, CONV),
-    "synchronised": Kind(lambda: With(nn.SyncBatchNorm(8)), IMAGES, CONV),
+    "synchronized": Kind(lambda: With(nn.SyncBatchNorm(8)), IMAGES, CONV),
     "prelu": Kind(lambda: With(nn.PReLU(8), nn.PReLU()), IMAGES, CONV),
     "layer norm by hand": Kind(lambda: With(LayerNorm2d(8)), IMAGES, CONV),
     "layer norm permuted": Kind(lambda: With(PermutedNorm(8)), IMAGES, CONV),

@@ -99,7 +99,7 @@ class MobileNet(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """Concatenations, normalised and read; the image among them."""
+    """Concatenations, normalized and read; the image among them."""
 
     def __init__(self) -> None:
         super().__init__()

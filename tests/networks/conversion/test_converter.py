@@ -116,7 +116,7 @@ def test_the_largest_has_the_very_weights_and_the_model_is_not_changed(name: str
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_a_smaller_one_has_the_first_channels_and_the_centre() -> None:
+def test_a_smaller_one_has_the_first_channels_and_the_center() -> None:
     model = stir(ResNet())
     assert isinstance(model, ResNet)
     supernet, _ = make_elastic(model, example=X, kernel=(1,))
@@ -222,7 +222,7 @@ def test_untraced_it_still_has_depths_and_kernels() -> None:
 BAD: dict[str, tuple[Callable[[], Supernet | nn.Module], dict[str, object], str]] = {
     "share 0": (ResNet, {"width": (0, 1)}, "a width share is 0"),
     "share 2": (ResNet, {"width": (0.5, 2)}, "a width share is 2"),
-    "even": (ResNet, {"kernel": (3, 4)}, "kernel size 4 has no centre"),
+    "even": (ResNet, {"kernel": (3, 4)}, "kernel size 4 has no center"),
     "negative kernel": (ResNet, {"kernel": (-1,)}, "kernel size -1"),
     "negative depth": (ResNet, {"depth": -1}, "depth is -1"),
     "no example": (ResNet, {"example": None}, "give `example`"),

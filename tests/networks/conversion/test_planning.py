@@ -62,15 +62,15 @@ def test_kernels_are_those_that_are_smaller_and_the_own() -> None:
         nn.Conv2d(3, 3, 5, padding=2, stride=(1, 2)),
     ],
 )
-def test_kernels_without_a_centre_stay(odd_one: nn.Conv2d) -> None:
+def test_kernels_without_a_center_stay(odd_one: nn.Conv2d) -> None:
     model = nn.Sequential(odd_one, nn.Conv2d(3, 3, 5, padding=2))
     supernet, report = make_elastic(model, example=X, kernel=(1, 3), width=None, depth=False)
     assert [c.name for c in supernet.space.choices] == ["1.kernel"]
-    assert "have a centre to use" in report.lines[0].reasons[0]
+    assert "have a center to use" in report.lines[0].reasons[0]
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_dilated_and_same_padded_kernels_have_a_centre(dilation: int) -> None:
+def test_dilated_and_same_padded_kernels_have_a_center(dilation: int) -> None:
     model = nn.Conv2d(3, 3, 5, padding="same", dilation=dilation)
     supernet, _ = make_elastic(model, example=X, kernel=(3,))
     assert [c.name for c in supernet.space.choices] == ["kernel"]

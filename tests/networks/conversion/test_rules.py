@@ -72,7 +72,7 @@ PASSES: dict[str, Callable[[Tensor], Tensor]] = {
     "cropped": lambda x: x[:, :, 1:, ::2],
     "dropped": lambda x: F.dropout(x, 0.0).contiguous(),
     "softmax": lambda x: torch.softmax(x, 1),
-    "normalised": lambda x: F.normalize(x, dim=1),
+    "normalized": lambda x: F.normalize(x, dim=1),
     "masked": lambda x: x.masked_fill(x > 1, 0.0),
     "chosen": lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
     "turned": lambda x: x.flip(1) + x.flip((2, 3)) + x.roll(1, 2),

@@ -24,7 +24,7 @@ def of(bias: Tensor | None) -> Tensor:
     return bias
 
 
-def test_it_uses_the_first_channels_and_the_centre() -> None:
+def test_it_uses_the_first_channels_and_the_center() -> None:
     conv = ElasticConv2d(INP, OUT, K, stride=2)
     supernet = Supernet(stir(conv))
     for arch in supernet.space:
@@ -71,7 +71,7 @@ def test_depthwise_groups_follow_the_width() -> None:
             torch.testing.assert_close(y[:, c : c + 1], alone)
 
 
-def test_a_kernel_transform_starts_as_the_centre_and_is_a_chain_of_maps() -> None:
+def test_a_kernel_transform_starts_as_the_center_and_is_a_chain_of_maps() -> None:
     with_maps = ElasticConv2d(4, 3, K, kernel_transform=True)
     without = ElasticConv2d(4, 3, K)
     without.load_state_dict(with_maps.state_dict(), strict=False)
@@ -82,8 +82,8 @@ def test_a_kernel_transform_starts_as_the_centre_and_is_a_chain_of_maps() -> Non
     stir(with_maps)
 
     def middle(weight: Tensor, step: int) -> Tensor:
-        centre = weight[..., 1:-1, 1:-1].reshape(12, step * step)
-        return (centre @ with_maps.get_parameter(f"to{step}").T).reshape(3, 4, step, step)
+        center = weight[..., 1:-1, 1:-1].reshape(12, step * step)
+        return (center @ with_maps.get_parameter(f"to{step}").T).reshape(3, 4, step, step)
 
     expected = {5: with_maps.weight}
     expected[3] = middle(expected[5], 3)

@@ -18,7 +18,7 @@ SHAPES = {1: (4, 5), 2: (4, 5, 3, 3), 3: (4, 5, 2, 2, 2)}
 
 
 @pytest.mark.parametrize("dims", KINDS)
-def test_it_normalises_with_the_first_scales_and_shifts(dims: int) -> None:
+def test_it_normalizes_with_the_first_scales_and_shifts(dims: int) -> None:
     norm = ElasticBatchNorm(W, dims=dims, eps=1e-2, momentum=0.3)
     supernet, x = Supernet(stir(norm)), noise(*SHAPES[dims])
     for arch in supernet.space:

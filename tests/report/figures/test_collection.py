@@ -145,7 +145,7 @@ def test_svg_loads_nothing() -> None:
     assert all(link.startswith("://www.w3.org/") for link in links)
 
 
-def test_two_choices_look_different_in_colour_and_in_line() -> None:
+def test_two_choices_look_different_in_color_and_in_line() -> None:
     results = CASES["one epoch"]
     look = looks(results)
     assert len({(one.color, one.line, one.marker) for one in look}) == 9

@@ -1,7 +1,7 @@
 """A ranking corrected by a few networks that were trained alone.
 
 A supernet's scores are wrong in ways that have to do with the choices: it favors what trains fast.
-Some networks trained alone show how. The score of a network is modelled as
+Some networks trained alone show how. The score of a network is modeled as
 
     score = linear function of (one-shot score, log MACs, layers) + f(choices) + noise,
 

@@ -43,14 +43,14 @@ def make_elastic(
 ) -> tuple[Supernet, Report]:
     """Make a supernet of a network, with its weights; the given model itself is not changed.
 
-    * *Depth*: neighbours of one class in a `Sequential`, a `ModuleList` or among the attributes,
+    * *Depth*: neighbors of one class in a `Sequential`, a `ModuleList` or among the attributes,
       which the model runs in order and which keep the shape of what they are given, may be left out
       from the last one on.
     * *Width*: the output width of a convolution, linear layer or embedding. Widths that are added
       up are one choice; whatever reads them follows: norms, depthwise convolutions, parameters of
       the model's own. A grouped convolution keeps the size of its groups. Used are the first
       channels of each.
-    * *Kernel*: of an odd, square kernel its centre, smaller by steps.
+    * *Kernel*: of an odd, square kernel its center, smaller by steps.
 
     The largest architecture computes what the model does, bit for bit in training mode, and in
     evaluation mode once batch norms have statistics of their own; extracted, its weights have the
@@ -174,5 +174,5 @@ def _check(model: nn.Module, wishes: Wishes) -> None:
     for size in wishes.kernels:
         if size < 1 or size % 2 == 0:
             raise SpaceError(
-                f"kernel size {size!r} has no centre; give odd ones of at least 1, such as 3"
+                f"kernel size {size!r} has no center; give odd ones of at least 1, such as 3"
             )

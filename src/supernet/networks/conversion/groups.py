@@ -12,12 +12,12 @@ _MIXED = "channels that come from several layers are combined with others, in an
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Neighbouring positions of an axis that come from one width.
+    """Neighboring positions of an axis that come from one width.
 
     Attributes:
         width: The number of the width, among those of `Groups`.
         count: How many channels that is.
-        repeat: How many neighbouring positions belong to each channel.
+        repeat: How many neighboring positions belong to each channel.
     """
 
     width: int

@@ -10,8 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from supernet.networks.conversion.labelling import (
-    Labelling,
+from supernet.networks.conversion.labeling import (
+    Labeling,
     Labels,
     Role,
     source_of,
@@ -23,88 +23,88 @@ from supernet.sharing.module_state import has_hooks
 MAKERS = (_ConvNd, nn.Linear, nn.Embedding)
 
 
-def convolution(labelling: Labelling, node: fx.Node) -> Labels | None:
+def convolution(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Label the result of a convolution over any number of axes, transposed or not."""
-    conv, x = labelling.modules[str(node.target)], source_of(node)
+    conv, x = labeling.modules[str(node.target)], source_of(node)
     assert isinstance(conv, _ConvNd)
-    labels, name = labelling.of(x), str(node.target)
+    labels, name = labeling.of(x), str(node.target)
     if len(labels) != len(conv.kernel_size) + 2 or has_hooks(conv):
         return None
     behind = range(2, len(labels))
-    labelling.fix(x, f"it lies along an axis over which {name!r} moves its kernel", behind)
+    labeling.fix(x, f"it lies along an axis over which {name!r} moves its kernel", behind)
     rest = (None,) * len(behind)
     inp = labels[1]
     if conv.groups == 1:
-        out = labelling.groups.new(conv.out_channels, name)
-        return None, labelling.play(node, Role(inp, out)).out, *rest
+        out = labeling.groups.new(conv.out_channels, name)
+        return None, labeling.play(node, Role(inp, out)).out, *rest
     block = conv.in_channels // conv.groups
     if inp is None:
-        labelling.play(node, Role(None, None, block))
+        labeling.play(node, Role(None, None, block))
         return None, None, *rest
-    several = any(segment.repeat > 1 for segment in labelling.groups.resolve(inp))
+    several = any(segment.repeat > 1 for segment in labeling.groups.resolve(inp))
     if conv.in_channels != conv.out_channels:
         if block > 1 or several:
             why = f"the groups of {name!r} have other widths in and out"
-            labelling.groups.fix(inp, why)
-            labelling.play(node, Role(inp, None, block))
+            labeling.groups.fix(inp, why)
+            labeling.play(node, Role(inp, None, block))
             return None, None, *rest
         # One channel in and several out per group: those follow, side by side.
         out = tuple(
             type(s)(s.width, s.count, s.repeat * (conv.out_channels // conv.in_channels))
             for s in inp
         )
-        return None, labelling.play(node, Role(inp, out, block)).out, *rest
-    labelling.groups.keep_multiple(inp, block)
-    return None, labelling.play(node, Role(inp, inp, block)).out, *rest
+        return None, labeling.play(node, Role(inp, out, block)).out, *rest
+    labeling.groups.keep_multiple(inp, block)
+    return None, labeling.play(node, Role(inp, inp, block)).out, *rest
 
 
-def linear(labelling: Labelling, node: fx.Node) -> Labels | None:
+def linear(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Label the result of a linear layer."""
-    layer, labels = labelling.modules[str(node.target)], labelling.of(source_of(node))
+    layer, labels = labeling.modules[str(node.target)], labeling.of(source_of(node))
     assert isinstance(layer, nn.Linear)
     if not labels or has_hooks(layer):
         return None
-    role = Role(labels[-1], labelling.groups.new(layer.out_features, str(node.target)))
-    return *labels[:-1], labelling.play(node, role).out
+    role = Role(labels[-1], labeling.groups.new(layer.out_features, str(node.target)))
+    return *labels[:-1], labeling.play(node, role).out
 
 
-def embedding(labelling: Labelling, node: fx.Node) -> Labels | None:
+def embedding(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Label what an embedding makes of numbers."""
-    layer, labels = labelling.modules[str(node.target)], labelling.of(source_of(node))
+    layer, labels = labeling.modules[str(node.target)], labeling.of(source_of(node))
     assert isinstance(layer, nn.Embedding)
     if has_hooks(layer) or layer.max_norm is not None:
         return None
-    role = Role(None, labelling.groups.new(layer.embedding_dim, str(node.target)))
-    return *labels, labelling.play(node, role).out
+    role = Role(None, labeling.groups.new(layer.embedding_dim, str(node.target)))
+    return *labels, labeling.play(node, role).out
 
 
-def batch_norm(labelling: Labelling, node: fx.Node) -> Labels | None:
+def batch_norm(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Label the result of a batch norm."""
-    norm, labels = labelling.modules[str(node.target)], labelling.of(source_of(node))
+    norm, labels = labeling.modules[str(node.target)], labeling.of(source_of(node))
     if has_hooks(norm):
         return None
-    labelling.play(node, Role(labels[1], labels[1]))
+    labeling.play(node, Role(labels[1], labels[1]))
     return labels
 
 
-def group_norm(labelling: Labelling, node: fx.Node) -> Labels | None:
+def group_norm(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Label the result of a group norm; its groups keep their size, a single one keeps all."""
-    norm, labels = labelling.modules[str(node.target)], labelling.of(source_of(node))
+    norm, labels = labeling.modules[str(node.target)], labeling.of(source_of(node))
     assert isinstance(norm, nn.GroupNorm)
     if has_hooks(norm):
         return None
     block = norm.num_channels // norm.num_groups if norm.num_groups > 1 else 0
     if labels[1] is not None and block:
-        labelling.groups.keep_multiple(labels[1], block)
-    labelling.play(node, Role(labels[1], labels[1], block))
+        labeling.groups.keep_multiple(labels[1], block)
+    labeling.play(node, Role(labels[1], labels[1], block))
     return labels
 
 
-def layer_norm(labelling: Labelling, node: fx.Node) -> Labels | None:
+def layer_norm(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Label the result of a layer norm or RMS norm."""
-    norm, x = labelling.modules[str(node.target)], source_of(node)
+    norm, x = labeling.modules[str(node.target)], source_of(node)
     assert isinstance(norm, nn.LayerNorm | nn.RMSNorm)
-    labels = labelling.of(x)
+    labels = labeling.of(x)
     if len(norm.normalized_shape) != 1 or has_hooks(norm):
         return None
     axis = len(labels) - 1
@@ -112,22 +112,22 @@ def layer_norm(labelling: Labelling, node: fx.Node) -> Labels | None:
         nn.LayerNorm.forward,
         nn.RMSNorm.forward,
     ):
-        # A subclass may normalise another axis: that which has the size and a label.
+        # A subclass may normalize another axis: that which has the size and a label.
         axis = next((a for a, label in enumerate(labels) if label is not None), axis)
     if value_of(x).shape[axis] != norm.normalized_shape[0]:
         return None
-    labelling.play(node, Role(labels[axis], labels[axis]))
+    labeling.play(node, Role(labels[axis], labels[axis]))
     return labels
 
 
-def prelu(labelling: Labelling, node: fx.Node) -> Labels | None:
+def prelu(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Label the result of a PReLU, which has a slope for each channel, or one for all."""
-    layer, labels = labelling.modules[str(node.target)], labelling.of(source_of(node))
+    layer, labels = labeling.modules[str(node.target)], labeling.of(source_of(node))
     assert isinstance(layer, nn.PReLU)
     if has_hooks(layer):
         return None
     if layer.num_parameters > 1:
-        labelling.play(node, Role(labels[1], labels[1]))
+        labeling.play(node, Role(labels[1], labels[1]))
     return labels
 
 

@@ -21,7 +21,7 @@ def is_known_norm(norm: _BatchNorm) -> bool:
 
 @torch.no_grad()
 def is_norm_and_more(norm: _BatchNorm) -> bool:
-    """Say whether a subclass normalises and then runs its children in order; found by trying it."""
+    """Say whether a subclass normalizes and then runs its children in order; found by trying it."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     kind = next((kind for kind in kinds if isinstance(norm, kind)), None)
     if kind is None or norm.running_mean is None:

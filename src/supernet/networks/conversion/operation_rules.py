@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, fx
 
 from supernet.networks.conversion.groups import Label
-from supernet.networks.conversion.labelling import (
-    Labelling,
+from supernet.networks.conversion.labeling import (
+    Labeling,
     Labels,
     argument,
     repeated,
@@ -27,19 +27,19 @@ from supernet.networks.conversion.labelling import (
 )
 from supernet.networks.conversion.numbers import Sized
 
-Rule = Callable[[Labelling, fx.Node], Labels | list[Labels] | None]
+Rule = Callable[[Labeling, fx.Node], Labels | list[Labels] | None]
 
 
 # -- position by position ------------------------------------------------------------------------
 
 
-def elementwise(labelling: Labelling, node: fx.Node) -> Labels | None:
+def elementwise(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Values are combined position by position, so what lies side by side must be equally wide."""
-    return combined(labelling, node, node.all_input_nodes, value_of(node).shape)
+    return combined(labeling, node, node.all_input_nodes, value_of(node).shape)
 
 
 def combined(
-    labelling: Labelling, node: fx.Node, sources: Sequence[fx.Node], shape: Sequence[int]
+    labeling: Labeling, node: fx.Node, sources: Sequence[fx.Node], shape: Sequence[int]
 ) -> Labels:
     """Return the labels of values that are spread to a shape and combined."""
     operands = [n for n in sources if isinstance(n.meta["value"], Tensor)]
@@ -50,17 +50,17 @@ def combined(
             for n in operands
             if back <= value_of(n).ndim and value_of(n).shape[-back] == shape[-back]
         ]
-        found = [label for n in wide if (label := labelling.of(n)[-back])]
+        found = [label for n in wide if (label := labeling.of(n)[-back])]
         if not found:
             continue
         if shape[-back] == 1:
-            labelling.groups.fix(found[0], "it is one channel that is spread over others")
+            labeling.groups.fix(found[0], "it is one channel that is spread over others")
             continue
         for n in wide:
-            if labelling.of(n)[-back] is None:
+            if labeling.of(n)[-back] is None:
                 for label in found:
-                    labelling.groups.fix(label, f"it is combined with {_described(n)}")
-        out[-back] = labelling.join(found)
+                    labeling.groups.fix(label, f"it is combined with {_described(n)}")
+        out[-back] = labeling.join(found)
     return tuple(out)
 
 
@@ -75,58 +75,58 @@ def _described(node: fx.Node) -> str:
     return _described(min(roots, key=str)) if roots else f"{name!r}, whose width is fixed"
 
 
-def same(labelling: Labelling, node: fx.Node) -> Labels | None:
+def same(labeling: Labeling, node: fx.Node) -> Labels | None:
     """The result lies as the first argument does, and nothing else is combined with it."""
-    labels = labelling.of(source_of(node))
+    labels = labeling.of(source_of(node))
     return labels if len(labels) == value_of(node).ndim else None
 
 
-def flip(labelling: Labelling, node: fx.Node) -> Labels | None:
+def flip(labeling: Labeling, node: fx.Node) -> Labels | None:
     """What is turned round is turned round in its labels."""
-    labels = list(labelling.of(source_of(node)))
+    labels = list(labeling.of(source_of(node)))
     for axis in _axes(node, 1, len(labels)):
         if labels[axis] is not None:
-            labels[axis] = tuple(reversed(labelling.groups.resolve(labels[axis] or ())))
+            labels[axis] = tuple(reversed(labeling.groups.resolve(labels[axis] or ())))
     return tuple(labels)
 
 
-def roll(labelling: Labelling, node: fx.Node) -> Labels | None:
+def roll(labeling: Labeling, node: fx.Node) -> Labels | None:
     """What is moved along an axis with a width is fixed."""
-    labels, dims = labelling.of(source_of(node)), argument(node, 2, "dims")
+    labels, dims = labeling.of(source_of(node)), argument(node, 2, "dims")
     if dims is None or dims == ():
         return None
     axes = [dims] if isinstance(dims, int) else list(dims)
     return None if any(labels[axis] for axis in axes) else labels
 
 
-def keep_channels(labelling: Labelling, node: fx.Node) -> Labels | None:
+def keep_channels(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Only what lies behind the second axis changes its size: pooling, resizing, padding."""
     x = source_of(node)
-    labels, before, after = labelling.of(x), value_of(x).shape, value_of(node).shape
+    labels, before, after = labeling.of(x), value_of(x).shape, value_of(node).shape
     if len(labels) != len(after):
         return None
     for axis, label in enumerate(labels):
         if label is not None and (axis > 1 or before[axis] != after[axis]):
-            labelling.groups.fix(label, f"it lies along an axis that {_shown(node)} changes")
+            labeling.groups.fix(label, f"it lies along an axis that {_shown(node)} changes")
             labels = (*labels[:axis], None, *labels[axis + 1 :])
     return labels
 
 
-def pooled_pair(labelling: Labelling, node: fx.Node) -> list[Labels] | None:
+def pooled_pair(labeling: Labeling, node: fx.Node) -> list[Labels] | None:
     """Pool, and say where the largest were."""
-    labels = labelling.of(source_of(node))
+    labels = labeling.of(source_of(node))
     return None if any(labels[2:]) else [labels, labels]
 
 
-def pad(labelling: Labelling, node: fx.Node) -> Labels | None:
+def pad(labeling: Labeling, node: fx.Node) -> Labels | None:
     """An axis that is not padded keeps its width."""
     x = source_of(node)
-    labels, sizes = labelling.of(x), argument(node, 1, "pad", default=())
+    labels, sizes = labeling.of(x), argument(node, 1, "pad", default=())
     if not isinstance(sizes, tuple | list):
         return None
     for back in range(len(sizes) // 2):
         if any(size != 0 for size in sizes[2 * back : 2 * back + 2]):
-            labelling.fix(x, "it is padded", [len(labels) - 1 - back])
+            labeling.fix(x, "it is padded", [len(labels) - 1 - back])
             labels = (*labels[: len(labels) - 1 - back], None, *labels[len(labels) - back :])
     return labels
 
@@ -151,9 +151,9 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def reduce(labelling: Labelling, node: fx.Node) -> Labels | list[Labels] | None:
+def reduce(labeling: Labeling, node: fx.Node) -> Labels | list[Labels] | None:
     """Axes are summed up or averaged; they go, or have one position left."""
-    labels = labelling.of(source_of(node))
+    labels = labeling.of(source_of(node))
     dims = argument(node, 1, "dim", "axis")
     chosen = [dims] if _is_int(dims) else dims
     if chosen is not None and not (
@@ -170,10 +170,10 @@ def reduce(labelling: Labelling, node: fx.Node) -> Labels | list[Labels] | None:
     return left if isinstance(value, Tensor) else [left] * len(value)
 
 
-def norm(labelling: Labelling, node: fx.Node) -> Labels | list[Labels] | None:
+def norm(labeling: Labeling, node: fx.Node) -> Labels | list[Labels] | None:
     """Reduce, with the kind of norm before the axes."""
     dims = argument(node, 2, "dim")
-    labels = labelling.of(source_of(node))
+    labels = labeling.of(source_of(node))
     axes = [dims] if _is_int(dims) else list(range(len(labels))) if dims is None else list(dims)
     gone = {axis % len(labels) for axis in axes}
     if value_of(node).ndim == len(labels):
@@ -181,18 +181,18 @@ def norm(labelling: Labelling, node: fx.Node) -> Labels | list[Labels] | None:
     return tuple(label for axis, label in enumerate(labels) if axis not in gone)
 
 
-def permute(labelling: Labelling, node: fx.Node) -> Labels | None:
+def permute(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Axes change places."""
-    labels, order = labelling.of(source_of(node)), argument(node, 1, "dims")
+    labels, order = labeling.of(source_of(node)), argument(node, 1, "dims")
     order = list(node.args[1:]) if _is_int(order) else order
     if not isinstance(order, tuple | list) or not all(isinstance(dim, int) for dim in order):
         return None
     return tuple(labels[dim] for dim in order)
 
 
-def transpose(labelling: Labelling, node: fx.Node) -> Labels | None:
+def transpose(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Two axes change places."""
-    labels = list(labelling.of(source_of(node)))
+    labels = list(labeling.of(source_of(node)))
     a, b = argument(node, 1, "dim0", "axis0"), argument(node, 2, "dim1", "axis1")
     if node.name.startswith("t_") or (a is None and b is None):
         return tuple(reversed(labels)) if len(labels) <= 2 else None
@@ -202,9 +202,9 @@ def transpose(labelling: Labelling, node: fx.Node) -> Labels | None:
     return tuple(labels)
 
 
-def move(labelling: Labelling, node: fx.Node) -> Labels | None:
+def move(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Axes are moved."""
-    labels = list(labelling.of(source_of(node)))
+    labels = list(labeling.of(source_of(node)))
     places = torch.empty(*range(2, 2 + len(labels)), device="meta")
     try:
         moved = torch.movedim(places, node.args[1], node.args[2])  # type: ignore[arg-type]
@@ -213,9 +213,9 @@ def move(labelling: Labelling, node: fx.Node) -> Labels | None:
     return tuple(labels[size - 2] for size in moved.shape)
 
 
-def attribute(labelling: Labelling, node: fx.Node) -> Labels | None:
+def attribute(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Read an attribute of a tensor."""
-    labels, name = labelling.of(source_of(node)), node.args[1]
+    labels, name = labeling.of(source_of(node)), node.args[1]
     if name in ("T", "H") and len(labels) <= 2:
         return tuple(reversed(labels))
     if name in ("mT", "mH") and len(labels) >= 2:
@@ -223,9 +223,9 @@ def attribute(labelling: Labelling, node: fx.Node) -> Labels | None:
     return labels if name in ("data", "real") else None
 
 
-def unsqueeze(labelling: Labelling, node: fx.Node) -> Labels | None:
+def unsqueeze(labeling: Labeling, node: fx.Node) -> Labels | None:
     """There is an axis more."""
-    labels, dim = list(labelling.of(source_of(node))), argument(node, 1, "dim")
+    labels, dim = list(labeling.of(source_of(node))), argument(node, 1, "dim")
     if not isinstance(dim, int):
         return None
     labels.insert(dim % (len(labels) + 1), None)
@@ -235,31 +235,31 @@ def unsqueeze(labelling: Labelling, node: fx.Node) -> Labels | None:
 # -- other shapes --------------------------------------------------------------------------------
 
 
-def reshape(labelling: Labelling, node: fx.Node) -> Labels | None:
+def reshape(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Give another shape."""
     asked: Any = list(node.args[1:]) or node.kwargs.get("shape", node.kwargs.get("size"))
     if isinstance(asked, list) and len(asked) == 1 and isinstance(asked[0], tuple | list):
         asked = list(asked[0])
     if not isinstance(asked, tuple | list) or len(asked) != value_of(node).ndim:
         return None
-    return reshaped(labelling, node, asked)
+    return reshaped(labeling, node, asked)
 
 
-def flatten(labelling: Labelling, node: fx.Node) -> Labels | None:
+def flatten(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Give a shape that follows by itself."""
-    return reshaped(labelling, node, [None] * value_of(node).ndim)
+    return reshaped(labeling, node, [None] * value_of(node).ndim)
 
 
-def unflatten(labelling: Labelling, node: fx.Node) -> Labels | None:
+def unflatten(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Divide an axis."""
     dim, sizes = argument(node, 1, "dim"), argument(node, 2, "sizes", "unflattened_size")
     rank = value_of(source_of(node)).ndim
     if not isinstance(dim, int) or not isinstance(sizes, tuple | list):
         return None
-    return reshaped(labelling, node, [None] * (dim % rank) + list(sizes) + [None] * rank)
+    return reshaped(labeling, node, [None] * (dim % rank) + list(sizes) + [None] * rank)
 
 
-def shaped_like(labelling: Labelling, node: fx.Node) -> Labels | None:
+def shaped_like(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Give the shape of another value."""
     other = node.args[1]
     if not isinstance(other, fx.Node):
@@ -269,30 +269,30 @@ def shaped_like(labelling: Labelling, node: fx.Node) -> Labels | None:
         Sized.of(size, frozenset({(other, axis)}), decided)
         for axis, size in enumerate(value_of(other).shape)
     ]
-    return reshaped(labelling, node, asked)
+    return reshaped(labeling, node, asked)
 
 
-def reshaped(labelling: Labelling, node: fx.Node, asked: Sequence[Any]) -> Labels | None:
-    """Find each labelled axis again, merged with others or divided.
+def reshaped(labeling: Labeling, node: fx.Node, asked: Sequence[Any]) -> Labels | None:
+    """Find each labeled axis again, merged with others or divided.
 
     Args:
-        labelling: The labels so far.
+        labeling: The labels so far.
         node: The operation.
         asked: The sizes its result is asked to have.
     """
     x = source_of(node)
     before, after = list(value_of(x).shape), list(value_of(node).shape)
-    labels, out = labelling.of(x), [None] * len(after)
+    labels, out = labeling.of(x), [None] * len(after)
     out_labels: list[Label | None] = list(out)
     for olds, news in _blocks(before, after):
         # A width that can't change is a number like any other.
-        wide = [axis for axis in olds if labelling.groups.is_free(labels[axis])]
+        wide = [axis for axis in olds if labeling.groups.is_free(labels[axis])]
         if not wide:
             continue
         if len(wide) > 1:  # two widths are multiplied; one that a layer makes may stay
-            wide.sort(key=lambda axis: not labelling.groups.is_made(labels[axis]))
+            wide.sort(key=lambda axis: not labeling.groups.is_made(labels[axis]))
             for axis in wide[1:]:
-                labelling.fix(x, "it is merged with another width into one axis", [axis])
+                labeling.fix(x, "it is merged with another width into one axis", [axis])
         axis = wide[0]
         label = labels[axis]
         assert label is not None
@@ -303,22 +303,22 @@ def reshaped(labelling: Labelling, node: fx.Node, asked: Sequence[Any]) -> Label
         real = [place for place in news if after[place] != 1] or list(news[:1])
         if len(real) == 1:
             place = real[0]
-            labelling.follow(asked[place], merged, "reshaped")
+            labeling.follow(asked[place], merged, "reshaped")
             out_labels[place] = merged
             continue
-        found = _divide(labelling, merged, [after[p] for p in real], [asked[p] for p in real])
+        found = _divide(labeling, merged, [after[p] for p in real], [asked[p] for p in real])
         if found is None:
-            labelling.groups.fix(label, "it is divided into several axes")
+            labeling.groups.fix(label, "it is divided into several axes")
         else:
             out_labels[real[found[0]]] = found[1]
     for size, label in zip(asked, out_labels, strict=False):
-        if label is None and labelling.is_read(size):
-            labelling.fix_read(size, "what has a fixed size is reshaped to it")
+        if label is None and labeling.is_read(size):
+            labeling.fix_read(size, "what has a fixed size is reshaped to it")
     return tuple(out_labels)
 
 
 def _blocks(before: Sequence[int], after: Sequence[int]) -> list[tuple[range, range]]:
-    """Return which neighbouring axes become which, in the smallest pieces."""
+    """Return which neighboring axes become which, in the smallest pieces."""
     blocks: list[tuple[range, range]] = []
     a = b = 0
     while a < len(before) and b < len(after):
@@ -339,48 +339,48 @@ def _blocks(before: Sequence[int], after: Sequence[int]) -> list[tuple[range, ra
 
 
 def _divide(
-    labelling: Labelling, label: Label, sizes: Sequence[int], asked: Sequence[Any]
+    labeling: Labeling, label: Label, sizes: Sequence[int], asked: Sequence[Any]
 ) -> tuple[int, Label] | None:
     """Return which of several axes the width lies along, and its label there."""
     # That which is left open, or was read; a number in the code stays.
     numbers = [type(size) is int and size != -1 for size in asked]
     places = [place for place, number in enumerate(numbers) if not number]
-    read = [p for p in places if labelling.is_read(asked[p])]
+    read = [p for p in places if labeling.is_read(asked[p])]
     for place in [*read, *(p for p in places if p not in read)]:
-        found = _along(labelling, label, sizes, place)
+        found = _along(labeling, label, sizes, place)
         if found is not None:
             others = (a for p, a in enumerate(asked) if p != place and isinstance(a, Sized))
-            if any(map(labelling.is_read, others)):
+            if any(map(labeling.is_read, others)):
                 return None
-            labelling.follow(None if place not in read else asked[place], found, "divided")
+            labeling.follow(None if place not in read else asked[place], found, "divided")
             return place, found
     return None
 
 
-def _along(labelling: Labelling, label: Label, sizes: Sequence[int], place: int) -> Label | None:
+def _along(labeling: Labeling, label: Label, sizes: Sequence[int], place: int) -> Label | None:
     """Return the label along one of the axes a width is divided into, all others being fixed.
 
     The width consists of as many equal parts as there are positions before that axis; of each of
-    its channels, there are as many neighbours as positions behind it.
+    its channels, there are as many neighbors as positions behind it.
     """
-    groups = labelling.groups
+    groups = labeling.groups
     ahead, behind = math.prod(sizes[:place]), math.prod(sizes[place + 1 :])
     each = sizes[place] * behind
     pieces: list[Label] = []
     for _ in range(ahead):
         rest = groups.resolve(label)
-        piece = sections(labelling, rest, [each * len(pieces), each])
+        piece = sections(labeling, rest, [each * len(pieces), each])
         if piece is None:
             return None
         pieces.append(piece[1])
     for piece_label in pieces[1:]:
         groups.join(pieces[0], piece_label)
-    return _narrower(labelling, pieces[0], behind)
+    return _narrower(labeling, pieces[0], behind)
 
 
-def _narrower(labelling: Labelling, label: Label, times: int) -> Label | None:
+def _narrower(labeling: Labeling, label: Label, times: int) -> Label | None:
     """Return a label of channels of so many positions, counted as one each."""
-    groups = labelling.groups
+    groups = labeling.groups
     if times == 1:
         return groups.resolve(label)
     for segment in groups.resolve(label):
@@ -395,14 +395,14 @@ def _narrower(labelling: Labelling, label: Label, times: int) -> Label | None:
     return tuple(type(s)(s.width, s.count, s.repeat // times) for s in found)
 
 
-def sections(labelling: Labelling, label: Label, sizes: Sequence[int]) -> list[Label] | None:
+def sections(labeling: Labeling, label: Label, sizes: Sequence[int]) -> list[Label] | None:
     """Cut a label into sections, parting widths where that is needed; None if it can't be."""
-    groups = labelling.groups
+    groups = labeling.groups
     found: list[Label] = []
     start = 0
     for size in sizes:
         for edge in (start, start + size):
-            if not _cut(labelling, label, edge):
+            if not _cut(labeling, label, edge):
                 return None
         place, section = 0, []
         for segment in groups.resolve(label):
@@ -414,23 +414,23 @@ def sections(labelling: Labelling, label: Label, sizes: Sequence[int]) -> list[L
     return found
 
 
-def _cut(labelling: Labelling, label: Label, edge: int) -> bool:
+def _cut(labeling: Labeling, label: Label, edge: int) -> bool:
     """Part a width so that a segment begins at some position."""
     place = 0
-    for segment in labelling.groups.resolve(label):
+    for segment in labeling.groups.resolve(label):
         if place < edge < place + segment.size:
             count, odd = divmod(edge - place, segment.repeat)
             if odd:
                 return False
             forms = [(count, 1), (segment.count - count, 1)]
-            return labelling.groups.part(segment.width, forms) is not None
+            return labeling.groups.part(segment.width, forms) is not None
         place += segment.size
     return True
 
 
-def expand(labelling: Labelling, node: fx.Node) -> Labels | None:
+def expand(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Spread axes of one position."""
-    labels, shape = labelling.of(source_of(node)), value_of(node).shape
+    labels, shape = labeling.of(source_of(node)), value_of(node).shape
     asked: Any = list(node.args[1:]) or list(node.kwargs.values())
     if len(asked) == 1 and isinstance(asked[0], tuple | list):
         asked = list(asked[0])
@@ -439,13 +439,13 @@ def expand(labelling: Labelling, node: fx.Node) -> Labels | None:
     whole = (None,) * (len(shape) - len(labels)) + labels
     for label, size in zip(whole, asked, strict=True):
         if label is not None:
-            labelling.follow(size, label, "expanded")
+            labeling.follow(size, label, "expanded")
     return whole
 
 
-def repeat(labelling: Labelling, node: fx.Node) -> Labels | None:
+def repeat(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Put copies one after the other."""
-    labels = labelling.of(source_of(node))
+    labels = labeling.of(source_of(node))
     times: Any = list(node.args[1:])
     if len(times) == 1 and isinstance(times[0], tuple | list):
         times = list(times[0])
@@ -458,9 +458,9 @@ def repeat(labelling: Labelling, node: fx.Node) -> Labels | None:
     )
 
 
-def repeat_each(labelling: Labelling, node: fx.Node) -> Labels | None:
+def repeat_each(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Put copies of each position beside it."""
-    labels = list(labelling.of(source_of(node)))
+    labels = list(labeling.of(source_of(node)))
     times, dim = argument(node, 1, "repeats"), argument(node, 2, "dim")
     if not isinstance(times, int) or not isinstance(dim, int):
         return None
@@ -472,13 +472,13 @@ def repeat_each(labelling: Labelling, node: fx.Node) -> Labels | None:
 # -- parts of a width ----------------------------------------------------------------------------
 
 
-def index(labelling: Labelling, node: fx.Node) -> Labels | list[Labels] | None:
+def index(labeling: Labeling, node: fx.Node) -> Labels | list[Labels] | None:
     """Take a part, or one of several values."""
     x, where = source_of(node), node.args[1]
-    if x in labelling.several:
-        several = labelling.several[x]
+    if x in labeling.several:
+        several = labeling.several[x]
         return several[where] if isinstance(where, int) else None
-    labels = list(labelling.of(x))
+    labels = list(labeling.of(x))
     parts: list[Any] = list(where) if isinstance(where, tuple | list) else [where]
     if not all(p is None or p is ... or isinstance(p, int | slice | fx.Node) for p in parts):
         return None
@@ -496,15 +496,15 @@ def index(labelling: Labelling, node: fx.Node) -> Labels | list[Labels] | None:
             continue
         label = labels.pop(0)
         if isinstance(part, slice):
-            out.append(_slice(labelling, label, part))
+            out.append(_slice(labeling, label, part))
             continue
-        labelling.groups.fix(label, "the model takes a part of it")
+        labeling.groups.fix(label, "the model takes a part of it")
         if isinstance(part, fx.Node):
             out += [None] * value_of(part).ndim
     return *out, *labels
 
 
-def _slice(labelling: Labelling, label: Label | None, part: slice) -> Label | None:
+def _slice(labeling: Labeling, label: Label | None, part: slice) -> Label | None:
     """Return the label of a part of an axis.
 
     The code may cut a width where a part of it ends that is as wide as what is left, or as wide as
@@ -515,114 +515,114 @@ def _slice(labelling: Labelling, label: Label | None, part: slice) -> Label | No
     size = size_of(label)
     start, stop, step = part.indices(size)
     cuts = [cut for cut in (part.start, part.stop) if cut is not None]
-    read = all(isinstance(cut, Sized) and labelling.is_read(cut) for cut in cuts if cut != 0)
+    read = all(isinstance(cut, Sized) and labeling.is_read(cut) for cut in cuts if cut != 0)
     found = None
     if step == 1 and start < stop and read:
-        found = sections(labelling, label, [start, stop - start, size - stop])
+        found = sections(labeling, label, [start, stop - start, size - stop])
     if found is None:
-        labelling.groups.fix(label, "the model takes a part of it")
+        labeling.groups.fix(label, "the model takes a part of it")
         return None
     whole = [piece for piece in found if piece]
     if len({size_of(piece) for piece in whole}) != 1:
-        labelling.groups.fix(label, "the model takes a part of it")
+        labeling.groups.fix(label, "the model takes a part of it")
         return None
-    labelling.join(whole)
+    labeling.join(whole)
     for cut in cuts:
         if cut not in (0, size):
-            labelling.follow(cut, found[1], "cut")
+            labeling.follow(cut, found[1], "cut")
     return found[1]
 
 
-def chunk(labelling: Labelling, node: fx.Node) -> list[Labels] | None:
+def chunk(labeling: Labeling, node: fx.Node) -> list[Labels] | None:
     """Cut into equal parts, as many as the code says."""
     dim = argument(node, 2, "dim", "axis", default=0)
-    return _cut_up(labelling, node, dim, [], follows=True)
+    return _cut_up(labeling, node, dim, [], follows=True)
 
 
-def split(labelling: Labelling, node: fx.Node) -> list[Labels] | None:
+def split(labeling: Labeling, node: fx.Node) -> list[Labels] | None:
     """Cut into parts of given sizes."""
     sizes = argument(node, 1, "split_size", "split_size_or_sections", "split_sizes")
     dim = argument(node, 2, "dim", "axis", default=0)
     given = list(sizes) if isinstance(sizes, tuple | list) else [sizes]
-    follows = all(isinstance(size, Sized) and labelling.is_read(size) for size in given)
-    return _cut_up(labelling, node, dim, given, follows=follows)
+    follows = all(isinstance(size, Sized) and labeling.is_read(size) for size in given)
+    return _cut_up(labeling, node, dim, given, follows=follows)
 
 
 def _cut_up(
-    labelling: Labelling, node: fx.Node, dim: Any, given: Sequence[Any], *, follows: bool
+    labeling: Labeling, node: fx.Node, dim: Any, given: Sequence[Any], *, follows: bool
 ) -> list[Labels] | None:
     x, pieces = source_of(node), node.meta["value"]
     if not isinstance(dim, int):
         return None
-    labels = labelling.of(x)
+    labels = labeling.of(x)
     axis = dim % len(labels)
     label = labels[axis]
     if label is None:
         return [labels] * len(pieces)
     sizes = [piece.shape[axis] for piece in pieces]
-    found = sections(labelling, label, sizes) if follows and len(set(sizes)) == 1 else None
+    found = sections(labeling, label, sizes) if follows and len(set(sizes)) == 1 else None
     if found is None:
-        labelling.fix(x, "it is cut at a number in the model's code", [axis])
+        labeling.fix(x, "it is cut at a number in the model's code", [axis])
         return [(*labels[:axis], None, *labels[axis + 1 :])] * len(pieces)
-    labelling.join(found)
+    labeling.join(found)
     for size in given:
-        labelling.follow(size, found[0], "cut")
+        labeling.follow(size, found[0], "cut")
     return [(*labels[:axis], found[0], *labels[axis + 1 :])] * len(pieces)
 
 
-def unbind(labelling: Labelling, node: fx.Node) -> list[Labels] | None:
+def unbind(labeling: Labeling, node: fx.Node) -> list[Labels] | None:
     """Take an axis apart."""
-    labels = labelling.of(source_of(node))
+    labels = labeling.of(source_of(node))
     dim = argument(node, 1, "dim", default=0)
     if not isinstance(dim, int):
         return None
     axis = dim % len(labels)
-    labelling.groups.fix(labels[axis], "the model takes it apart")
+    labeling.groups.fix(labels[axis], "the model takes it apart")
     return [(*labels[:axis], *labels[axis + 1 :])] * len(node.meta["value"])
 
 
-def glu(labelling: Labelling, node: fx.Node) -> Labels | None:
+def glu(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Multiply the first half by what the second half says."""
-    labels = labelling.of(source_of(node))
+    labels = labeling.of(source_of(node))
     dim = argument(node, 1, "dim", default=-1)
     if node.op == "call_module":
-        dim = labelling.modules[str(node.target)].dim
+        dim = labeling.modules[str(node.target)].dim
     axis = dim % len(labels)
     if (label := labels[axis]) is None:
         return labels
     half = value_of(node).shape[axis]
-    found = sections(labelling, label, [half, half])
+    found = sections(labeling, label, [half, half])
     if found is None:
         return None
-    return (*labels[:axis], labelling.join(found), *labels[axis + 1 :])
+    return (*labels[:axis], labeling.join(found), *labels[axis + 1 :])
 
 
-def shuffle(labelling: Labelling, node: fx.Node) -> Labels | None:
+def shuffle(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Deal the channels of groups out in turn."""
-    labels = labelling.of(source_of(node))
+    labels = labeling.of(source_of(node))
     count = argument(node, 1, "groups")
     if node.op == "call_module":
-        count = labelling.modules[str(node.target)].groups
+        count = labeling.modules[str(node.target)].groups
     if (label := labels[1]) is None or not isinstance(count, int):
         return labels if isinstance(count, int) else None
-    found = _along(labelling, label, [count, size_of(label) // count], 1)
+    found = _along(labeling, label, [count, size_of(label) // count], 1)
     return None if found is None else (labels[0], repeated(found, count), *labels[2:])
 
 
-def pixel_shuffle(labelling: Labelling, node: fx.Node) -> Labels | None:
-    """Neighbouring channels become neighbouring pixels."""
-    labels, times = labelling.of(source_of(node)), _times(node)
+def pixel_shuffle(labeling: Labeling, node: fx.Node) -> Labels | None:
+    """Neighboring channels become neighboring pixels."""
+    labels, times = labeling.of(source_of(node)), _times(node)
     if any(labels[2:]):
         return None
     if (label := labels[1]) is None:
         return labels
-    found = _narrower(labelling, label, times)
+    found = _narrower(labeling, label, times)
     return None if found is None else (labels[0], found, *labels[2:])
 
 
-def pixel_unshuffle(labelling: Labelling, node: fx.Node) -> Labels | None:
-    """Neighbouring pixels become neighbouring channels."""
-    labels = labelling.of(source_of(node))
+def pixel_unshuffle(labeling: Labeling, node: fx.Node) -> Labels | None:
+    """Neighboring pixels become neighboring channels."""
+    labels = labeling.of(source_of(node))
     if any(labels[2:]):
         return None
     label = labels[1]
@@ -645,7 +645,7 @@ def _listed(node: fx.Node) -> list[fx.Node] | None:
     return [part for part in parts if isinstance(part, fx.Node)]
 
 
-def concatenate(labelling: Labelling, node: fx.Node) -> Labels | None:
+def concatenate(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Put values one after the other."""
     nodes, dim = _listed(node), argument(node, 1, "dim", "axis", default=0)
     if nodes is None or not isinstance(dim, int):
@@ -654,12 +654,12 @@ def concatenate(labelling: Labelling, node: fx.Node) -> Labels | None:
     rank = value_of(node).ndim
     out: list[Label | None] = []
     for axis in range(rank):
-        labels = [labelling.of(n)[axis] for n in nodes]
+        labels = [labeling.of(n)[axis] for n in nodes]
         if axis == dim % rank:
             if any(labels):
                 fixed = "some of its channels are made by no layer"
                 whole = [
-                    labelling.groups.new(value_of(n).shape[axis], fixed=[fixed])
+                    labeling.groups.new(value_of(n).shape[axis], fixed=[fixed])
                     if label is None
                     else label
                     for n, label in zip(nodes, labels, strict=True)
@@ -669,51 +669,51 @@ def concatenate(labelling: Labelling, node: fx.Node) -> Labels | None:
                 out.append(None)
             continue
         found = [label for label in labels if label is not None]
-        out.append(labelling.join(found))
+        out.append(labeling.join(found))
         if 0 < len(found) < len(labels):
-            labelling.groups.fix(found[0], "it lies beside a width that no layer makes")
+            labeling.groups.fix(found[0], "it lies beside a width that no layer makes")
     return tuple(out)
 
 
-def stack(labelling: Labelling, node: fx.Node) -> Labels | None:
+def stack(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Put values side by side, along an axis more."""
     nodes, dim = _listed(node), argument(node, 1, "dim", default=0)
     if nodes is None or not isinstance(dim, int):
         return None
     shape = value_of(nodes[0]).shape
-    labels = list(combined(labelling, node, nodes, shape))
+    labels = list(combined(labeling, node, nodes, shape))
     labels.insert(dim % value_of(node).ndim, None)
     return tuple(labels)
 
 
-def product(labelling: Labelling, node: fx.Node) -> Labels | None:
+def product(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Multiply matrices."""
     a, b = node.args[0], node.args[1] if len(node.args) > 1 else None
     if not isinstance(a, fx.Node) or not isinstance(b, fx.Node):
         return None
     if min(value_of(a).ndim, value_of(b).ndim) < 2:
         return None
-    left, right = labelling.of(a), labelling.of(b)
-    _contract(labelling, (a, left[-1]), (b, right[-2]))
+    left, right = labeling.of(a), labeling.of(b)
+    _contract(labeling, (a, left[-1]), (b, right[-2]))
     shape = value_of(node).shape
-    batch = _batch(labelling, [(a, 2), (b, 2)], shape[:-2])
+    batch = _batch(labeling, [(a, 2), (b, 2)], shape[:-2])
     return *batch, left[-2], right[-1]
 
 
 def _contract(
-    labelling: Labelling, one: tuple[fx.Node, Label | None], other: tuple[fx.Node, Label | None]
+    labeling: Labeling, one: tuple[fx.Node, Label | None], other: tuple[fx.Node, Label | None]
 ) -> None:
     """Two axes are multiplied and summed up: they are equally wide."""
     (a, first), (b, second) = one, other
     if first is not None and second is not None:
-        labelling.groups.join(first, second)
+        labeling.groups.join(first, second)
     for label, partner in ((first, b), (second, a)):
         if label is not None and (first is None or second is None):
-            labelling.groups.fix(label, f"it is combined with {_described(partner)}")
+            labeling.groups.fix(label, f"it is combined with {_described(partner)}")
 
 
 def _batch(
-    labelling: Labelling, operands: Sequence[tuple[fx.Node, int]], shape: Sequence[int]
+    labeling: Labeling, operands: Sequence[tuple[fx.Node, int]], shape: Sequence[int]
 ) -> Labels:
     """Return the labels of the axes before the last few, which are spread over one another."""
     out: list[Label | None] = [None] * len(shape)
@@ -723,15 +723,15 @@ def _batch(
         for n, skipped in operands:
             rank = value_of(n).ndim - skipped
             if back <= rank and value_of(n).shape[rank - back] == shape[-back] != 1:
-                label = labelling.of(n)[rank - back]
+                label = labeling.of(n)[rank - back]
                 (found if label is not None else bare).append((n, label))
-        out[-back] = labelling.join(label for _, label in found)
+        out[-back] = labeling.join(label for _, label in found)
         for n, _ in bare if found else ():
-            labelling.groups.fix(out[-back], f"it is combined with {_described(n)}")
+            labeling.groups.fix(out[-back], f"it is combined with {_described(n)}")
     return tuple(out)
 
 
-def attention(labelling: Labelling, node: fx.Node) -> Labels | None:
+def attention(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Attend: scaled dot product attention."""
     names = ("query", "key", "value")
     given = [argument(node, place, name) for place, name in enumerate(names)]
@@ -740,13 +740,13 @@ def attention(labelling: Labelling, node: fx.Node) -> Labels | None:
     query, key, value = given
     mask = argument(node, 3, "attn_mask")
     operands = [(n, 2) for n in (query, key, value, mask) if isinstance(n, fx.Node)]
-    _contract(labelling, (query, labelling.of(query)[-1]), (key, labelling.of(key)[-1]))
-    _contract(labelling, (key, labelling.of(key)[-2]), (value, labelling.of(value)[-2]))
-    batch = _batch(labelling, operands, value_of(node).shape[:-2])
-    return *batch, labelling.of(query)[-2], labelling.of(value)[-1]
+    _contract(labeling, (query, labeling.of(query)[-1]), (key, labeling.of(key)[-1]))
+    _contract(labeling, (key, labeling.of(key)[-2]), (value, labeling.of(value)[-2]))
+    batch = _batch(labeling, operands, value_of(node).shape[:-2])
+    return *batch, labeling.of(query)[-2], labeling.of(value)[-1]
 
 
-def sum_of_products(labelling: Labelling, node: fx.Node) -> Labels | None:
+def sum_of_products(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Do what an equation of Einstein's sums says."""
     equation, *operands = node.args
     if operands and isinstance(operands[0], tuple | list):
@@ -758,66 +758,66 @@ def sum_of_products(labelling: Labelling, node: fx.Node) -> Labels | None:
     for term, operand in zip(left.split(","), operands, strict=True):
         if not isinstance(operand, fx.Node) or len(set(term)) < len(term):
             return None
-        for letter, label in zip(term, labelling.of(operand), strict=True):
+        for letter, label in zip(term, labeling.of(operand), strict=True):
             letters.setdefault(letter, []).append((operand, label))
     found: dict[str, Label | None] = {}
     for letter, uses in letters.items():
-        found[letter] = labelling.join(label for _, label in uses)
+        found[letter] = labeling.join(label for _, label in uses)
         for operand, label in uses if found[letter] is not None else ():
             if label is None:
                 why = f"it is combined with {_described(operand)}"
-                labelling.groups.fix(found[letter], why)
+                labeling.groups.fix(found[letter], why)
     return tuple(found[letter] for letter in right)
 
 
 # -- with parameters among the arguments ---------------------------------------------------------
 
 
-def functional_norm(labelling: Labelling, node: fx.Node) -> Labels | None:
-    """Normalise the last axis, with a scale and a shift that may be given."""
+def functional_norm(labeling: Labeling, node: fx.Node) -> Labels | None:
+    """Normalize the last axis, with a scale and a shift that may be given."""
     x = source_of(node)
-    labels, shape = labelling.of(x), argument(node, 1, "normalized_shape")
+    labels, shape = labeling.of(x), argument(node, 1, "normalized_shape")
     if not isinstance(shape, tuple | list) or len(shape) != 1:
         return None
     given = [argument(node, 2, "weight")]
     if "layer" in node.name:  # the fourth of an RMS norm is a number
         given.append(argument(node, 3, "bias"))
-    last = _beside(labelling, labels[-1], given)
+    last = _beside(labeling, labels[-1], given)
     if last is not None:
-        labelling.follow(shape[0], last, "normalised")
+        labeling.follow(shape[0], last, "normalized")
     return *labels[:-1], last
 
 
-def functional_group_norm(labelling: Labelling, node: fx.Node) -> Labels | None:
-    """Normalise groups of channels."""
-    labels, count = labelling.of(source_of(node)), argument(node, 1, "num_groups")
+def functional_group_norm(labeling: Labeling, node: fx.Node) -> Labels | None:
+    """Normalize groups of channels."""
+    labels, count = labeling.of(source_of(node)), argument(node, 1, "num_groups")
     if not isinstance(count, int):
         return None
     channels = _beside(
-        labelling, labels[1], (argument(node, 2, "weight"), argument(node, 3, "bias"))
+        labeling, labels[1], (argument(node, 2, "weight"), argument(node, 3, "bias"))
     )
     if channels is not None and count > 1:
-        labelling.groups.keep_multiple(channels, int(count))
+        labeling.groups.keep_multiple(channels, int(count))
     return labels[0], channels, *labels[2:]
 
 
-def functional_linear(labelling: Labelling, node: fx.Node) -> Labels | None:
+def functional_linear(labeling: Labeling, node: fx.Node) -> Labels | None:
     """Multiply by a matrix that is given."""
     x, weight = source_of(node), argument(node, 1, "weight")
     if not isinstance(weight, fx.Node) or value_of(weight).ndim != 2:
         return None
-    labels, matrix = labelling.of(x), labelling.of(weight)
-    _contract(labelling, (x, labels[-1]), (weight, matrix[1]))
-    return *labels[:-1], _beside(labelling, matrix[0], (argument(node, 2, "bias"),))
+    labels, matrix = labeling.of(x), labeling.of(weight)
+    _contract(labeling, (x, labels[-1]), (weight, matrix[1]))
+    return *labels[:-1], _beside(labeling, matrix[0], (argument(node, 2, "bias"),))
 
 
-def _beside(labelling: Labelling, label: Label | None, given: Sequence[Any]) -> Label | None:
+def _beside(labeling: Labeling, label: Label | None, given: Sequence[Any]) -> Label | None:
     """Return the width of channels that have each a number in some vectors."""
     nodes = [n for n in given if isinstance(n, fx.Node)]
-    labels = [labelling.of(n)[0] if len(labelling.of(n)) == 1 else None for n in nodes]
-    joined = labelling.join([label, *labels])
+    labels = [labeling.of(n)[0] if len(labeling.of(n)) == 1 else None for n in nodes]
+    joined = labeling.join([label, *labels])
     if joined is not None and (label is None or None in labels):
-        labelling.groups.fix(joined, "it is combined with a width that no layer makes")
+        labeling.groups.fix(joined, "it is combined with a width that no layer makes")
     return joined
 
 

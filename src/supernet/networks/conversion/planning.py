@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from supernet.networks.conversion.groups import Groups, Label, Segment
-from supernet.networks.conversion.labelling import Labelling, Labels, Role
+from supernet.networks.conversion.labeling import Labeling, Labels, Role
 from supernet.networks.conversion.refusals import holders_of
 from supernet.networks.conversion.rules import label_graphs
 from supernet.networks.conversion.stacks import Stack, find_stacks, join
@@ -143,7 +143,7 @@ def _plan_kernel(
     options = tuple(k for k in wishes.kernels if k < size)
     why = why or wishes.refuse(choice) or failed.get(choice, "")
     if not why and not is_regular(conv):
-        why = "only odd, square kernels that keep height and width at stride 1 have a centre to use"
+        why = "only odd, square kernels that keep height and width at stride 1 have a center to use"
     if not why and not options:
         why = f"of {wishes.kernels} none is smaller than {size}"
     if why:
@@ -185,21 +185,21 @@ def _plan_widths(
             return
     traces = [seen.trace for seen in observed if isinstance(seen.trace, Trace)]
     modules = dict(model.named_modules(remove_duplicate=False))
-    labelling = label_graphs(traces, modules)
+    labeling = label_graphs(traces, modules)
     for trace in traces:
         for _, stack in plan.depths:
-            _keep_equal(labelling, [c for p in stack.paths for c in trace.calls.get(p, [])])
-    _fix_what_stays(labelling, model, traces, refused)
-    groups = labelling.groups
+            _keep_equal(labeling, [c for p in stack.paths for c in trace.calls.get(p, [])])
+    _fix_what_stays(labeling, model, traces, refused)
+    groups = labeling.groups
     choices: dict[int, Choice] = {}
-    places = {name: place for place, name in enumerate(labelling.roles)}
+    places = {name: place for place, name in enumerate(labeling.roles)}
     for number in groups:
-        writers = sorted(groups.writers(number), key=lambda n: (_is_part(labelling, n), places[n]))
+        writers = sorted(groups.writers(number), key=lambda n: (_is_part(labeling, n), places[n]))
         if groups.reasons(number) or not writers:
             continue
         name = _free_name(writers, {choice.name for choice in choices.values()})
         count, multiple = groups.count(number), groups.multiple(number)
-        times = _times(labelling, writers[0], number)
+        times = _times(labeling, writers[0], number)
         options = _options(count * times, multiple * times, wishes.shares)
         why = wishes.refuse(name) or failed.get(name, "")
         if not why and len(options) == 1:
@@ -210,7 +210,7 @@ def _plan_widths(
             choices[number] = Choice(name, options)
             plan.times[number] = times
     plan.widths = choices
-    for name, role in labelling.roles.items():
+    for name, role in labeling.roles.items():
         plan.roles[name] = Role(
             None if role.inp is None else groups.resolve(role.inp),
             None if role.out is None else groups.resolve(role.out),
@@ -222,16 +222,16 @@ def _plan_widths(
             for segment in groups.resolve(label or ()):
                 for why in groups.reasons(segment.width)[:1]:
                     plan.say(name, f"{what}: {why}")
-    for name, labels in labelling.tensors.items():
+    for name, labels in labeling.tensors.items():
         whole = tuple(None if label is None else groups.resolve(label) for label in labels)
         owner, _, last = name.rpartition(".")
         if any(map(plan.choices_along, whole)):
             plan.tensors[name] = whole
-        elif last in labelling.modules[owner]._parameters:
+        elif last in labeling.modules[owner]._parameters:
             widths = [segment.width for label in whole for segment in label or ()]
             why = next((why for width in widths for why in groups.reasons(width)), "")
             plan.say(owner, f"{last}: {why or 'no layer makes its sizes'}")
-    for name in layers.keys() - labelling.roles.keys():
+    for name in layers.keys() - labeling.roles.keys():
         why = refused.get(name, "") or "a module that holds it is taken as a whole"
         plan.say(name, f"width: {why}")
     decided = {
@@ -239,7 +239,7 @@ def _plan_widths(
         for trace in traces
         for node, axis in trace.decided
         if isinstance(node, fx.Node) and isinstance(axis, int)
-        for choice in plan.choices_along(_resolved(groups, labelling.of(node)[axis]))
+        for choice in plan.choices_along(_resolved(groups, labeling.of(node)[axis]))
     }
     plan.decisive = frozenset(decided)
 
@@ -248,16 +248,16 @@ def _resolved(groups: Groups, label: Label | None) -> Label | None:
     return None if label is None else groups.resolve(label)
 
 
-def _is_part(labelling: Labelling, writer: str) -> bool:
+def _is_part(labeling: Labeling, writer: str) -> bool:
     """Say whether what a layer makes consists of several widths."""
-    label = labelling.groups.resolve(labelling.roles[writer].out or ())
+    label = labeling.groups.resolve(labeling.roles[writer].out or ())
     return len({segment.width for segment in label}) > 1
 
 
-def _times(labelling: Labelling, writer: str, number: int) -> int:
+def _times(labeling: Labeling, writer: str, number: int) -> int:
     """Return how many channels of the layer that names a width belong to each of its own."""
-    out = labelling.roles[writer].out
-    label = labelling.groups.resolve(out or ())
+    out = labeling.roles[writer].out
+    label = labeling.groups.resolve(out or ())
     return sum(segment.repeat for segment in label if segment.width == number) or 1
 
 
@@ -269,49 +269,49 @@ def _free_name(writers: Sequence[str], taken: Collection[str]) -> str:
 
 
 def _fix_what_stays(
-    labelling: Labelling,
+    labeling: Labeling,
     model: nn.Module,
     traces: Sequence[Trace],
     refused: Mapping[str, str],
 ) -> None:
     """Fix the widths of layers and tensors that can't be cut."""
-    groups = labelling.groups
-    for name, role in labelling.roles.items():
+    groups = labeling.groups
+    for name, role in labeling.roles.items():
         why = refused.get(name, "")
-        if not why and name in labelling.read_layers:
+        if not why and name in labeling.read_layers:
             why = "its weights are read by the model's own code"
         if why:
             for label in (role.inp, role.out):
                 groups.fix(label, f"{name!r} can't be a part of itself: {why}")
     called = {name for trace in traces for name in trace.calls} | {""}
     holders = holders_of(model)
-    for name, labels in labelling.tensors.items():
+    for name, labels in labeling.tensors.items():
         owner, _, last = name.rpartition(".")
         why = ""
-        if len(holders[id(getattr(labelling.modules[owner], last))]) > 1:
+        if len(holders[id(getattr(labeling.modules[owner], last))]) > 1:
             why = "several modules share it"
         elif owner not in called:
             why = "the module that holds it is not called itself"
-        elif has_hooks(labelling.modules[owner]):
+        elif has_hooks(labeling.modules[owner]):
             why = "the module that holds it has hooks, which would be lost"
-        elif is_parametrized(labelling.modules[owner]):
+        elif is_parametrized(labeling.modules[owner]):
             why = "it is computed from other parameters"
         for label in labels if why else ():
             groups.fix(label, f"it is combined with {name!r}: {why}")
 
 
-def _keep_equal(labelling: Labelling, calls: Sequence[Call]) -> None:
+def _keep_equal(labeling: Labeling, calls: Sequence[Call]) -> None:
     """A block may be left out, so what goes into it is as wide as what comes out."""
     for call in calls:
         assert call.source is not None
         assert call.output is not None
-        before, after = labelling.of(call.source), labelling.of(call.output)
+        before, after = labeling.of(call.source), labeling.of(call.output)
         for one, other in zip(before, after, strict=True):
             if one is not None and other is not None:
-                labelling.equal(one, other)
+                labeling.equal(one, other)
             else:
                 why = "a block that may be left out returns it, and is given a fixed width"
-                labelling.groups.fix(one or other, why)
+                labeling.groups.fix(one or other, why)
 
 
 def _options(count: int, multiple: int, shares: Sequence[float]) -> tuple[int, ...]:

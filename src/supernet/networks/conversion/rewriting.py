@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from supernet.networks.conversion.groups import Label
-from supernet.networks.conversion.labelling import Role
+from supernet.networks.conversion.labeling import Role
 from supernet.networks.conversion.norms import is_plain_norm
 from supernet.networks.conversion.planning import ConversionPlan, is_regular
 from supernet.nn.choices import ChoiceModule

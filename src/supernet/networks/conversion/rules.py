@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from supernet.networks.conversion import operation_rules as operations
-from supernet.networks.conversion.labelling import (
-    Labelling as Labelling,
+from supernet.networks.conversion.labeling import (
+    Labeling as Labeling,
     Labels as Labels,
     Role as Role,
 )
@@ -22,29 +22,29 @@ from supernet.networks.conversion.operation_rules import RULES, Rule
 from supernet.networks.conversion.tracing import LAYERS, Trace
 
 
-def label_graphs(traces: Sequence[Trace], modules: Mapping[str, nn.Module]) -> Labelling:
+def label_graphs(traces: Sequence[Trace], modules: Mapping[str, nn.Module]) -> Labeling:
     """Return which widths the layers of a traced model have, in all its modes together."""
-    labelling = Labelling(modules)
+    labeling = Labeling(modules)
     for trace in traces:
         for node in trace.graph.nodes:
-            _visit(labelling, node)
-    return labelling
+            _visit(labeling, node)
+    return labeling
 
 
-def _visit(labelling: Labelling, node: fx.Node) -> None:
-    """Label the result of an operation, all those before it being labelled."""
+def _visit(labeling: Labeling, node: fx.Node) -> None:
+    """Label the result of an operation, all those before it being labeled."""
     if node.op == "placeholder":
         return
     if node.op == "get_attr":
-        _read(labelling, node)
+        _read(labeling, node)
         return
-    given = [n for n in node.all_input_nodes if labelling.all_of(n)]
+    given = [n for n in node.all_input_nodes if labeling.all_of(n)]
     if node.op == "output" or "value" not in node.meta:  # or a named tuple, to be returned
         for source in given:
-            labelling.fix(source, "the model returns it")
+            labeling.fix(source, "the model returns it")
         return
-    rule, what = _rule_of(labelling, node)
-    makes = node.op == "call_module" and isinstance(labelling.modules[str(node.target)], MAKERS)
+    rule, what = _rule_of(labeling, node)
+    makes = node.op == "call_module" and isinstance(labeling.modules[str(node.target)], MAKERS)
     if not given and not makes:
         return
     name = _name_of(node)
@@ -54,14 +54,14 @@ def _visit(labelling: Labelling, node: fx.Node) -> None:
     labels = None
     single = bool(node.args) and isinstance(node.args[0], fx.Node)
     if rule is not None and (single or rule in _OF_SEVERAL):
-        labels = rule(labelling, node)
+        labels = rule(labeling, node)
     if labels is None:
         for source in given:
-            labelling.fix(source, f"{what} needs it as it is")
+            labeling.fix(source, f"{what} needs it as it is")
     elif isinstance(labels, list):
-        labelling.several[node] = labels
+        labeling.several[node] = labels
     else:
-        labelling.labels[node] = labels
+        labeling.labels[node] = labels
 
 
 #: Rules that don't begin with one value.
@@ -73,22 +73,22 @@ _OF_SEVERAL = (
 )
 
 
-def _read(labelling: Labelling, node: fx.Node) -> None:
+def _read(labeling: Labeling, node: fx.Node) -> None:
     """Label a parameter or buffer that the model's own code reads."""
     name = str(node.target)
     owner, _, last = name.rpartition(".")
     value = node.meta.get("value")
     if not isinstance(value, Tensor) or last.startswith("_tensor_constant"):
         return
-    module = labelling.modules.get(owner)
+    module = labeling.modules.get(owner)
     if module is None or isinstance(module, LAYERS):
-        labelling.read_layers.add(owner)
+        labeling.read_layers.add(owner)
         return
-    if name not in labelling.tensors:
-        labelling.tensors[name] = tuple(
-            labelling.groups.new(size) if size > 1 else None for size in value.shape
+    if name not in labeling.tensors:
+        labeling.tensors[name] = tuple(
+            labeling.groups.new(size) if size > 1 else None for size in value.shape
         )
-    labelling.labels[node] = labelling.tensors[name]
+    labeling.labels[node] = labeling.tensors[name]
 
 
 def _holds_tensor(value: Any) -> bool:
@@ -119,12 +119,12 @@ _MODULE_RULES: dict[type[nn.Module], Rule] = {
 _MIXING = (nn.MultiheadAttention, nn.Unflatten)
 
 
-def _rule_of(labelling: Labelling, node: fx.Node) -> tuple[Rule | None, str]:
+def _rule_of(labeling: Labeling, node: fx.Node) -> tuple[Rule | None, str]:
     """Return the rule for a node, and what the node is; by the file of PyTorch a module is from."""
     if node.op != "call_module":
         name = _name_of(node)
         return RULES.get(name), f"the function {name}"
-    module = labelling.modules[str(node.target)]
+    module = labeling.modules[str(node.target)]
     what = f"{type(module).__name__} {str(node.target)!r}"
     for kind, rule in LAYER_RULES:
         if isinstance(module, kind):

@@ -108,7 +108,7 @@ def _is_torch(module: nn.Module) -> bool:
 
 
 def _alike(container: nn.Module) -> Iterator[list[tuple[str, nn.Module]]]:
-    """Yield neighbours of one kind that have weights, two or more."""
+    """Yield neighbors of one kind that have weights, two or more."""
     for _, run in itertools.groupby(container._modules.items(), lambda item: _kind(item[1])):
         blocks = [(name, block) for name, block in run if block is not None]
         small = isinstance(blocks[0][1], LAYERS) and not isinstance(blocks[0][1], MAKERS)
@@ -132,11 +132,11 @@ def _kind(module: nn.Module | None) -> object:
 
 
 def _kept(why: Sequence[str], kin: bool) -> Iterator[tuple[int, int]]:
-    """Yield where neighbours without a reason against them begin and end.
+    """Yield where neighbors without a reason against them begin and end.
 
     Args:
         why: The reasons.
-        kin: Whether a neighbour with a reason is a block of the same stage.
+        kin: Whether a neighbor with a reason is a block of the same stage.
     """
     place = 0
     for fits, run in itertools.groupby(why, lambda reason: not reason):

@@ -26,7 +26,7 @@ def build_autoformer_net(
     head_width: int = 64,
     ratios: Sequence[int] = (350, 400),
 ) -> nn.Sequential:
-    """Return the vision transformers of AutoFormer's smallest space, newly initialised.
+    """Return the vision transformers of AutoFormer's smallest space, newly initialized.
 
     A linear map of each patch of the image to "width" features, a class token before them, and
     learned positions; 12 to 14 layers ("layers.depth"); a layer norm; a linear layer on the class

@@ -16,7 +16,7 @@ def build_mnist_net(
     widths: tuple[int, int] = (64, 32),
     longest: int = 3,
 ) -> nn.Sequential:
-    """Return the network of the experiment, newly initialised.
+    """Return the network of the experiment, newly initialized.
 
     A convolution to `widths[0]` channels; a block of 1 to `longest` convolutions that keep the
     shape; a convolution with stride 2 to `widths[1]`; a second such block; global average pooling;

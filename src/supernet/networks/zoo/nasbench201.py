@@ -48,7 +48,7 @@ def build_nasbench201_net(
     width: int = 16,
     cells: int = 5,
 ) -> nn.Sequential:
-    """Return the topology space of NAS-Bench-201 (NATS-Bench), newly initialised.
+    """Return the topology space of NAS-Bench-201 (NATS-Bench), newly initialized.
 
     A 3x3 convolution to `width` channels and a batch norm; three stages of `cells` cells, of
     `width`, 2 and 4 times `width` channels; between stages a residual block with stride 2; batch

@@ -20,7 +20,7 @@ def build_nasbench_macro_net(
     stages: Sequence[int] = (2, 3, 3),
     head: int = 1280,
 ) -> nn.Sequential:
-    """Return the space of NAS-Bench-Macro, newly initialised.
+    """Return the space of NAS-Bench-Macro, newly initialized.
 
     A 3x3 convolution to `width` channels; three stages of 2, 3 and 3 positions; a 1x1 convolution
     to `head` channels; global average pooling; a linear layer. The first position of a stage

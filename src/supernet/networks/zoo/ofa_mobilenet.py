@@ -27,7 +27,7 @@ def build_ofa_mobilenet(
     resolutions: Sequence[int] = (),
     kernel_transform: bool = True,
 ) -> nn.Sequential:
-    """Return the once-for-all space around MobileNetV3-Large, newly initialised.
+    """Return the once-for-all space around MobileNetV3-Large, newly initialized.
 
     A 3x3 convolution with stride 2 and an inverted residual without expansion, to `widths[0]`
     channels; five stages of inverted residuals; a 1x1 convolution; global average pooling; two

@@ -31,7 +31,7 @@ def build_ofa_resnet(
     shares: Sequence[int] = (65, 80, 100),
     expansions: Sequence[int] = (20, 25, 35),
 ) -> nn.Sequential:
-    """Return the once-for-all space around ResNet-50, newly initialised.
+    """Return the once-for-all space around ResNet-50, newly initialized.
 
     A stem of three 3x3 convolutions, the first with stride 2, and max pooling; four stages of
     bottlenecks; global average pooling; a linear layer. It is the D form of ResNet: the shortcuts

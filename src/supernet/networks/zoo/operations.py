@@ -16,7 +16,7 @@ def build_operations_net(
     width: int = 32,
     positions: int = 8,
 ) -> nn.Sequential:
-    """Return a chain of convolutions, each of one size or another, newly initialised.
+    """Return a chain of convolutions, each of one size or another, newly initialized.
 
     A 3x3 convolution to `width` channels; `positions` times a `OneOf(f"position{i}", ...)` between
     "conv3" and "conv5", a 3x3 and a 5x5 convolution that keep the shape; global average pooling; a

@@ -46,7 +46,7 @@ def build_residual_net(
     widths: Sequence[int] = (16, 32, 64),
     deepest: int = 4,
 ) -> nn.Sequential:
-    """Return a residual network with stages of variable length, newly initialised.
+    """Return a residual network with stages of variable length, newly initialized.
 
     A convolution to `widths[0]` channels; one stage for each of `widths`; global average pooling; a
     linear layer. Stage i is a convolution to its width, with stride 2 from the second stage on, and

@@ -19,8 +19,8 @@ from supernet.space import Architecture, Choice
 class ElasticConv2d(ChoiceModule):
     """A convolution whose input width, output width, kernel size and groups may be chosen.
 
-    It uses the first channels, and of a larger kernel the centre. The padding keeps height and
-    width at stride 1. The weights are initialised as those of the largest `nn.Conv2d`.
+    It uses the first channels, and of a larger kernel the center. The padding keeps height and
+    width at stride 1. The weights are initialized as those of the largest `nn.Conv2d`.
 
     Args:
         in_channels: Channels it is given.
@@ -32,9 +32,9 @@ class ElasticConv2d(ChoiceModule):
             the groups have 16 channels each.
         dilation: The distance between the kernel's points.
         bias: Whether a bias is added.
-        kernel_transform: Whether the centre of a kernel is changed by a learned linear map before
+        kernel_transform: Whether the center of a kernel is changed by a learned linear map before
             it is used, one for each step from a size to the next smaller one, the same for all
-            channels. It starts as the identity. Without it the centre is used as it is.
+            channels. It starts as the identity. Without it the center is used as it is.
 
     Raises:
         SpaceError: If a width is below one, a kernel size is even, or some widths are not divisible
@@ -42,7 +42,7 @@ class ElasticConv2d(ChoiceModule):
 
     References:
         Cai et al., "Once-for-All: Train One Network and Specialize it for Efficient Deployment",
-        ICLR 2020, arXiv:1908.09791: the centre, and the map (section 3.3 there).
+        ICLR 2020, arXiv:1908.09791: the center, and the map (section 3.3 there).
     """
 
     keeps_input = True
@@ -67,7 +67,7 @@ class ElasticConv2d(ChoiceModule):
         if even := [size for size in sizes if size % 2 == 0]:
             raise SpaceError(
                 f"kernel size {self.kernel_size} may be {even[0]}, which is even and has no "
-                "centre; use odd sizes"
+                "center; use odd sizes"
             )
         largest = nn.Conv2d(self._widest_group(), self.out_channels.largest, sizes[-1], bias=bias)
         self.weight, self.bias = largest.weight, largest.bias
@@ -105,9 +105,9 @@ class ElasticConv2d(ChoiceModule):
         size = self.kernel_size.of(arch)
         for step in self.steps:
             if step >= size:
-                flat = F.linear(_centre(weight, step).flatten(2), self.get_parameter(f"to{step}"))
+                flat = F.linear(_center(weight, step).flatten(2), self.get_parameter(f"to{step}"))
                 weight = flat.unflatten(2, (step, step))
-        weight = packed(_centre(weight, size), self.weight)
+        weight = packed(_center(weight, size), self.weight)
         return weight, first(self.bias, out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class ElasticConv2d(ChoiceModule):
         )
 
 
-def _centre(weight: Tensor, size: int) -> Tensor:
+def _center(weight: Tensor, size: int) -> Tensor:
     """Return the middle of kernels, a view."""
     start = (weight.shape[-1] - size) // 2
     return weight[..., start : start + size, start : start + size]

@@ -17,7 +17,7 @@ from supernet.space import Architecture, Choice
 class ElasticLinear(ChoiceModule):
     """A linear layer whose input and output width may be chosen: it uses the first of each.
 
-    The weights are initialised as those of the largest `nn.Linear`.
+    The weights are initialized as those of the largest `nn.Linear`.
 
     Args:
         in_features: The size of the last axis of what it is given.

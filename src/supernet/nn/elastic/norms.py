@@ -61,7 +61,7 @@ class ElasticBatchNorm(ChoiceModule, _BatchNorm):
         return first(self.weight, width), first(self.bias, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x`, of shape (samples, width, ...), normalised as `nn.BatchNorm2d` does it.
+        """Return `x`, of shape (samples, width, ...), normalized as `nn.BatchNorm2d` does it.
 
         Raises:
             SpaceError: If `x` has another width, or doesn't fit `dims`.
@@ -137,7 +137,7 @@ class ElasticLayerNorm(ChoiceModule):
         return self.weight[:width], self.bias[:width]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x`, of shape (..., width), normalised over its last axis.
+        """Return `x`, of shape (..., width), normalized over its last axis.
 
         Raises:
             SpaceError: If `x` has another width.

@@ -41,7 +41,7 @@ _LEADER = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Colour, line and marker of one architecture, the same in every figure."""
+    """Color, line and marker of one architecture, the same in every figure."""
 
     color: str
     line: Line
@@ -51,7 +51,7 @@ class Look:
 def looks(results: Results) -> list[Look]:
     """Return how each architecture is drawn.
 
-    Two choices of at most four options: colour tells the first, line and marker the second.
+    Two choices of at most four options: color tells the first, line and marker the second.
     Otherwise all combinations in turn.
     """
     choices = results.network.choices

@@ -1,7 +1,7 @@
 """Which architectures a training step draws.
 
 `every`, `subtree`, `Fair` and `Sandwich` train several architectures on each batch, in one shared
-pass: a richer step, and a dearer one. `uniform` and `uniform_options` train one. `Split` trains
+pass: a richer step that costs more. `uniform` and `uniform_options` train one. `Split` trains
 several at the price of one, each on a part of the batch. More architectures per step mean fewer
 steps in the same time; docs/experiments.md says where we found which to win.
 

@@ -82,7 +82,7 @@ class Staged(Protocol):
 
         Args:
             done: The share of the training that lies before it, from 0 to below 1. Nothing else
-                may decide, so that a training taken up again, or rolled back, draws the same.
+                may decide, so that a training that is resumed or rolled back draws the same.
         """
 
 

@@ -33,7 +33,7 @@ class Role:
 
 
 @final
-class Labelling:
+class Labeling:
     """The widths of a model, found by walking along its graphs.
 
     Attributes:
