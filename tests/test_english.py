@@ -1,7 +1,6 @@
 """Laws about words: American spelling, and none of the phrases that cost a reader time."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,23 +22,24 @@ PHRASES = re.compile(
 )
 FILES = [
     path
-    for path in subprocess.run(
-        ["git", "ls-files", "*.py", "*.md", "*.html", "*.toml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.split()
-    if path != "tests/test_english.py"
+    for folder, pattern in {
+        "src": "**/*.*",
+        "tests": "**/*.py",
+        "benchmarks": "**/*.py",
+        "docs": "*.md",
+        ".": "*.md",
+    }.items()
+    for path in sorted((ROOT / folder).glob(pattern))
+    if path.suffix in {".py", ".md", ".html"} and path != Path(__file__).resolve()
 ]
 
 
 @pytest.mark.parametrize("law", [BRITISH, PHRASES], ids=["spelling", "phrases"])
 def test_words(law: re.Pattern[str]) -> None:
     found = [
-        f"{path}:{number}: {match[0]}"
+        f"{path.relative_to(ROOT)}:{number}: {match[0]}"
         for path in FILES
-        for number, line in enumerate((ROOT / path).read_text("utf-8").splitlines(), 1)
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
         if (match := law.search(line))
     ]
     assert found == []

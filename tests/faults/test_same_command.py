@@ -114,7 +114,7 @@ def test_a_run_of_another_command_is_not_gone_on_with(data: Path) -> None:
     stopped(data, Path("runs", "1"))
     code, _, told = call("train", *arguments(data)[1:])
     assert code == 0, told
-    assert "going on" not in told
+    assert "resuming" not in told
 
 
 def test_no_resume_begins_again(data: Path) -> None:
@@ -122,7 +122,7 @@ def test_no_resume_begins_again(data: Path) -> None:
     before = events(Path("runs", "1"))
     code, _, told = call(*arguments(data), "--no-resume")
     assert code == 0, told
-    assert "going on" not in told
+    assert "resuming" not in told
     assert events(Path("runs", "1")) == before
     assert len(list(Path("runs").iterdir())) == 2
 

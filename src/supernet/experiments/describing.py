@@ -46,7 +46,7 @@ class Description:
         sampler: The sampler that fits the space.
         step: What a training step does for a batch of `batch` samples, with this sampler.
         batch: How many samples that is for.
-        named: The network itself, and what became of it if it was made elastic.
+        named: The network itself, and how it was made elastic, if it was.
     """
 
     name: str
