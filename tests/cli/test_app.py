@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import typer
 
 import supernet
 from supernet import report
 from supernet.cli import app, signals
+from supernet.cli.help import EXAMPLES
 from supernet.experiments import execution, planning, running
-from supernet.experiments.settings import KNOBS, PRESETS, resolve_settings
+from supernet.experiments.settings import KNOBS, PRESETS, resolve_settings, settings_beyond
 from supernet.records import Results
 from supernet.runs.folder import read_manifest, read_results
 from supernet.runs.workers import WorkerMessage, run_tasks
@@ -138,12 +140,17 @@ def run(dry_run: tuple[str, Path]) -> tuple[Path, str, str]:
     return cwd / "a [bold] folder; it's :smile: é", done.stdout, done.stderr
 
 
-def test_a_dry_run_shows_settings_architectures_and_time(dry_run: tuple[str, Path]) -> None:
+def test_a_dry_run_shows_time_first_then_what_differs_from_the_preset(
+    dry_run: tuple[str, Path], data: Path
+) -> None:
     said, _ = dry_run
-    for knob in KNOBS.values():
-        assert re.search(rf"^ *{knob.field}:", said, re.MULTILINE)
-    assert re.search(r"\(3, 3\) +│ +[\d,]+ │ +[\d,]+ │", said)
-    assert re.search(r"10 training\(s\).*about \d+ seconds", said.replace("\n", " "))
+    start = " ".join(said.split("\n\n")[0].split())
+    assert re.match(r"About \d+ seconds for 10 training\(s\) with 2 worker\(s\): ", start)
+    wanted = resolve_settings("quick", None, {**SMALL, "data": str(data), "epochs": 1})
+    shown = re.findall(r"^  (\w+): ", said, re.MULTILINE)
+    assert {*settings_beyond("quick", wanted)} <= {*shown} < {*KNOBS}
+    assert "momentum" not in shown
+    assert re.search(r"\(3, 3\) +[\d,]+ +[\d,]+", said)
 
 
 def test_a_run_leaves_its_records_and_says_where(run: tuple[Path, str, str]) -> None:
@@ -285,16 +292,60 @@ def test_a_report_as_json_names_its_files(call: Call, sample: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["compare"], ["train"], ["report"]], ids=lambda a: " ".join(a) or "no command"
-)
-def test_help_fits_and_names_every_setting(arguments: list[str], call: Call) -> None:
-    code, out, told = call(*arguments, "--help")
+COMMANDS = sorted(EXAMPLES)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_fits_and_ends_with_examples(command: str, option: str, call: Call) -> None:
+    code, out, told = call(*command.split(), option)
     assert (code, told) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
-    if arguments in (["compare"], ["train"]):
-        for name in KNOBS:
-            assert f"--{name.replace('_', '-')} " in out
+    assert "..." not in out.replace("[...]", "").replace("]...", "").replace(
+        "OPTION,...", ""
+    ).replace("IMAGES...", "")
+    if command:
+        assert all(line in out for text in EXAMPLES[command] for line in text.splitlines())
+
+
+def test_help_lists_every_command_with_its_whole_summary(call: Call) -> None:
+    _, out, _ = call("--help")
+    listed = re.findall(r"^  (\w+)  +[A-Z].*\.$", out.split("Commands:")[1], re.MULTILINE)
+    assert sorted(listed) == COMMANDS
+
+
+@pytest.mark.parametrize("command", ["compare", "train"])
+def test_help_names_the_settings_that_a_command_uses(command: str, call: Call) -> None:
+    _, out, _ = call(command, "--help")
+    unused = {"standalone_rate", "longer", "alone"} if command == "train" else set()
+    for name in KNOBS:
+        assert (f"--{name.replace('_', '-')} " in out) == (name not in unused)
+    for heading in ("Data:", "Network:", "Sampler:", "Training:", "Run:"):
+        assert f"\n{heading}\n" in out
+    assert "sgd|adam|adamw" in out
+
+
+@pytest.mark.parametrize(("preset", "value"), [("quick", 16), ("standard", 32)])
+def test_help_shows_the_values_of_the_preset(preset: str, value: int, call: Call) -> None:
+    _, out, _ = call("compare", f"--preset={preset}", "--help")
+    assert f"Images per step.  [{value}; at least 1]" in out
+    assert f"the value of --preset={preset}" in " ".join(out.split())
+
+
+def test_examples_are_commands_that_parse() -> None:
+    group = typer.main.get_command(app.app)
+    for name, examples in EXAMPLES.items():
+        command = group.commands[name]  # type: ignore[attr-defined]
+        for example in examples:
+            words = shlex.split(example.replace("\\\n", " "))
+            assert words[:2] == ["supernet", name]
+            command.make_context(name, words[2:])
+
+
+def test_train_has_no_option_that_it_ignores(call: Call) -> None:
+    code, _, told = call("train", "--longer")
+    assert code == 2
+    assert "No such option" in told
 
 
 def test_the_version(call: Call) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from supernet.cli.help import HelpCommand
 from supernet.cli.models import extract, finetune, predict
 from supernet.cli.networks import describe, spaces
 from supernet.cli.options import (
@@ -54,9 +55,10 @@ if TYPE_CHECKING:
     from supernet.records import Manifest
 
 app = typer.Typer(
-    help="One-shot architecture search: train one network, rank all in it, check the ranking.",
+    help="One-shot architecture search: train one network, rank all in it, check the ranking.\n\n"
+    "Help on a command: supernet COMMAND -h.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -77,9 +79,7 @@ def main() -> None:
 
 @app.callback(invoke_without_command=True)
 def _version(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version, and stop.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
     if version:
         from supernet import __version__
@@ -88,7 +88,7 @@ def _version(
         raise typer.Exit
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 @with_settings
 def compare(
     *,
@@ -101,13 +101,17 @@ def compare(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a supernet once and its architectures on their own, and judge the one-shot ranking."""
+    """Check the one-shot ranking against networks trained alone.
+
+    Trains a supernet once and some of its architectures on their own, and judges how far the
+    ranking by the supernet can be trusted.
+    """
     how = RunOptions(out, resume, allow_mismatch, checkpoint_every, as_json)
     _run("compare", preset, settings, how, dry_run=dry_run)
 
 
-@app.command()
-@with_settings
+@app.command(cls=HelpCommand)
+@with_settings(without=("standalone_rate", "longer", "alone"))
 def train(
     *,
     preset: str,
@@ -119,24 +123,29 @@ def train(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the supernet only, and score all its architectures."""
+    """Train a supernet, and score its architectures."""
     how = RunOptions(out, resume, allow_mismatch, checkpoint_every, as_json)
     _run("train", preset, settings, how, dry_run=dry_run)
 
 
-@app.command("resume")
+@app.command("resume", cls=HelpCommand)
 def resume(
     run: RunArgument,
     *,
     data: Annotated[
-        Path | None, typer.Option(help="Where the run's data are now, if they were moved.")
+        Path | None, typer.Option(help="Where the data are now, if they were moved.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes, if others.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of worker processes, if it changes.")
+    ] = None,
     allow_mismatch: AllowMismatchOption = False,
     checkpoint_every: CheckpointEveryOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a run that was stopped or killed; it ends as if it had not been."""
+    """Resume a run that was stopped or killed.
+
+    It ends in the same bytes as a run that never stopped.
+    """
     from supernet.runs.folder import find_config, read_manifest
 
     manifest = read_manifest(run)
@@ -150,15 +159,18 @@ def resume(
         fail(error, "if the data were moved, say where they are with --data")
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def status(
     run: Annotated[
-        Path | None, typer.Argument(help="A run folder; by default, all there are in runs.")
+        Path | None, typer.Argument(help="Run folder; by default, all in runs/.")
     ] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Say how far a run is, whether it is at work, was stopped, killed, or has finished."""
+    """Show how far runs are.
+
+    A run is at work, stopped, killed or finished.
+    """
     from supernet.runs.folder import MANIFEST
     from supernet.runs.status import read_status
 
@@ -183,13 +195,16 @@ def status(
         show_status(each, whole=run is not None)
 
 
-@app.command()
+@app.command(cls=HelpCommand)
 def report(
     run: RunArgument,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the figures, the table and the page of a run again, from its records."""
+    """Write figures, table and page of a run again.
+
+    They are made from the records in its folder alone.
+    """
     from supernet.report import write_report
     from supernet.runs.folder import read_results
 
@@ -201,13 +216,8 @@ def report(
     show_results(results, run)
 
 
-app.command()(extract)
-app.command()(finetune)
-app.command()(predict)
-app.command()(spaces)
-app.command()(describe)
-app.command()(search)
-app.command()(latency)
+for _command in (extract, finetune, predict, spaces, describe, search, latency):
+    app.command(cls=HelpCommand)(_command)
 
 
 def _run(
@@ -229,7 +239,7 @@ def _run(
         set_up_process(threads=settings.run.threads)
         plan = planning.plan(settings, standalone=command == "compare")
     if dry_run:
-        show_plan(plan, planning.measure_speed(plan), how.as_json)
+        show_plan(plan, planning.measure_speed(plan), preset, how.as_json)
         return
     from supernet.runs.manifest import make_manifest
 

@@ -26,20 +26,18 @@ if TYPE_CHECKING:
 
 ArchOption = Annotated[
     str | None,
-    typer.Option(help="The architecture: CHOICE=OPTION,CHOICE=OPTION, with a comma between."),
+    typer.Option(help="The architecture: CHOICE=OPTION,CHOICE=OPTION,..."),
 ]
 BestOption = Annotated[
     bool, typer.Option("--best", help="Take the architecture with the highest validation score.")
 ]
 LimitOption = Annotated[
-    str, typer.Option(help="What it must keep to, such as 'macs <= 5e6'; then the best that does.")
+    str, typer.Option(help="Take the best that meets this, such as 'macs <= 5e6'.")
 ]
 SeedOption = Annotated[
-    int | None, typer.Option(help="Which seed's supernet; by default the run's first.")
+    int | None, typer.Option(help="Seed of the supernet; by default the run's first.")
 ]
-DataOption = Annotated[
-    str | None, typer.Option(help="Where the run's data are now, if they were moved.")
-]
+DataOption = Annotated[str | None, typer.Option(help="Where the data are now, if they were moved.")]
 ThreadsOption = Annotated[int, typer.Option(min=1, max=256, help="Threads to compute with.")]
 FolderOption = Annotated[
     Path | None, typer.Option(help="The model folder; by default a new one in models/.")
@@ -53,12 +51,12 @@ def extract(
     best: BestOption = False,
     front: Annotated[
         int | None,
-        typer.Option(help="Take so many of those that no other beats in both score and MACs."),
+        typer.Option(help="Take N of those that no other beats in both score and MACs."),
     ] = None,
     limit: LimitOption = "",
     format: Annotated[
         list[str] | None,
-        typer.Option(help="Also write: onnx, torch-export, int8; may be given again."),
+        typer.Option(help="Also write onnx, torch-export or int8; may be given again."),
     ] = None,
     out: FolderOption = None,
     seed: SeedOption = None,
@@ -66,7 +64,10 @@ def extract(
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Take networks out of a finished run, as model folders that load without this package."""
+    """Save networks of a finished run as model folders.
+
+    A model folder loads without this package.
+    """
     console = Console(stderr=True)
     with waiting("loading the run and its data", console):
         from supernet.experiments import extraction
@@ -109,7 +110,7 @@ def finetune(
     epochs: Annotated[int, typer.Option(min=1, max=10_000, help="Epochs to train on.")] = 2,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Its peak; by default a tenth of the supernet's."),
+        typer.Option(help="Peak learning rate; by default a tenth of the supernet's."),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images per step; by default the run's.")
@@ -125,9 +126,10 @@ def finetune(
     checkpoint_every: CheckpointEveryOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one architecture of a run on, alone, from the weights it has in the supernet.
+    """Fine-tune an architecture of a finished run.
 
-    Stopped or killed, the same command resumes it.
+    It starts from the weights it has in the supernet. Stopped or killed, the same command resumes
+    it.
     """
     console = Console(stderr=True)
     with waiting("loading the run and its data", console):
@@ -163,7 +165,7 @@ def finetune(
 def predict(
     model: Annotated[Path, typer.Argument(help="A model folder, as `extract` writes them.")],
     images: Annotated[
-        list[Path], typer.Argument(help="Pictures, folders of pictures, IDX files of images.")
+        list[Path], typer.Argument(help="Pictures, folders of pictures, or IDX files.")
     ],
     *,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
@@ -172,9 +174,7 @@ def predict(
     ] = "torch",
     trust: Annotated[
         bool,
-        typer.Option(
-            "--trust", help="Run the folder's model.py, where it was edited or can't be avoided."
-        ),
+        typer.Option("--trust", help="Allow running the folder's own model.py."),
     ] = False,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,

@@ -22,7 +22,7 @@ from supernet.networks.named import DEFAULT, NetworkName, check_network
 
 
 def spaces(*, as_json: JsonOption = False) -> None:
-    """List the search spaces that are ready, with their sizes and costs."""
+    """List the built-in search spaces with sizes and costs."""
     from supernet.experiments.describing import summarize_zoo
 
     if as_json:
@@ -37,20 +37,19 @@ def describe(
     net_arg: NetArgOption = None,
     elastic: ElasticOption = None,
     keep: KeepOption = None,
-    data: Annotated[
-        str | None, typer.Option(help="Data whose shape and classes the network is built for.")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help="Data that the network is built for.")] = None,
     shape: Annotated[
-        str | None, typer.Option(help="Of one sample instead, such as 3,224,224.")
+        str | None, typer.Option(help="Shape of a sample instead, such as 3,224,224.")
     ] = None,
-    classes: Annotated[int | None, typer.Option(min=1, help="How many classes there are.")] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=2, help="Samples of the training step that is planned.")
-    ] = 32,
-    everything: Annotated[bool, typer.Option("--all", help="Show all there is to show.")] = False,
+    classes: Annotated[int | None, typer.Option(min=1, help="Number of classes.")] = None,
+    batch_size: Annotated[int, typer.Option(min=2, help="Samples in a training step.")] = 32,
+    everything: Annotated[bool, typer.Option("--all", help="Show every choice and layer.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a network and its space, and what a training step does, before anything is trained."""
+    """Show a network, its space, and the cost of a step.
+
+    Nothing is trained.
+    """
     wanted = NetworkName(net, tuple(net_arg or ()), elastic, tuple(keep or ()))
     check_network(wanted)
     check_data(data)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+from supernet.cli.help import option_of, preset_option
 from supernet.errors import SettingsError
-from supernet.experiments.settings import KNOBS, PRESETS, resolve_settings
+from supernet.experiments.settings import KNOBS, resolve_settings
 
-PresetOption = Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")]
+PresetOption = Annotated[str, preset_option()]
 
 
 ConfigOption = Annotated[
@@ -21,14 +23,18 @@ ConfigOption = Annotated[
 ]
 
 
-OutOption = Annotated[Path | None, typer.Option(help="Run folder; by default a new one in runs/.")]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(help="Run folder; by default a new one in runs/.", rich_help_panel="Run"),
+]
 
 
 ResumeOption = Annotated[
     bool,
     typer.Option(
         "--resume/--no-resume",
-        help="Go on with a run that the same command began and that was stopped or killed.",
+        help="Resume a stopped or killed run of the same command.",
+        rich_help_panel="Run",
     ),
 ]
 
@@ -37,13 +43,20 @@ AllowMismatchOption = Annotated[
     bool,
     typer.Option(
         "--allow-mismatch",
-        help="Go on even where settings, data or versions are not what they were; recorded.",
+        help="Resume even if settings, data or versions changed; this is recorded.",
+        rich_help_panel="Run",
     ),
 ]
 
 
 CheckpointEveryOption = Annotated[
-    float, typer.Option(min=0, help="Seconds between two checkpoints of a training, at least.")
+    float,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Least time between two checkpoints of a training.",
+        rich_help_panel="Run",
+    ),
 ]
 
 
@@ -52,23 +65,18 @@ RunArgument = Annotated[
 ]
 
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
-
-
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON, on standard output.")
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Say how long it will take and what it will do, and stop.")
 ]
 
 
-def _option_of(name: str) -> Any:
-    """Return the option of a setting, for a command that takes a few of them only."""
-    return typer.Option(help=KNOBS[name].description)
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-NetOption = Annotated[str, _option_of("net")]
-NetArgOption = Annotated[list[str] | None, _option_of("net_arg")]
-ElasticOption = Annotated[str | None, _option_of("elastic")]
-KeepOption = Annotated[list[str] | None, _option_of("keep")]
+NetOption = Annotated[str, option_of("net", panel=False)]
+NetArgOption = Annotated[list[str] | None, option_of("net_arg", panel=False)]
+ElasticOption = Annotated[str | None, option_of("elastic", panel=False)]
+KeepOption = Annotated[list[str] | None, option_of("keep", panel=False)]
 
 
 def parse_shape(text: str | None) -> tuple[int, ...] | None:
@@ -99,42 +107,46 @@ class RunOptions:
     as_json: bool
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for every setting, and hand it those that were given, resolved."""
+def with_settings(
+    command: Callable[..., None] | None = None, *, without: Collection[str] = ()
+) -> Any:
+    """Give a command an option for every setting, and hand it those that were given, resolved.
+
+    Args:
+        command: The command, which takes `preset`, `settings`, and its own options.
+        without: Settings that the command doesn't use: they get no option.
+    """
+    if command is None:
+        return functools.partial(with_settings, without=without)
+    knobs = [name for name in KNOBS if name not in without]
 
     def resolved(preset: str, config: Path | None, **options: Any) -> None:
-        asked = {name: options.pop(name) for name in KNOBS}
+        asked = {name: options.pop(name) for name in knobs}
         given = {name: value for name, value in asked.items() if value not in (None, [])}
         command(preset=preset, settings=resolve_settings(preset, config, given), **options)
 
+    own = inspect.signature(command, eval_str=True).parameters
     parameters = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[_plain(knob.annotation), typer.Option(help=knob.description)],
-        )
-        for name, knob in KNOBS.items()
-    ]
-    own = [
-        parameter
-        for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
-        if name not in ("preset", "settings")
-    ]
-    first = [
-        inspect.Parameter(
-            "preset", inspect.Parameter.KEYWORD_ONLY, default="quick", annotation=PresetOption
+        _keyword("preset", PresetOption, "quick"),
+        _keyword("config", ConfigOption, None),
+        *(own[name] for name in own if name in ("dry_run", "as_json")),
+        *(
+            _keyword(name, Annotated[_plain(KNOBS[name].annotation), option_of(name)], None)
+            for name in knobs
         ),
-        inspect.Parameter(
-            "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigOption
-        ),
+        *(own[name] for name in own if name not in ("preset", "settings", "dry_run", "as_json")),
     ]
-    signature = inspect.Signature([*first, *own, *parameters])
-    resolved.__signature__ = signature  # type: ignore[attr-defined]
-    resolved.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    resolved.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    resolved.__annotations__ = {p.name: p.annotation for p in parameters}
     resolved.__doc__ = command.__doc__
     resolved.__name__ = command.__name__
     return resolved
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
 
 def _plain(annotation: Any) -> Any:

@@ -17,13 +17,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from supernet.errors import SettingsError
-from supernet.experiments.settings import make_settings, to_options, to_yaml
+from supernet.experiments.settings import make_settings, settings_beyond, to_options
 from supernet.report.wording import count
 from supernet.text import join_command, visible, visible_lines
 
 if TYPE_CHECKING:
     from supernet.experiments.describing import SpaceSummary
     from supernet.experiments.planning import RunPlan
+    from supernet.experiments.settings import Settings
     from supernet.records import ArchitectureRecord, Results
     from supernet.runs.status import Status
 
@@ -111,8 +112,8 @@ def _some(records: Sequence[ArchitectureRecord], most: int = 20) -> Sequence[Arc
     return [records[round(step * (len(records) - 1) / (most - 1))] for step in range(most)]
 
 
-def show_plan(plan: RunPlan, speed: float, as_json: bool) -> None:
-    """Print what a run would do, and how long it will take at a measured speed."""
+def show_plan(plan: RunPlan, speed: float, preset: str, as_json: bool) -> None:
+    """Print how long a run will take at a measured speed, and what it will do."""
     macs = sum(job.macs for job in plan.jobs)
     seconds = macs / (speed * plan.workers)
     if as_json:
@@ -137,31 +138,42 @@ def show_plan(plan: RunPlan, speed: float, as_json: bool) -> None:
         )
         return
     console = Console()
-    console.print("Settings", style="bold")
-    say(console, to_yaml(plan.settings))
-    table = Table(
-        title=f"Architectures, {len(plan.architectures)} scored",
-        title_justify="left",
-        title_style="bold",
-    )
-    table.add_column("architecture")
-    table.add_column("params", justify="right")
-    table.add_column("MACs per image", justify="right")
-    for arch in _some(plan.architectures):
-        table.add_row(escape(visible(arch.label)), f"{arch.params:,}", f"{arch.macs:,}")
-    console.print(table)
-    console.print("One pass over a batch through all architectures", style="bold")
-    for line in plan.sharing.lines():
-        say(console, line)
-    console.print()
     duration = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
     console.print(
-        f"{len(plan.jobs)} training(s), {macs / 1e12:.2f} T MACs with scoring; about {duration} "
-        f"with {plan.workers} worker(s) at the {speed / 1e9:.1f} G MACs/s measured just now on "
-        "one, and some seconds to start and to report.",
+        f"About {duration} for {len(plan.jobs)} training(s) with {plan.workers} worker(s): "
+        f"{macs / 1e12:.2f} T MACs with scoring, at {speed / 1e9:.1f} G MACs/s as measured just "
+        "now on one worker.",
         highlight=False,
     )
+    _show_changes(plan.settings, preset, console)
+    table = Table(
+        title=f"Architectures: {len(plan.architectures)} scored, {len(plan.alone)} trained alone",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+    )
+    table.add_column("architecture", overflow="fold")
+    table.add_column("params", justify="right")
+    table.add_column("MACs/image", justify="right")
+    for arch in _some(plan.architectures):
+        table.add_row(escape(visible(arch.label)), f"{arch.params:,}", f"{arch.macs:,}")
+    console.print()
+    console.print(table)
+    console.print("\nOne pass over a batch through all architectures", style="bold")
+    for line in plan.sharing.lines():
+        say(console, line)
     show_next([argument for argument in sys.argv[1:] if argument != "--dry-run"])
+
+
+def _show_changes(settings: Settings, preset: str, console: Console) -> None:
+    changes = settings_beyond(preset, settings)
+    if not changes:
+        console.print(f"Settings: all as in the preset {preset}.", highlight=False)
+        return
+    console.print(f"\nSettings that differ from the preset {preset}", style="bold")
+    for name, value in changes.items():
+        text = "unset" if value is None else json.dumps(value, ensure_ascii=False)
+        say(console, f"  {name}: {text}")
 
 
 def print_json(content: Any) -> None:

@@ -42,50 +42,52 @@ def search(
     objective: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is to be good, once for each: score, loss, params, macs, latency_ms. "
-            "By default, score and macs."
+            help="What to optimize: score, loss, params, macs or latency_ms; may be given again. "
+            "By default score and macs."
         ),
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option(help='What must hold, such as "macs <= 5e6 and block1.depth == 2".'),
+        typer.Option(
+            help='Limit, such as "macs <= 5e6 and block1.depth == 2"; may be given again.'
+        ),
     ] = None,
-    budget: Annotated[int, typer.Option(help="Architectures to evaluate, at most.")] = 200,
-    generation: Annotated[int, typer.Option(help="How many are scored in one pass.")] = 16,
+    budget: Annotated[int, typer.Option(help="Most architectures to evaluate.")] = 200,
+    generation: Annotated[int, typer.Option(help="Architectures scored in one pass.")] = 16,
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="exhaustive, random, evolution, nsga2 or guided; by default exhaustive, if the "
-            "budget suffices for that, and guided otherwise."
+            help="exhaustive, random, evolution, nsga2 or guided; by default exhaustive if the "
+            "budget is enough, else guided."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the search; the same gives the same.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     supernet_seed: Annotated[
-        int | None, typer.Option(help="Which of the run's supernets; by default the first.")
+        int | None, typer.Option(help="Seed of the supernet; by default the run's first.")
     ] = None,
     confirm: Annotated[
         int,
-        typer.Option(help="Networks of the front to score on the test split, which is then used."),
+        typer.Option(help="Networks of the front to score on the test split."),
     ] = 0,
     baseline: Annotated[
-        bool, typer.Option("--baseline", help="Make a random search of the same budget too.")
+        bool, typer.Option("--baseline", help="Also run a random search with the same budget.")
     ] = False,
     latency: Annotated[
-        Path | None, typer.Option(help="A latency table, as `supernet latency` writes it.")
+        Path | None, typer.Option(help="A latency table, made by `supernet latency`.")
     ] = None,
     any_device: Annotated[
-        bool, typer.Option("--any-device", help="Take a latency table of another device.")
+        bool, typer.Option("--any-device", help="Allow a latency table of another device.")
     ] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads to compute with.")] = 1,
     data: Annotated[
-        Path | None, typer.Option(help="Where the run's data are now, if they were moved.")
+        Path | None, typer.Option(help="Where the data are now, if they were moved.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the search; by default one in the run's folder.")
+        Path | None, typer.Option(help="Search folder; by default one in the run folder.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Search a finished run's supernet for the best networks under limits."""
+    """Search a run's supernet for the best networks."""
     from supernet.strategies.constraints import as_limits
     from supernet.strategies.loop import STRATEGIES
     from supernet.strategies.problem import as_objectives
@@ -218,15 +220,20 @@ def latency(
     net_arg: NetArgOption = None,
     elastic: ElasticOption = None,
     keep: KeepOption = None,
-    shape: Annotated[str, typer.Option(help="Of one sample.")] = "1,28,28",
-    classes: Annotated[int, typer.Option(help="How many classes there are.")] = 10,
-    runtime: Annotated[str, typer.Option(help="torch or onnxruntime.")] = "torch",
-    batch: Annotated[int, typer.Option(help="Samples at a time.")] = 1,
+    shape: Annotated[str, typer.Option(help="Shape of a sample.")] = "1,28,28",
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 10,
+    runtime: Annotated[
+        str, typer.Option(help="What runs the network: torch or onnxruntime.")
+    ] = "torch",
+    batch: Annotated[int, typer.Option(help="Samples per batch.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads to compute with.")] = 1,
-    rounds: Annotated[int, typer.Option(help="How often each piece is measured.")] = 30,
+    rounds: Annotated[int, typer.Option(help="Measurements of each piece.")] = 30,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure what every architecture of a space takes on this machine, part by part."""
+    """Measure the latency of a space on this machine.
+
+    Measures parts of networks; the latency of any architecture follows from them.
+    """
     from supernet.networks.named import build_network
 
     wanted = NetworkName(net, tuple(net_arg or ()), elastic, tuple(keep or ()))

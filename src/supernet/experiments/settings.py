@@ -318,12 +318,14 @@ class Knob:
         field: Its name there.
         annotation: Its type.
         description: What it is for.
+        bounds: Between which numbers it must be, in words; empty if anywhere.
     """
 
     part: str
     field: str
     annotation: Any
     description: str
+    bounds: str = ""
 
 
 def _knobs() -> Iterator[tuple[str, Knob]]:
@@ -341,7 +343,24 @@ def _knobs() -> Iterator[tuple[str, Knob]]:
         for name, field in fields.items():
             extra = field.json_schema_extra
             option = extra.get("option", name) if isinstance(extra, dict) else name
-            yield str(option), Knob(part, name, field.annotation, field.description or "")
+            yield (
+                str(option),
+                Knob(part, name, field.annotation, field.description or "", _bounds(field)),
+            )
+
+
+def _bounds(field: FieldInfo) -> str:
+    """Return the bounds of a number in words, such as `1 to 10000` or `above 0, below 1`."""
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    found = {
+        name: getattr(rule, name)
+        for rule in field.metadata
+        for name in words
+        if getattr(rule, name, None) is not None
+    }
+    if found.keys() == {"ge", "le"}:
+        return f"{found['ge']} to {found['le']}"
+    return ", ".join(f"{words[name]} {bound}" for name, bound in found.items())
 
 
 #: Every setting, by the name of its option, in the order of the parts.
@@ -476,11 +495,11 @@ def to_options(settings: Settings, **changes: Any) -> list[str]:
 
     They start from the preset that needs the fewest others for the settings as they are.
     """
-    ways = {preset: _beyond(preset, settings) for preset in PRESETS}
+    ways = {preset: settings_beyond(preset, settings) for preset in PRESETS}
     # No option unsets what a preset sets.
     possible = [name for name, own in ways.items() if None not in own.values()]
     preset = min(possible, key=lambda name: len(ways[name]))
-    own = _beyond(preset, settings.but(**changes))
+    own = settings_beyond(preset, settings.but(**changes))
     options = [option for name, value in own.items() for option in _options(name, value)]
     return [f"--preset={preset}", *options]
 
@@ -491,10 +510,10 @@ def changed_settings(settings: Settings) -> list[str]:
     The number of workers is none of them: it changes no result, and not a byte of the records.
     """
     settings = settings.but(workers=None)
-    return min((list(_beyond(preset, settings)) for preset in PRESETS), key=len)
+    return min((list(settings_beyond(preset, settings)) for preset in PRESETS), key=len)
 
 
-def _beyond(preset: str, settings: Settings) -> dict[str, Any]:
+def settings_beyond(preset: str, settings: Settings) -> dict[str, Any]:
     """Return the settings that are not the preset's."""
     known = resolve_settings(preset).flat()
     return {name: v for name, v in settings.flat().items() if v != known[name]}
