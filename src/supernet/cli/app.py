@@ -89,7 +89,7 @@ def _version(
 
 
 @app.command(cls=HelpCommand)
-@with_settings
+@with_settings()
 def compare(
     *,
     preset: str,

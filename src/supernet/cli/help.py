@@ -105,9 +105,12 @@ class HelpCommand(TyperCommand):
             record = parameter.get_help_record(ctx)
             if record is None:
                 continue
-            record = _TYPE.sub(lambda found: _TYPES.get(found[1], found[0]), record[0]), record[1]
+            record = (
+                _TYPE.sub(lambda found: _TYPES.get(found[1].lower(), found[0]), record[0]),
+                record[1],
+            )
             kind = "Options" if parameter.param_type_name == "option" else "Arguments"
-            heading = getattr(parameter, "rich_help_panel", None) or kind
+            heading = (getattr(parameter, "rich_help_panel", None) if values else None) or kind
             if parameter.name in values:
                 record = _with_facts(parameter.name, record, values)
             groups.setdefault(heading, []).append(record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ import typer
 from supernet.cli.help import option_of, preset_option
 from supernet.errors import SettingsError
 from supernet.experiments.settings import KNOBS, resolve_settings
+
+_Command = Callable[..., None]
 
 PresetOption = Annotated[str, preset_option()]
 
@@ -107,17 +108,19 @@ class RunOptions:
     as_json: bool
 
 
-def with_settings(
-    command: Callable[..., None] | None = None, *, without: Collection[str] = ()
-) -> Any:
+def with_settings(*, without: Collection[str] = ()) -> Callable[[_Command], _Command]:
     """Give a command an option for every setting, and hand it those that were given, resolved.
 
     Args:
-        command: The command, which takes `preset`, `settings`, and its own options.
         without: Settings that the command doesn't use: they get no option.
+
+    Returns:
+        The decorator of a command that takes `preset`, `settings`, and options of its own.
     """
-    if command is None:
-        return functools.partial(with_settings, without=without)
+    return lambda command: _resolving(command, without)
+
+
+def _resolving(command: _Command, without: Collection[str]) -> _Command:
     knobs = [name for name in KNOBS if name not in without]
 
     def resolved(preset: str, config: Path | None, **options: Any) -> None:
