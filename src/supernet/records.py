@@ -363,6 +363,7 @@ class Event(_Checked):
     epoch: int = 0
     validation: list[float] = []
     jobs: list[str] = []
+    measure: Measure = ACCURACY
     reason: str | None = None
     mismatches: list[str] = []
 

@@ -35,14 +35,15 @@ from supernet.report.summary import rows
 from supernet.runs.folder import read_results
 from supernet.space import SearchSpace
 from supernet.training.recipe import Recipe
+from supernet.training.result import TrainingResult
 from supernet.training.samplers import Draw
-from supernet.training.session import Trial, train
+from supernet.training.session import train
 from tests.conftest import nine, plain_net, tiny_data
 
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=0.1)
 
 
-def run(supernet: Supernet, seed: int, **settings: Any) -> Trial:
+def run(supernet: Supernet, seed: int, **settings: Any) -> TrainingResult:
     return train(supernet, tiny_data(), RECIPE, seed=seed, calibration_images=10, **settings)
 
 
@@ -141,7 +142,7 @@ def test_the_verdict_is_on_the_trials(results: Results, seeds: list[SeedResults]
 
 
 def test_the_verdict_gets_the_costs_right(results: Results, seeds: list[SeedResults]) -> None:
-    def seconds(trial: Trial, kind: str) -> float:
+    def seconds(trial: TrainingResult, kind: str) -> float:
         (phase,) = [phase for phase in trial.phases if phase.kind == kind]
         return phase.cpu_s
 
@@ -193,7 +194,9 @@ def test_hits_are_by_seed_architecture_and_image(seeds: list[SeedResults]) -> No
     assert "longer_test" not in scores_of([seeds[0], dataclasses.replace(seeds[1], longer=None)])
 
 
-def failing(trial: Trial, validation: Iterable[int], test: Iterable[int]) -> Trial:
+def failing(
+    trial: TrainingResult, validation: Iterable[int], test: Iterable[int]
+) -> TrainingResult:
     """The trial as it would be had the evaluations of some architectures failed."""
 
     def bad(scores: list[float], which: Iterable[int]) -> list[float]:

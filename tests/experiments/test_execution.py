@@ -34,6 +34,7 @@ from supernet.nn.supernet import Supernet
 from supernet.records import Progress, Results
 from supernet.sharing import Planner
 from supernet.training.recipe import Recipe
+from supernet.training.result import TrainingResult
 from supernet.training.samplers import (
     Draw,
     Fair,
@@ -43,7 +44,7 @@ from supernet.training.samplers import (
     training_macs,
     warm_up,
 )
-from supernet.training.session import Trial, train
+from supernet.training.session import train
 from tests.datasets.idxfiles import random_arrays, write_folder
 from tests.experiments.tinyruns import small, stay_here, write_data
 from tests.runs.processes import workers
@@ -307,7 +308,7 @@ def test_rules_reach_the_training(
     stay_here(monkeypatch)
     asked: list[dict[str, Any]] = []
 
-    def note(net: Supernet, data: Any, recipe: Recipe, **rest: Any) -> Trial:
+    def note(net: Supernet, data: Any, recipe: Recipe, **rest: Any) -> TrainingResult:
         asked.append({"recipe": recipe, **rest})
         return train(net, data, recipe, **rest)
 

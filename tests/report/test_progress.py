@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from supernet.records import Epoch, Progress
+from supernet.records import Epoch, Measure, Progress
 from supernet.report import progress
 from supernet.report.progress import waiting, watching
 
@@ -119,3 +119,15 @@ def test_what_failed_is_not_said_to_have_taken_time(monkeypatch: pytest.MonkeyPa
     with pytest.raises(KeyError), waiting("judging", screen.console):
         raise KeyError
     assert screen.lines == []
+
+
+def test_scores_of_another_task_read_as_its_measure_has_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = Screen(monkeypatch, terminal=False)
+    nats = Measure(name="cross-entropy per token", unit="nats", higher_is_better=False)
+    with watching({"supernet": 1}, screen.console, nats) as watch:
+        watch("supernet", at(1.0, 1, 1, scores=[-2.5, -3.5, float("nan")]))
+    (line,) = screen.lines
+    assert "validation 3.000 nats (2.500 to 3.500), 1 failed" in line
+    assert "%" not in line

@@ -394,20 +394,20 @@ def test_the_bill_goes_on(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         take_up(tmp_path, stop=Asked(3))
     before = read_saved(Checkpoints(tmp_path))
-    assert before.trial is None
+    assert before.result is None
     assert before.net == {}
     assert before.done == 0.5
     assert before.cpu_s > 0
     supernet, trial = take_up(tmp_path)
     after = read_saved(Checkpoints(tmp_path))
-    assert after.trial
-    assert equal(after.trial, trial)
-    assert after.trial.phases == trial.phases  # times too
+    assert after.result
+    assert equal(after.result, trial)
+    assert after.result.phases == trial.phases  # times too
     assert after.done == 1
     assert after.cpu_s == sum(phase.cpu_s for phase in trial.phases) > before.cpu_s
     assert all(torch.equal(v, after.net[k]) for k, v in supernet.net.state_dict().items())
     nothing = read_saved(Checkpoints(tmp_path / "none"))
-    assert (nothing.trial, nothing.net, nothing.done, nothing.cpu_s) == (None, {}, 0, 0)
+    assert (nothing.result, nothing.net, nothing.done, nothing.cpu_s) == (None, {}, 0, 0)
 
 
 def test_a_finished_trial_comes_back_at_once(tmp_path: Path) -> None:
@@ -725,8 +725,8 @@ def test_what_parts_do_twice_is_billed_twice() -> None:
 def test_a_job_is_checked_by_whoever_reads(tmp_path: Path) -> None:
     _, result = take_up(tmp_path, job={"arch": 1})
     found = read_saved(Checkpoints(tmp_path), {"arch": 1})
-    assert found.trial
-    assert equal(found.trial, result)
+    assert found.result
+    assert equal(found.result, result)
     with pytest.raises(CheckpointError, match=r"job {'arch': 1} there, {'arch': 2} here"):
         read_saved(Checkpoints(tmp_path), {"arch": 2})
     with pytest.raises(CheckpointError, match="another training: job"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -18,7 +19,7 @@ from rich.table import Table
 
 from supernet.errors import SettingsError
 from supernet.experiments.settings import make_settings, settings_beyond, to_options
-from supernet.report.wording import count
+from supernet.report.wording import count, score, unit_of
 from supernet.text import join_command, visible, visible_lines
 
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ def show_status(status: Status, *, whole: bool) -> None:
         for column in ("training", "saved", "epochs", "validation"):
             table.add_column(column, justify="left" if column == "training" else "right")
         for job in status.jobs:
-            scores = [score for score in job.validation if score == score]
-            mean = f"{100 * sum(scores) / len(scores):.2f} %" if scores else ""
+            scores = [one for one in job.validation if one == one]
+            mean = sum(scores) / len(scores) if scores else math.nan
+            shown = f"{score(mean, status.measure)} {unit_of(status.measure)}" if scores else ""
             table.add_row(
-                escape(visible(job.name)), f"{100 * job.done:.0f} %", str(job.epochs), mean
+                escape(visible(job.name)), f"{100 * job.done:.0f} %", str(job.epochs), shown
             )
         console.print(table)
     if status.state in ("stopped", "killed", "new"):

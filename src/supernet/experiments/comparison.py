@@ -43,7 +43,8 @@ from supernet.records import (
 )
 from supernet.runs.environment import cpu_seconds, hardware, versions
 from supernet.space import Architecture
-from supernet.training.session import Data, Trial
+from supernet.training.result import TrainingResult
+from supernet.training.session import Data
 
 
 class NamedData(Data, Protocol):
@@ -75,9 +76,9 @@ class SeedResults:
     """
 
     seed: int
-    supernet: Trial
-    standalone: Sequence[Trial] = ()
-    longer: Trial | None = None
+    supernet: TrainingResult
+    standalone: Sequence[TrainingResult] = ()
+    longer: TrainingResult | None = None
 
 
 def compare(
@@ -436,11 +437,11 @@ def _corrected(
     )
 
 
-def _training_seconds(trial: Trial) -> float:
+def _training_seconds(trial: TrainingResult) -> float:
     return sum(phase.cpu_s for phase in trial.phases if phase.kind == "training")
 
 
-def _round_seconds(trial: Trial) -> float:
+def _round_seconds(trial: TrainingResult) -> float:
     """Return what it costs to calibrate all architectures and score them on validation data."""
     images = {
         "recalibration": trial.calibration_images,

@@ -17,6 +17,7 @@ from supernet.experiments.settings import DataSettings, Settings
 from supernet.experiments.userdata import take_data
 from supernet.networks.named import NamedNetwork, build_network
 from supernet.nn.supernet import Supernet
+from supernet.records import ACCURACY, Measure
 from supernet.runs.functions import call_function, load_function, parse_function, source_sha256
 from supernet.space import Architecture, SearchSpace
 from supernet.tasks import Task, make_task
@@ -122,6 +123,12 @@ def task_of(settings: Settings) -> Task | None:
             "supernet.Task, or a function that returns a task"
         )
     return task
+
+
+def measure_of(settings: Settings) -> Measure:
+    """Return what the scores of a run are called, and their unit."""
+    task = task_of(settings)
+    return ACCURACY if task is None else task.measure
 
 
 def build_named(

@@ -25,7 +25,8 @@ from supernet.records import Progress, Results
 from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.environment import cpu_seconds
 from supernet.runs.workers import Task, WorkerMessage, run_tasks
-from supernet.training.session import NOTHING_SAVED, Trial, read_saved
+from supernet.training.result import TrainingResult
+from supernet.training.session import NOTHING_SAVED, read_saved
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -60,7 +61,7 @@ class Trained:
     """A training has ended; or it had ended before, if the run is resumed."""
 
     job: str
-    result: Trial
+    result: TrainingResult
 
 
 @dataclass(frozen=True)
@@ -173,13 +174,13 @@ class _Found:
 
     def __init__(self, *, restart: bool) -> None:
         self._restart = restart
-        self.results: dict[tuple[Subject, int, int | None], Trial] = {}
+        self.results: dict[tuple[Subject, int, int | None], TrainingResult] = {}
         self.weights: dict[int, Weights] = {}
         self.cpu_s = 0.0
         self._done: dict[Job, float] = {}
         self._notes: list[Noted] = []
 
-    def read(self, job: Job, folder: Path) -> Trial | None:
+    def read(self, job: Job, folder: Path) -> TrainingResult | None:
         """Read what there is of a training; return its result if it has ended."""
         self._notes.clear()
         kept = Checkpoints(folder, warn=partial(self._note, job.name))
@@ -191,11 +192,11 @@ class _Found:
             saved = NOTHING_SAVED  # the worker begins again
         self.cpu_s += saved.cpu_s
         self._done[job] = saved.done
-        if saved.trial:
-            self.results[job.subject, job.seed, job.arch] = saved.trial
+        if saved.result:
+            self.results[job.subject, job.seed, job.arch] = saved.result
             if job.subject == "supernet":
                 self.weights[job.seed] = {name: t.numpy() for name, t in saved.net.items()}
-        return saved.trial
+        return saved.result
 
     def _note(self, job: str, sentence: str) -> None:
         self._notes.append(Noted(job, sentence))

@@ -23,6 +23,7 @@ from supernet.experiments.components import (
     fit_counts,
     limit_data,
     load_whole,
+    measure_of,
     sampler_of,
     scored_of,
     sources_of,
@@ -33,7 +34,7 @@ from supernet.networks.fitting import require_fit
 from supernet.networks.named import NamedNetwork, space_sha256
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
-from supernet.records import ArchitectureRecord, NetworkRecord, Phase
+from supernet.records import ArchitectureRecord, Measure, NetworkRecord, Phase
 from supernet.sharing import Planner
 from supernet.space import Architecture
 from supernet.tasks import Classification, check_batch
@@ -104,6 +105,11 @@ class RunPlan:
     def sources(self) -> Mapping[str, str]:
         """SHA-256 of the user's own source files, by name."""
         return {**self.named.sources, **sources_of(self.settings)}
+
+    @property
+    def measure(self) -> Measure:
+        """What the scores of its trainings are."""
+        return measure_of(self.settings)
 
     @property
     def space_sha256(self) -> str:

@@ -81,6 +81,7 @@ class Run:
             self.folder.log(
                 "resumed" if self.resumed else "started",
                 jobs=[job.name for job in plan.jobs],
+                measure=plan.measure.model_dump(),
                 mismatches=list(self.mismatches),
             )
             results = self.results
@@ -117,7 +118,7 @@ class Run:
             restart=bool(self.mismatches),
         )
         with (
-            watching({job.name: job.macs for job in plan.jobs}, console) as show,
+            watching({job.name: job.macs for job in plan.jobs}, console, plan.measure) as show,
             closing(events),
         ):
             for event in events:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress as Bars, TaskID, TextColumn, TimeElapsedColumn
 
-from supernet.records import Progress
+from supernet.records import ACCURACY, Measure, Progress
+from supernet.report.wording import score, unit_of
 
 Watch = Callable[[str, Progress], None]
 
@@ -29,19 +30,22 @@ def waiting(what: str, console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def watching(work: Mapping[str, int], console: Console) -> Iterator[Watch]:
+def watching(
+    work: Mapping[str, int], console: Console, measure: Measure = ACCURACY
+) -> Iterator[Watch]:
     """Show the progress of several trainings inside the block.
 
     Args:
         work: Name of each training, and how much of the whole work it is, in any unit.
         console: Where to.
+        measure: What their scores are.
 
     Yields:
         What to call with a training's name and its progress.
     """
     clock = _Clock(work)
     if not console.is_terminal:
-        yield lambda name, progress: _say(name, progress, clock, console)
+        yield lambda name, progress: _say(name, progress, clock, console, measure)
         return
     with Bars(
         TextColumn("{task.description}", markup=False),
@@ -66,7 +70,7 @@ def watching(work: Mapping[str, int], console: Console) -> Iterator[Watch]:
             bars.update(whole, completed=clock.done, note=f"{_minutes(clock.left())} left")
             if progress.ended and progress.epoch == progress.epochs:
                 bars.update(known[name], visible=False)
-                console.out(_line(name, progress), highlight=False)
+                console.out(_line(name, progress, measure), highlight=False)
 
         yield watch
 
@@ -111,25 +115,40 @@ class _Clock:
         return sum(self.share[name] * part for name, part in fractions.items())
 
 
-def _say(name: str, progress: Progress, clock: _Clock, console: Console) -> None:
+def _say(name: str, progress: Progress, clock: _Clock, console: Console, measure: Measure) -> None:
     if clock.takes_up(name, progress):
         return
     clock.note(name, progress.done)
     if progress.ended:
         left = _minutes(clock.left())
-        console.out(f"{_line(name, progress)}; all: {left} left", highlight=False)
+        console.out(f"{_line(name, progress, measure)}; all: {left} left", highlight=False)
 
 
-def _line(name: str, progress: Progress) -> str:
+def _line(name: str, progress: Progress, measure: Measure) -> str:
     assert progress.ended is not None
     start = f"{name}: {_epoch(progress)}, loss {progress.ended.loss:.3f}, validation"
-    scores = [score for score in progress.ended.validation if not math.isnan(score)]
-    if not scores:
-        return f"{start} failed"
-    mean = 100 * sum(scores) / len(scores)
-    span = f" ({100 * min(scores):.2f} to {100 * max(scores):.2f})" if len(scores) > 1 else ""
-    failed = len(progress.ended.validation) - len(scores)
-    return f"{start} {mean:.2f} %{span}{f', {failed} failed' if failed else ''}"
+    return f"{start} {word_scores(progress.ended.validation, measure)}"
+
+
+def word_scores(scores: Sequence[float], measure: Measure) -> str:
+    """Return the mean of scores as people know them, with the least and the most.
+
+    >>> word_scores([0.5, 0.75], ACCURACY)
+    '62.50 % (50.00 to 75.00)'
+    >>> word_scores([-0.5, math.nan], Measure(name="error", higher_is_better=False))
+    '0.5000 error, 1 failed'
+
+    Args:
+        scores: One for each architecture; NaN where the evaluation failed.
+        measure: What they are.
+    """
+    sound = sorted((one for one in scores if not math.isnan(one)), key=measure.shown)
+    if not sound:
+        return "failed"
+    mean = f"{score(sum(sound) / len(sound), measure)} {unit_of(measure)}"
+    span = f" ({score(sound[0], measure)} to {score(sound[-1], measure)})" if len(sound) > 1 else ""
+    failed = len(scores) - len(sound)
+    return f"{mean}{span}{f', {failed} failed' if failed else ''}"
 
 
 def _epoch(progress: Progress) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from supernet.records import Event, Manifest, Record
+from supernet.records import ACCURACY, Event, Manifest, Measure, Record
 from supernet.runs.folder import read_events, read_manifest
 from supernet.runs.lock import holder_of
 
@@ -37,7 +37,7 @@ class Status(Record):
     """How far a run is.
 
     `stopped` is one that ended before its time and said why, `killed` one that couldn't. `holder`
-    is who is at work on it; `sessions` counts who was.
+    is who is at work on it; `sessions` counts who was. `measure` is what validation scores are.
     """
 
     folder: str
@@ -49,6 +49,7 @@ class Status(Record):
     last_event: str | None
     sessions: int
     jobs: list[JobStatus]
+    measure: Measure = ACCURACY
 
     @property
     def done(self) -> float:
@@ -75,7 +76,8 @@ def _status(path: Path, manifest: Manifest, holder: str | None, events: Sequence
         state = "running"
     elif mark is not None:
         state = _ENDINGS.get(mark.event, "killed")
-    names = next((event.jobs for event in events if event.event == "started"), [])
+    started = next((event for event in events if event.event == "started"), None)
+    names = started.jobs if started else []
     return Status(
         folder=str(path),
         state=state,
@@ -86,6 +88,7 @@ def _status(path: Path, manifest: Manifest, holder: str | None, events: Sequence
         last_event=events[-1].time.isoformat(timespec="seconds") if events else None,
         sessions=sum(event.event in _BEGINNINGS for event in events),
         jobs=[_job(name, [event for event in events if event.job == name]) for name in names],
+        measure=started.measure if started else ACCURACY,
     )
 
 

@@ -42,10 +42,6 @@ CALIBRATION = 1000
 
 _T = TypeVar("_T")
 
-#: The old names of what these have become.
-Trial = TrainingResult
-Images = Samples
-
 
 def train(
     supernet: Supernet | nn.Module,
@@ -138,7 +134,7 @@ def train(
     )
     if progress is None and watch is not None:
         progress = False
-    with showing(progress, session.subject) as show:
+    with showing(progress, session.subject, session.task.measure) as show:
         for event in session.events(checkpoints, stop):
             show(event)
             if watch is not None:
@@ -151,13 +147,13 @@ class Saved:
     """What there is of a training in its checkpoints.
 
     Attributes:
-        trial: The result, if it has ended.
+        result: The result, if it has ended.
         net: The weights it ended with, by name; empty if it hasn't.
         done: How much of it was done, from 0 to 1.
         cpu_s: The CPU seconds in its ledger so far.
     """
 
-    trial: TrainingResult | None
+    result: TrainingResult | None
     net: Mapping[str, Tensor]
     done: float
     cpu_s: float
