@@ -301,9 +301,7 @@ def test_help_fits_and_ends_with_examples(command: str, option: str, call: Call)
     code, out, told = call(*command.split(), option)
     assert (code, told) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
-    assert "..." not in out.replace("[...]", "").replace("]...", "").replace(
-        "OPTION,...", ""
-    ).replace("IMAGES...", "")
+    assert not re.search(r"[a-z]\.\.\.$", out, re.MULTILINE)  # nothing is cut off
     if command:
         assert all(line in out for text in EXAMPLES[command] for line in text.splitlines())
 

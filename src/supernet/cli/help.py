@@ -89,7 +89,7 @@ _TYPES = {
     "int range": "N",
     "float": "NUMBER",
     "path": "PATH",
-    "list[path]": "PATH...",
+    "list[path]": "PATH",
 }
 
 
@@ -98,8 +98,8 @@ class HelpCommand(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options under the headings of their groups."""
-        preset = ctx.params.get("preset")
-        values = resolve_settings(preset).flat() if preset in PRESETS else {}
+        preset = self._preset(ctx)
+        values = resolve_settings(preset).flat() if preset else {}
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -123,6 +123,17 @@ class HelpCommand(TyperCommand):
                 f"[...] shows the value of --preset={preset}, then what is allowed. Settings may "
                 "also stand in a YAML file, see --config."
             )
+
+    def _preset(self, ctx: Any) -> str | None:
+        """Return the preset that is asked for before `--help`, else the default, if there is one.
+
+        What stands behind `--help` is not read.
+        """
+        for parameter in self.params:
+            if parameter.name == "preset":
+                asked = ctx.params.get("preset")
+                return asked if asked in PRESETS else str(parameter.default)
+        return None
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples, as they can be typed."""
