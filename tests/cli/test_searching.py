@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
+from supernet.cli.output import telling_warnings
+from supernet.errors import DataWarning, UntrainedWarning
 from tests.experiments.tinyruns import options, write_data
 from tests.faults.runs import call
 
@@ -36,12 +39,51 @@ def test_a_search_ends_in_a_front_and_a_page(run: Path) -> None:
     assert page.read_bytes() == before
 
 
+def test_the_chosen_few_are_trained_alone(run: Path) -> None:
+    code, out, told = call("search", run, "--budget", "5", "--confirm", "alone:1")
+    assert code == 0, told
+    assert "alone: epoch 1 of 1" in told
+    said = " ".join(out.split())
+    assert "Trained alone with the run's recipe (one epoch, seed 0), then scored once on 80" in said
+
+
+def test_that_a_supernet_seems_untrained_is_a_sentence(run: Path, tmp_path: Path) -> None:
+    warnings.simplefilter("always", UntrainedWarning)  # pytest puts that back
+    wanted = ("--budget", "2", "--generation", "2", "--strategy", "random")
+    code, out, told = call("search", run, *wanted, "--out", tmp_path / "new", "--json")
+    assert code == 0
+    assert json.loads(out)
+    (line,) = [line for line in told.splitlines() if "untrained" in line]
+    assert line.startswith("supernet: warning: the best of 2 architectures scores")
+    assert "UntrainedWarning" not in told
+    assert ".py" not in told
+
+
+def test_other_warnings_are_shown_as_python_does(capsys: pytest.CaptureFixture[str]) -> None:
+    def warn() -> None:
+        warnings.warn("of another package", UserWarning, stacklevel=1)
+        warnings.warn("of ours", DataWarning, stacklevel=1)
+
+    with pytest.warns(UserWarning, match="of another package") as shown, telling_warnings():
+        warn()
+    assert len(shown) == 1
+    assert capsys.readouterr().err == "supernet: warning: of ours\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--budget", "0"], "--budget is 0"),
+        (["--budget", "-3"], "--budget is -3"),
+        (["--generation", "0"], "--generation is 0"),
+        (["--confirm", "some"], "a number of networks, alone, or alone:NUMBER"),
+        (["--confirm", "-1"], "--confirm is -1"),
+        (["--confirm", "alone:0"], "--confirm is 0; it must be at least 1"),
+        (["--confirm", "alone:"], "--confirm is 'alone:'"),
         (["--limit", "macs <"], "can't read the limit"),
         (["--limit", "macs <= 1"], "the least macs there is is"),
+        (["--limit", "block1.depth == 1 and block1.depth == 2"], "no option of 'block1.depth'"),
+        (["--limit", "macs <= 1e6 and macs > 2e6"], "contradict"),
         (["--limit", "macks <= 1e9"], "unknown name 'macks'"),
         (["--objective", "speed"], "unknown objective 'speed'"),
         (["--objective", "latency_ms"], "latency_ms needs a table"),

@@ -4,18 +4,24 @@ import csv
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from supernet.errors import RunFolderError, SettingsError
+from supernet.errors import DivergedError, RunFolderError, SettingsError
 from supernet.evaluation.latency import measure_latency
-from supernet.experiments import search
+from supernet.experiments import confirmation, search, worker
 from supernet.experiments.loading import LoadedRun, load_run
+from supernet.experiments.planning import Job
 from supernet.experiments.search import SearchSettings, execute
-from supernet.report.searching import SearchReport
+from supernet.records import Progress
+from supernet.report.searching import SearchReport, summarize
+from supernet.runs.checkpoints import Checkpoints
+from supernet.space import Architecture
 from supernet.strategies import Evaluation
-from tests.experiments.tinyruns import options, write_data
+from supernet.training.session import read_saved
+from tests.experiments.tinyruns import Notepad, options, write_data
 from tests.faults.runs import call
 
 
@@ -93,6 +99,95 @@ def test_what_is_reported_is_what_was_found(run: LoadedRun, tmp_path: Path) -> N
     assert "On 80 samples that the search never saw" in page
 
 
+#: With objectives that contradict each other, several are on the front.
+ALONE = SearchSettings(
+    objectives=("score", "params", "max:macs"), budget=5, strategy="random", alone=2
+)
+
+
+@pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarning")
+def test_the_chosen_few_are_trained_alone_as_a_comparison_does(
+    run: LoadedRun, tmp_path: Path
+) -> None:
+    told = []
+    *_, report = execute(
+        run, ALONE, tmp_path / "whole", watch=lambda name, progress: told.append(name)
+    )
+    assert isinstance(report, SearchReport)
+    whole = contents(tmp_path / "whole")
+    chosen = [one for one in report.front if one.confirmed is not None]
+    assert len(chosen) == 2
+    assert set(told) == {one.label for one in chosen}
+    assert report.samples == (60, 80)
+    lines = whole["alone.jsonl"].splitlines(keepends=True)
+    assert len(lines) == 2
+    assert report.best is not None
+    assert report.best.label in told
+    one = chosen[0]
+    arch = Architecture(report.found[one.number].options)
+    (number,) = run.supernet.space.numbers(arch)
+    job = Job("alone", "standalone", run.seed, number, run.settings.recipe.epochs, 0)
+    state = tmp_path / "job"
+    worker.do_job(run.settings, job, state, 10.0, False, Notepad())  # type: ignore[arg-type]
+    compared = read_saved(Checkpoints(state)).trial
+    assert compared is not None
+    assert one.confirmed is not None
+    assert one.confirmed.value == compared.training.test[0]
+    assert json.loads(lines[0])["validation"] == compared.training.validation[0]
+    page = (tmp_path / "whole" / "search.html").read_text()
+    assert "Trained alone with the run&#39;s recipe (one epoch, seed 0)" in page
+    assert not (tmp_path / "whole" / "alone").exists()
+    # Killed in the middle of the first training, or of the second.
+    for kept in (0, 1):
+        folder = tmp_path / f"kept{kept}"
+        folder.mkdir()
+        for name in ("search.json", "evaluations.jsonl"):
+            shutil.copy(tmp_path / "whole" / name, folder)
+        (folder / "alone.jsonl").write_bytes(b"".join(lines[:kept]))
+        with pytest.raises(KeyboardInterrupt):
+            list(execute(run, ALONE, folder, every_s=0, watch=interrupt_at(2)))
+        assert (folder / "alone").exists()
+        go(run, ALONE, folder)
+        assert contents(folder) == whole
+
+
+def interrupt_at(step: int) -> Callable[[str, Progress], None]:
+    """Return what is watched with, and interrupts the training after so many events."""
+    events = iter(range(step))
+
+    def watch(name: str, progress: Progress) -> None:
+        if next(events, None) is None:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+@pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarning")
+def test_a_training_alone_that_fails_is_said_and_never_best(
+    run: LoadedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: object, **__: object) -> None:
+        raise DivergedError("the loss is nan")
+
+    monkeypatch.setattr(confirmation, "train", diverge)
+    report = go(run, ALONE, tmp_path)
+    assert report.best is None
+    assert all(one.confirmed is None for one in report.front)
+    assert any("which failed: its loss" in sentence for sentence in summarize(report))
+    assert json.loads((tmp_path / "front.json").read_text())[0]["unconfirmed"]
+    assert go(run, ALONE, tmp_path) == report
+
+
+@pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarning")
+def test_damaged_results_of_training_alone_are_refused(run: LoadedRun, tmp_path: Path) -> None:
+    go(run, ALONE, tmp_path)
+    line = json.loads((tmp_path / "alone.jsonl").read_text().splitlines()[0])
+    for damaged in ("{", "[]", json.dumps({**line, "test": []}), json.dumps({**line, "test": 3})):
+        (tmp_path / "alone.jsonl").write_text(f"{damaged}\n")
+        with pytest.raises(RunFolderError, match=r"alone.jsonl.* is damaged"):
+            go(run, ALONE, tmp_path)
+
+
 @pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarning")
 def test_limits_and_measured_latency_hold(run: LoadedRun, tmp_path: Path) -> None:
     table = measure_latency(run.supernet, run.data.shape, rounds=3)
@@ -138,6 +233,8 @@ def test_another_search_or_something_else_in_the_folder_is_refused(
     ("settings", "message"),
     [
         (SearchSettings(budget=0), "the budget is 0"),
+        (SearchSettings(confirm=1, alone=1), "confirm and alone are both set"),
+        (SearchSettings(alone=-1), "the number to train alone is -1"),
         (SearchSettings(limits="macs <"), "can't read the limit"),
         (SearchSettings(limits="macs <= 1"), "no architecture meets macs <= 1; the least macs"),
         (SearchSettings(objectives=("score", "latency_ms")), "latency_ms needs a table"),

@@ -1,9 +1,11 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 from supernet.records import Estimate
 from supernet.report.searching import (
+    BestAlone,
     Finalist,
     Found,
     SearchReport,
@@ -68,6 +70,29 @@ def test_the_summary_says_what_is_known_and_what_is_not() -> None:
     assert "search 0.3" in said
     assert "random 0.2" in said
     assert "too good by some luck" in said
+
+
+def test_what_was_confirmed_is_said_and_how() -> None:
+    third, second, first = sample().front
+    score = Estimate(value=0.625, low=0.5, high=0.75)
+    front = (
+        replace(third, confirmed=score),
+        replace(second, confirmed=score),
+        replace(first, unconfirmed="its loss is nan"),
+    )
+    said = " ".join(summarize(sample(front=front, samples=(60, 80))))
+    assert "On 80 samples that the search never saw (the test split), with the supernet's" in said
+    assert "62.50 % (50.00 to 75.00)" in said
+    assert "which failed: its loss is nan" in said
+    assert "best validation score" not in said
+    best = BestAlone(third.label, 0.5)
+    report = sample(front=front, samples=(60, 80), alone="8 epochs, seed 0", best=best)
+    said = " ".join(summarize(report))
+    assert "Trained alone with the run's recipe (8 epochs, seed 0), then scored once on 80" in said
+    assert "all others score differently" in said
+    said = " ".join(summarize(replace(report, best=replace(best, like=("another",)))))
+    assert "on the test split another can't be told from it" in said
+    assert "trained alone (95 %)" in to_html(report, {})
 
 
 def test_the_page_is_one_file_without_anything_strange() -> None:

@@ -41,6 +41,7 @@ from supernet.cli.output import (
     show_plan,
     show_results,
     show_status,
+    telling_warnings,
 )
 from supernet.cli.searching import latency, search
 from supernet.cli.signals import StopSignal, fail, heed_signals
@@ -72,7 +73,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()  # handles wrong usage and closed pipes itself
+        with telling_warnings():
+            app()  # handles wrong usage and closed pipes itself
     except (StopSignal, SupernetError) as error:
         fail(error)
 

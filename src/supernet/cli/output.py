@@ -8,7 +8,9 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from supernet import errors
 from supernet.errors import SettingsError
 from supernet.experiments.settings import make_settings, settings_beyond, to_options
 from supernet.report.wording import count, score, unit_of
@@ -33,6 +36,22 @@ if TYPE_CHECKING:
 def say(console: Console, text: str) -> None:
     """Print text that may hold names from elsewhere, as it is but for what steers terminals."""
     console.out(visible_lines(text), highlight=False)
+
+
+@contextmanager
+def telling_warnings() -> Iterator[None]:
+    """Print the package's own warnings inside the block as sentences, and others as Python does."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def tell(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if category.__module__ == errors.__name__:
+                say(Console(stderr=True), f"supernet: warning: {message}")
+            else:
+                others(message, category, *rest)
+
+        warnings.showwarning = tell
+        yield
 
 
 def show_status(status: Status, *, whole: bool) -> None:

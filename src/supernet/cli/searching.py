@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from supernet.cli.options import (
+    CheckpointEveryOption,
     ElasticOption,
     JsonOption,
     KeepOption,
@@ -29,11 +30,15 @@ from supernet.report.progress import waiting
 from supernet.text import visible
 
 if TYPE_CHECKING:
+    from supernet.records import Progress
     from supernet.report.searching import SearchReport
     from supernet.strategies import Evaluation
 
 #: Networks of the front that are shown while it is searched.
 _SHOWN = 8
+
+#: Networks of the front that are trained alone, unless somebody says otherwise.
+_ALONE = 3
 
 
 def search(
@@ -66,9 +71,13 @@ def search(
         int | None, typer.Option(help="Seed of the supernet; by default the run's first.")
     ] = None,
     confirm: Annotated[
-        int,
-        typer.Option(help="Networks of the front to score on the test split."),
-    ] = 0,
+        str,
+        typer.Option(
+            metavar="N|alone|alone:N",
+            help="Networks of the front to score on the test split: N with the supernet's weights, "
+            f"or N (by default {_ALONE}) trained alone with the run's recipe.",
+        ),
+    ] = "0",
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Also run a random search with the same budget.")
     ] = False,
@@ -85,6 +94,7 @@ def search(
     out: Annotated[
         Path | None, typer.Option(help="Search folder; by default one in the run folder.")
     ] = None,
+    checkpoint_every: CheckpointEveryOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
     """Search a run's supernet for the best networks."""
@@ -95,7 +105,8 @@ def search(
     objectives = tuple(objective or ("score", "macs"))
     as_objectives(objectives)
     as_limits(limit or ())
-    _check_numbers(budget=(budget, 1), generation=(generation, 1), confirm=(confirm, 0))
+    _check_numbers(budget=(budget, 1), generation=(generation, 1))
+    few, alone = _parse_confirm(confirm)
     if strategy is not None and strategy not in STRATEGIES:
         raise SettingsError(f"unknown strategy {strategy!r}; known are {', '.join(STRATEGIES)}")
     names = {*objectives, *(one.name for one in as_limits(limit or ()))}
@@ -122,19 +133,49 @@ def search(
         generation=generation,
         strategy=strategy,
         seed=seed,
-        confirm=confirm,
+        confirm=0 if alone else few,
+        alone=few if alone else 0,
         baseline=baseline,
         latency=None if latency is None else str(latency),
         any_device=any_device,
     )
     folder = out or searching.default_folder(loaded, settings)
     say(console, f"search folder: {visible(str(folder))}")
-    report = _followed(searching.execute(loaded, settings, folder), objectives, budget, console)
+    events = searching.execute(
+        loaded,
+        settings,
+        folder,
+        every_s=checkpoint_every,
+        watch=lambda name, progress: _say_epoch(name, progress, console),
+    )
+    report = _followed(events, objectives, budget, console)
     if as_json:
         content = json.loads((folder / "front.json").read_text())
         print_json({"folder": str(folder), "front": content})
         return
     _show(report, folder)
+
+
+def _parse_confirm(text: str) -> tuple[int, bool]:
+    """Return how many networks are confirmed, and whether each is trained alone for that."""
+    alone, colon, number = text.partition(":")
+    if alone == "alone" and not colon:
+        return _ALONE, True
+    is_alone = alone == "alone"
+    try:
+        few = int(number if is_alone else text)
+    except ValueError:
+        raise SettingsError(
+            f"--confirm is {text!r}; it must be a number of networks, alone, or alone:NUMBER"
+        ) from None
+    _check_numbers(confirm=(few, int(is_alone)))
+    return few, is_alone
+
+
+def _say_epoch(name: str, progress: Progress, console: Console) -> None:
+    if progress.ended is not None:
+        epoch = f"epoch {progress.epoch} of {progress.epochs}"
+        say(console, f"training {visible(name)} alone: {epoch}")
 
 
 def _check_numbers(**numbers: tuple[int, int]) -> None:
@@ -191,7 +232,7 @@ def _show(report: SearchReport, folder: Path) -> None:
     for name in names:
         table.add_column(visible(name), justify="right")
     table.add_column("95 %", justify="right")
-    table.add_column("confirmed", justify="right")
+    table.add_column("trained alone" if report.alone else "confirmed", justify="right")
     for one in report.front:
         interval = f"{_number(one.validation.low)} to {_number(one.validation.high)}"
         confirmed = "" if one.confirmed is None else _number(one.confirmed.value)

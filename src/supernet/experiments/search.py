@@ -1,7 +1,8 @@
 """A search of a finished run's supernet, in a folder: evaluations, front, figures, page.
 
-The folder holds `search.json`, what is searched for; `evaluations.jsonl`, one line each; and, when
-it has ended, `search.csv`, `front.json`, `search.html` and the figures. A search that was stopped
+The folder holds `search.json`, what is searched for; `evaluations.jsonl`, one line each;
+`alone.jsonl`, if the chosen few are trained alone; and, when it has ended, `search.csv`,
+`front.json`, `search.html` and the figures. A search that was stopped
 or killed goes on where it was, and ends with the same bytes.
 """
 
@@ -25,10 +26,13 @@ from supernet.evaluation.accuracy import Scores
 from supernet.evaluation.intervals import estimate_difference, estimate_share
 from supernet.evaluation.latency import load_latency
 from supernet.evaluation.searching import SupernetScorer, search
+from supernet.experiments.components import task_of
+from supernet.experiments.confirmation import Confirmed, Watch, train_alone
 from supernet.experiments.loading import LoadedRun
 from supernet.reading import LARGE, SMALL, parse_json, read_regular
 from supernet.records import Estimate
 from supernet.report.searching import (
+    BestAlone,
     Finalist,
     Found,
     SearchReport,
@@ -36,6 +40,7 @@ from supernet.report.searching import (
     to_csv,
     to_html,
 )
+from supernet.report.wording import several
 from supernet.runs import files
 from supernet.runs.environment import hardware, versions
 from supernet.runs.lock import hold
@@ -68,7 +73,9 @@ class SearchSettings:
         generation: How many are scored in one shared pass.
         strategy: By name; None for the default.
         seed: Of all luck.
-        confirm: How many networks of the front are scored on the test split at the end.
+        confirm: How many networks of the front are scored on the test split at the end, with the
+            supernet's weights.
+        alone: How many are trained alone instead, with the run's recipe, and scored on it then.
         baseline: Whether a random search of the same budget is made for comparison.
         latency: A latency table's file, if latency_ms is wanted.
         any_device: Whether the table may be of another device.
@@ -81,6 +88,7 @@ class SearchSettings:
     strategy: str | None = None
     seed: int = 0
     confirm: int = 0
+    alone: int = 0
     baseline: bool = False
     latency: str | None = None
     any_device: bool = False
@@ -97,9 +105,14 @@ class SearchSettings:
             ("budget", self.budget, 1),
             ("generation", self.generation, 1),
             ("confirm", self.confirm, 0),
+            ("number to train alone", self.alone, 0),
         ):
             if value < least:
                 raise SettingsError(f"the {name} is {value}; it must be at least {least}")
+        if self.confirm and self.alone:
+            raise SettingsError(
+                "confirm and alone are both set; the test split is looked at once: choose one"
+            )
 
 
 def default_folder(run: LoadedRun, settings: SearchSettings) -> Path:
@@ -109,11 +122,23 @@ def default_folder(run: LoadedRun, settings: SearchSettings) -> Path:
 
 
 def execute(
-    run: LoadedRun, settings: SearchSettings, folder: Path
+    run: LoadedRun,
+    settings: SearchSettings,
+    folder: Path,
+    *,
+    every_s: float = 10.0,
+    watch: Watch = lambda name, progress: None,
 ) -> Generator[Evaluation | SearchReport, None, None]:
     """Search, or resume a search; yield evaluations as they are made, and at last the report.
 
     Evaluations that were made before are yielded too.
+
+    Args:
+        run: Whose supernet is searched.
+        settings: What for.
+        folder: Of the search.
+        every_s: How many seconds lie between two checkpoints of a network that is trained alone.
+        watch: Told of the label of such a network, and its progress.
 
     Raises:
         SettingsError: If the settings make no sense for the run.
@@ -123,7 +148,8 @@ def execute(
     with _held(folder, _identity(run, settings)):
         data = run.data
         calibration = data.train.first(run.results.data.calibration)
-        scorer = SupernetScorer(run.supernet, data, calibration=calibration)
+        task = task_of(run.settings)
+        scorer = SupernetScorer(run.supernet, data, task, calibration)
         every = {}
         for name, strategy in (("search", settings.strategy), ("random", "random")):
             if name == "random" and not settings.baseline:
@@ -141,6 +167,7 @@ def execute(
                 strategy=strategy,
                 generation=settings.generation,
                 seed=settings.seed,
+                task=task,
                 calibration=calibration,
                 earlier=earlier,
             ):
@@ -152,7 +179,14 @@ def execute(
                     yield evaluation
             _write_evaluations(path, found, folder)
             every[name] = found
-        report = _report(run, settings, every, scorer)
+        front = _thinned(select_front(every["search"], settings.objectives), _MOST_FINALISTS)
+        chosen = [one.arch for one in _thinned(front, settings.confirm or settings.alone)]
+        confirmed = (
+            train_alone(run, chosen, folder, every_s=every_s, watch=watch)
+            if settings.alone
+            else _score_unseen(run, chosen, scorer)
+        )
+        report = _report(run, settings, every, scorer, confirmed)
         _write_report(report, folder)
         yield report
 
@@ -284,16 +318,33 @@ def _read_evaluations(path: Path) -> list[Evaluation]:
     return found
 
 
+def _score_unseen(
+    run: LoadedRun, archs: Sequence[Architecture], scorer: SupernetScorer
+) -> dict[Architecture, Confirmed]:
+    """Score networks on the test split, with the supernet's weights."""
+    if not archs:
+        return {}
+    found = _sound(scorer.samples_of(archs, run.data.test))
+    failed = "its outputs were no finite numbers"
+    return {
+        arch: Confirmed(arch, scores=found[arch])
+        if arch in found
+        else Confirmed(arch, error=failed)
+        for arch in archs
+    }
+
+
 def _report(
     run: LoadedRun,
     settings: SearchSettings,
     every: Mapping[str, list[Evaluation]],
     scorer: SupernetScorer,
+    confirmed: Mapping[Architecture, Confirmed],
 ) -> SearchReport:
     found = every["search"]
     front = select_front(found, settings.objectives)
     in_front = {one.number for one in front}
-    finalists, samples = _finalists(run, settings, _thinned(front, _MOST_FINALISTS), scorer)
+    finalists, samples = _finalists(_thinned(front, _MOST_FINALISTS), scorer, confirmed)
     space = run.supernet.space
     return SearchReport(
         title=f"Search of {run.results.network.name} on {run.results.data.name}",
@@ -308,7 +359,24 @@ def _report(
         options={choice.name: choice.options for choice in space.choices},
         facts=_facts(run, settings),
         samples=samples,
+        alone=_training_of(run) if settings.alone else "",
+        best=_best(confirmed) if settings.alone else None,
     )
+
+
+def _training_of(run: LoadedRun) -> str:
+    recipe = run.settings.recipe
+    return f"{several(recipe.epochs, 'epoch')}, seed {run.seed}"
+
+
+def _best(confirmed: Mapping[Architecture, Confirmed]) -> BestAlone | None:
+    """Return the best by validation samples, and whose test scores can't be told from its own."""
+    sound = [one for one in confirmed.values() if one.error is None]
+    if len(sound) < 2:
+        return None
+    best = max(sound, key=lambda one: one.validation)
+    like = [o.arch.label for o in sound if o is not best and _alike(best.scores, o.scores)]
+    return BestAlone(best.arch.label, best.validation, tuple(like))
 
 
 def _thinned(front: Sequence[Evaluation], most: int) -> list[Evaluation]:
@@ -321,15 +389,15 @@ def _thinned(front: Sequence[Evaluation], most: int) -> list[Evaluation]:
 
 
 def _finalists(
-    run: LoadedRun, settings: SearchSettings, front: list[Evaluation], scorer: SupernetScorer
+    front: Sequence[Evaluation],
+    scorer: SupernetScorer,
+    confirmed: Mapping[Architecture, Confirmed],
 ) -> tuple[tuple[Finalist, ...], tuple[int, int]]:
     """Score the networks of the front sample by sample: intervals, and who can't be told apart."""
     if not front:
         return (), (0, 0)
-    archs = [one.arch for one in front]
-    seen = _sound(scorer.samples_of(archs))
-    chosen = [one.arch for one in _thinned(front, settings.confirm)] if settings.confirm else []
-    unseen = _sound(scorer.samples_of(chosen, run.data.test)) if chosen else {}
+    seen = _sound(scorer.samples_of([one.arch for one in front]))
+    unseen = {arch: one.scores for arch, one in confirmed.items() if one.error is None}
     found = []
     for one in front:
         like = tuple(
@@ -337,7 +405,6 @@ def _finalists(
             for other in front
             if other is not one and _alike(seen[one.arch], seen[other.arch])
         )
-        confirmed = _estimate(unseen[one.arch]) if one.arch in unseen else None
         found.append(
             Finalist(
                 one.number,
@@ -345,7 +412,8 @@ def _finalists(
                 one.values,
                 _estimate(seen[one.arch]),
                 like,
-                confirmed,
+                _estimate(unseen[one.arch]) if one.arch in unseen else None,
+                confirmed[one.arch].error if one.arch in confirmed else None,
             )
         )
     counts = [len(next(iter(scores.values()))) if scores else 0 for scores in (seen, unseen)]
@@ -422,6 +490,8 @@ def _write_report(report: SearchReport, folder: Path) -> None:
             "values": {k: v if math.isfinite(v) else None for k, v in one.values.items()},
             "validation": one.validation.model_dump(),
             "confirmed": one.confirmed and one.confirmed.model_dump(),
+            "confirmed_by": _confirmed_by(report) if one.confirmed else None,
+            "unconfirmed": one.unconfirmed,
             "cannot_be_told_from": list(one.like),
         }
         for one in report.front
@@ -434,3 +504,7 @@ def _write_report(report: SearchReport, folder: Path) -> None:
             files.write(folder / "figures" / f"{name}.{suffix}", content, root=folder)
     svg = {name: formats["svg"] for name, formats in figures.items()}
     files.write(folder / "search.html", to_html(report, svg).encode(), root=folder)
+
+
+def _confirmed_by(report: SearchReport) -> str:
+    return f"trained alone ({report.alone})" if report.alone else "the supernet's weights"

@@ -61,6 +61,7 @@ class Finalist:
         validation: Its score on the samples that the search saw.
         like: Labels of others of the front whose score can't be told from its own.
         confirmed: Its score on samples that the search never saw, if it was chosen for that.
+        unconfirmed: Why there is no such score, if it was chosen and that failed.
     """
 
     number: int
@@ -69,6 +70,22 @@ class Finalist:
     validation: Estimate
     like: tuple[str, ...] = ()
     confirmed: Estimate | None = None
+    unconfirmed: str | None = None
+
+
+@dataclass(frozen=True)
+class BestAlone:
+    """The best of the networks that were trained alone.
+
+    Attributes:
+        label: Its options, in short.
+        validation: The mean validation score by which it was chosen.
+        like: Labels of those whose test scores can't be told from its own.
+    """
+
+    label: str
+    validation: float
+    like: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,9 @@ class SearchReport:
         options: Of each choice, all options.
         facts: Conditions, by name.
         samples: How many samples were scored on, and how many confirmed on.
+        alone: How the confirmed networks were trained alone, such as "8 epochs, seed 0"; empty if
+            they were confirmed with the supernet's weights.
+        best: The best of them, if several were trained alone.
     """
 
     title: str
@@ -97,6 +117,8 @@ class SearchReport:
     options: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     samples: tuple[int, int] = (0, 0)
+    alone: str = ""
+    best: BestAlone | None = None
 
 
 def to_csv(report: SearchReport) -> bytes:
@@ -152,21 +174,49 @@ def summarize(report: SearchReport) -> list[str]:
             f"Hypervolume (1 would be the best of every objective in one network): "
             f"{', '.join(ends)}, after as many evaluations each."
         )
-    confirmed = [one for one in report.front if one.confirmed is not None]
-    if confirmed:
-        shown = ", ".join(
-            f"{one.label} {percent(one.confirmed.value)} % ({percent(one.confirmed.low)} to "
-            f"{percent(one.confirmed.high)})"
-            for one in confirmed
-            if one.confirmed is not None
-        )
-        said.append(f"On {report.samples[1]:,} samples that the search never saw: {shown}.")
-    else:
-        said.append(
+    return [*said, *_confirmation(report)]
+
+
+def _confirmation(report: SearchReport) -> list[str]:
+    """Return what was confirmed, and how, as sentences."""
+    failed = [
+        f"{one.label} was chosen for confirmation, which failed: {one.unconfirmed}."
+        for one in report.front
+        if one.unconfirmed
+    ]
+    confirmed = [(one.label, one.confirmed) for one in report.front if one.confirmed is not None]
+    if not confirmed:
+        return [
+            *failed,
             "These scores were selected, so they are too good by some luck; --confirm says what "
-            "is left of them on samples that the search never saw."
-        )
-    return said
+            "is left of them on samples that the search never saw.",
+        ]
+    shown = ", ".join(
+        f"{label} {percent(one.value)} % ({percent(one.low)} to {percent(one.high)})"
+        for label, one in confirmed
+    )
+    many = f"{report.samples[1]:,} samples that the search never saw"
+    if not report.alone:
+        said = f"On {many} (the test split), with the supernet's weights: {shown}."
+        return [said, *failed]
+    return [
+        f"Trained alone with the run's recipe ({report.alone}), then scored once on {many} (the "
+        f"test split): {shown}.",
+        *failed,
+        *_said_of_best(report.best),
+    ]
+
+
+def _said_of_best(best: BestAlone | None) -> list[str]:
+    if best is None:
+        return []
+    told = (
+        f"on the test split {' and '.join(best.like)} can't be told from it"
+        if best.like
+        else "on the test split all others score differently (paired, 95 %)"
+    )
+    score = number(best.validation, 4)
+    return [f"Trained alone, {best.label} has the best validation score ({score}); {told}."]
 
 
 def render_figures(report: SearchReport) -> dict[str, dict[str, bytes]]:
@@ -222,7 +272,7 @@ def _draw_front(report: SearchReport) -> Figure:
             [one.confirmed.value for one in confirmed if one.confirmed is not None],
             "D",
             color=ORANGE,
-            label="confirmed on samples the search never saw",
+            label="trained alone, on unseen samples" if report.alone else "on unseen samples",
         )
     axes.set_xlabel(drawable(across or "evaluation"))
     axes.set_ylabel(drawable(first))

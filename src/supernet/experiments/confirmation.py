@@ -1,0 +1,184 @@
+"""The chosen few of a search, trained alone: what they are worth without shared weights.
+
+Each is trained from new weights with the run's own recipe, as `supernet compare` trains its
+standalone networks, and scored on the test split once, at the end. `alone.jsonl` in the search's
+folder holds what they ended with; the state of the one under way is in a folder beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from supernet.errors import CheckpointError, DivergedError, RunFolderError
+from supernet.experiments.components import (
+    build_named,
+    device_of,
+    initial_seed,
+    recipe_of,
+    task_of,
+)
+from supernet.experiments.loading import LoadedRun
+from supernet.nn.extraction import extract
+from supernet.nn.supernet import Supernet
+from supernet.reading import LARGE, parse_json, read_regular
+from supernet.records import Progress
+from supernet.runs import files
+from supernet.runs.checkpoints import Checkpoints
+from supernet.runs.process import seed_process
+from supernet.space import Architecture
+from supernet.text import show
+from supernet.training.result import TrainingResult
+from supernet.training.samplers import every
+from supernet.training.session import train
+
+ALONE = "alone.jsonl"
+
+Watch = Callable[[str, Progress], None]
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A network that was scored on samples that the search never saw.
+
+    Attributes:
+        arch: Which.
+        validation: Its mean score on validation samples after it was trained alone; NaN if it
+            wasn't, or that failed.
+        scores: The score of each test sample, bool or float: (samples,); empty if it failed.
+        error: Why there is no score, if there is none.
+    """
+
+    arch: Architecture
+    validation: float = math.nan
+    scores: NDArray[Any] = field(default_factory=lambda: np.zeros(0), repr=False)
+    error: str | None = None
+
+
+def train_alone(
+    run: LoadedRun,
+    archs: Sequence[Architecture],
+    folder: Path,
+    *,
+    every_s: float = 10.0,
+    watch: Watch = lambda name, progress: None,
+) -> dict[Architecture, Confirmed]:
+    """Train architectures one after the other, or those that are left, and return what they reach.
+
+    Args:
+        run: Whose data, recipe and seed are taken.
+        archs: Which.
+        folder: Of the search.
+        every_s: How many seconds lie between two checkpoints, at least.
+        watch: Told of an architecture's label and its progress.
+
+    Raises:
+        RunFolderError: If what was saved is damaged, or can't be written.
+    """
+    found = {one.arch: one for one in _read(folder / ALONE)}
+    state = folder / "alone"
+    for arch in archs:
+        if arch not in found:
+            found[arch] = _train(run, arch, Checkpoints(state, every_s=every_s), watch)
+            _write(folder / ALONE, list(found.values()), folder)
+        shutil.rmtree(state, ignore_errors=True)
+    return {arch: found[arch] for arch in archs}
+
+
+def _train(run: LoadedRun, arch: Architecture, checkpoints: Checkpoints, watch: Watch) -> Confirmed:
+    try:
+        try:
+            result = _result_of(run, arch, checkpoints, watch)
+        except CheckpointError:  # damaged, or of another training: begin again
+            checkpoints.clear()
+            result = _result_of(run, arch, checkpoints, watch)
+    except DivergedError:
+        return Confirmed(arch, error="its loss or its outputs were no finite numbers")
+    validation, scores = result.training.validation[0], result.test[0]
+    if math.isnan(validation) or math.isnan(result.training.test[0]):
+        return Confirmed(arch, error="its outputs were no finite numbers")
+    hits = scores.dtype == np.bool_
+    return Confirmed(arch, validation, scores if hits else scores.astype(np.float64))
+
+
+def _result_of(
+    run: LoadedRun, arch: Architecture, checkpoints: Checkpoints, watch: Watch
+) -> TrainingResult:
+    settings, data = run.settings, run.data
+    (number,) = run.supernet.space.numbers(arch)
+    seed = initial_seed(run.seed, "standalone", number)  # as `supernet compare` does
+    with _own_luck(seed):
+        whole = build_named(settings, shape=data.shape, classes=data.classes, seed=seed).supernet
+        return train(
+            Supernet(extract(whole, arch)),
+            data,
+            recipe_of(settings, standalone=True, epochs=settings.recipe.epochs),
+            sampler=every,
+            device=device_of(settings),
+            task=task_of(settings),
+            seed=run.seed,
+            calibration_images=run.results.data.calibration,
+            subject="standalone",
+            job={"name": f"alone {arch.label}", "seed": run.seed, "arch": number},
+            watch=lambda progress: watch(arch.label, progress),
+            checkpoints=checkpoints,
+        )
+
+
+@contextmanager
+def _own_luck(seed: int) -> Iterator[None]:
+    """Seed what dropout and its like draw from inside the block, and put it back after."""
+    with torch.random.fork_rng():
+        seed_process(seed)
+        yield
+
+
+def _write(path: Path, found: Sequence[Confirmed], folder: Path) -> None:
+    lines = [
+        json.dumps(
+            {
+                "options": dict(one.arch),
+                "validation": None if one.error else one.validation,
+                "kind": "hits" if one.scores.dtype == np.bool_ else "scores",
+                "test": (one.scores + 0).tolist(),  # hits as 0 and 1
+                "error": one.error,
+            }
+        )
+        for one in found
+    ]
+    files.write(path, "".join(f"{line}\n" for line in lines).encode(), root=folder)
+
+
+def _read(path: Path) -> list[Confirmed]:
+    try:
+        content = read_regular(path, LARGE, follow=False)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunFolderError(files.unreadable(path, error)) from None
+    try:
+        return [_parse(parse_json(line)) for line in content.splitlines()]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunFolderError(
+            f"{show(path)} is damaged ({show(str(error))}); remove it, and search again"
+        ) from None
+
+
+def _parse(said: Any) -> Confirmed:
+    scores = np.array(said["test"], np.float64)
+    if said["kind"] == "hits":
+        scores = scores.astype(np.bool_)
+    if scores.ndim != 1 or bool(len(scores)) == bool(said["error"]):
+        raise ValueError("its test scores are not one number per sample")
+    validation = math.nan if said["validation"] is None else float(said["validation"])
+    return Confirmed(Architecture(said["options"]), validation, scores, said["error"])
