@@ -128,8 +128,8 @@ def test_the_chosen_few_are_trained_alone_as_a_comparison_does(
     (number,) = run.supernet.space.numbers(arch)
     job = Job("alone", "standalone", run.seed, number, run.settings.recipe.epochs, 0)
     state = tmp_path / "job"
-    worker.do_job(run.settings, job, state, 10.0, False, Notepad())  # type: ignore[arg-type]
-    compared = read_saved(Checkpoints(state)).trial
+    worker.do_job(run.settings, job, state, 10.0, False, Notepad())
+    compared = read_saved(Checkpoints(state)).result
     assert compared is not None
     assert one.confirmed is not None
     assert one.confirmed.value == compared.training.test[0]

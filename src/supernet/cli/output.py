@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -44,11 +44,18 @@ def telling_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         others = warnings.showwarning
 
-        def tell(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        def tell(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if category.__module__ == errors.__name__:
                 say(Console(stderr=True), f"supernet: warning: {message}")
             else:
-                others(message, category, *rest)
+                others(message, category, filename, lineno, file, line)
 
         warnings.showwarning = tell
         yield
