@@ -8,7 +8,7 @@ from rich.console import Console
 
 from supernet.records import Epoch, Measure, Progress
 from supernet.report import progress
-from supernet.report.progress import waiting, watching
+from supernet.report.progress import stating, waiting, watching
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
@@ -42,6 +42,29 @@ def follow(screen: Screen, names: Mapping[str, int], epochs: int = 2) -> None:
                 watch(name, at((epoch - 0.5) / epochs, epoch, epochs))
                 screen.now += 30
                 watch(name, at(epoch / epochs, epoch, epochs, scores=[0.5, 0.75]))
+
+
+def test_without_a_terminal_a_long_epoch_says_something_every_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = Screen(monkeypatch, terminal=False)
+    with watching({"supernet": 1}, screen.console) as watch:
+        for second in range(1, 101):
+            screen.now += 1
+            watch("supernet", at(second / 200, 1, 1))
+    assert screen.lines == [
+        "supernet: epoch 1/1, 22 % done; all: 2:31 left",
+        "supernet: epoch 1/1, 45 % done; all: 1:48 left",
+    ]
+
+
+def test_without_a_terminal_a_share_is_said_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(monkeypatch, terminal=False)
+    with stating("measuring", screen.console) as state:
+        for second in range(1, 51):
+            screen.now += 1
+            state("layers", second / 100)
+    assert screen.lines == ["measuring layers: 45 %"]
 
 
 def test_without_a_terminal_there_is_a_line_per_epoch_with_the_time_left(

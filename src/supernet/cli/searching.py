@@ -26,7 +26,7 @@ from supernet.cli.options import (
 from supernet.cli.output import print_json, say
 from supernet.errors import LatencyError, RunFolderError, SettingsError
 from supernet.networks.named import DEFAULT, NetworkName, check_network
-from supernet.report.progress import waiting
+from supernet.report.progress import stating, waiting
 from supernet.text import visible
 
 if TYPE_CHECKING:
@@ -291,14 +291,14 @@ def latency(
 
         set_up_process(threads=threads)
         supernet = build_network(wanted, shape=size, classes=classes, seed=0).supernet
-    with console.status("measuring") as status:
+    with stating("measuring", console) as state:
         table = measure_latency(
             supernet,
             size,
             runtime=runtime,  # type: ignore[arg-type]
             batch=batch,
             rounds=rounds,
-            progress=lambda what, done: status.update(f"{what}: {100 * done:.0f} %"),
+            progress=state,
         )
     table.save(out)
     check = table.check

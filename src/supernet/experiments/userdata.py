@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from supernet.datasets import ImageData
 from supernet.errors import DataError
+from supernet.tasks.task import tensors_in
 from supernet.training.data import Samples, SplitData
 from supernet.training.sources import as_data
 
@@ -119,7 +120,7 @@ def _look(name: str, samples: Samples) -> _Look:
         if shape not in (None, tuple(x.shape[1:])):
             raise DataError(f"{name}: samples are {shape} and {tuple(x.shape[1:])}; give one shape")
         shape = tuple(x.shape[1:])
-        for tensor in (x, *_tensors(y)):
+        for tensor in (x, *tensors_in(y)):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
         labels = isinstance(y, Tensor) and y.ndim == 1 and not y.is_floating_point()
@@ -129,14 +130,3 @@ def _look(name: str, samples: Samples) -> _Look:
     if shape is None:
         raise DataError(f"{name}: there are no samples")
     return _Look(shape, whole, largest, digest.hexdigest())
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _tensors(part)
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _tensors(part)

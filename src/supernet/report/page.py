@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from supernet.records import Estimate, Results, Verdict
@@ -15,6 +14,7 @@ from supernet.report.cleaning import cleaned
 from supernet.report.inline import inline_figure
 from supernet.report.nextsteps import next_steps
 from supernet.report.summary import account, by_rank, compared, sentences, total
+from supernet.report.templating import make_environment
 from supernet.report.wording import (
     DASH,
     DIVIDED,
@@ -70,14 +70,7 @@ def to_html(results: Results, figures: Mapping[str, bytes]) -> str:
         figures: SVG by name.
     """
     results = cleaned(results)
-    environment = Environment(
-        loader=PackageLoader("supernet.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": count, "seconds": seconds, "glued": glued}
+    environment = make_environment({"count": count, "seconds": seconds, "glued": glued})
     table_rows = by_rank(results)
     settings = {name: _setting(value) for name, value in results.settings.items()}
     changed = [name for name in results.changed or [] if name in settings]

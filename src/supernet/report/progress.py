@@ -1,4 +1,4 @@
-"""What a run shows while it works: bars on a terminal, one line per epoch elsewhere."""
+"""What a run shows while it works: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from rich.progress import BarColumn, Progress as Bars, TaskID, TextColumn, TimeE
 from supernet.records import ACCURACY, Measure, Progress
 from supernet.report.wording import score, unit_of
 
+#: Without a terminal, a line is printed at least this often while a training reports.
+_QUIET_S = 45.0
+
 Watch = Callable[[str, Progress], None]
 
 
@@ -27,6 +30,32 @@ def waiting(what: str, console: Console) -> Iterator[None]:
     else:
         yield
     console.out(f"{what}: {time.monotonic() - start:.1f} s", highlight=False)
+
+
+@contextmanager
+def stating(what: str, console: Console) -> Iterator[Callable[[str, float], None]]:
+    """Show what is being done inside the block, and which share of it is done.
+
+    Args:
+        what: A word that goes before each of the parts.
+        console: Where to.
+
+    Yields:
+        What to call with the name of a part and its share.
+    """
+    said = time.monotonic()
+
+    def say(part: str, done: float) -> None:
+        nonlocal said
+        if time.monotonic() - said >= _QUIET_S:
+            said = time.monotonic()
+            console.out(f"{what} {part}: {100 * done:.0f} %", highlight=False)
+
+    if not console.is_terminal:
+        yield say
+        return
+    with console.status(escape(what), spinner="line") as status:
+        yield lambda part, done: status.update(f"{escape(f'{what} {part}')}: {100 * done:.0f} %")
 
 
 @contextmanager
@@ -85,12 +114,22 @@ class _Clock:
         self.fractions: dict[str, float] = {}
         self.began: dict[str, float] = {}
         self.start: float | None = None  # when the first one reported, not when workers start up
+        self.said = time.monotonic()  # when the last line was printed
 
     def note(self, name: str, done: float) -> None:
         now = time.monotonic()
         self.start = now if self.start is None else self.start
         self.began.setdefault(name, now)
         self.fractions[name] = done
+
+    @property
+    def quiet_s(self) -> float:
+        """Seconds since the last line."""
+        return time.monotonic() - self.said
+
+    def spoke(self) -> None:
+        """Note that a line was printed."""
+        self.said = time.monotonic()
 
     def takes_up(self, name: str, progress: Progress) -> bool:
         """Whether this only says how far a training was when it was left; if so, note that."""
@@ -120,8 +159,13 @@ def _say(name: str, progress: Progress, clock: _Clock, console: Console, measure
         return
     clock.note(name, progress.done)
     if progress.ended:
-        left = _minutes(clock.left())
-        console.out(f"{_line(name, progress, measure)}; all: {left} left", highlight=False)
+        what = _line(name, progress, measure)
+    elif clock.quiet_s >= _QUIET_S:
+        what = f"{name}: {_epoch(progress)}, {100 * progress.done:.0f} % done"
+    else:
+        return
+    console.out(f"{what}; all: {_minutes(clock.left())} left", highlight=False)
+    clock.spoke()
 
 
 def _line(name: str, progress: Progress, measure: Measure) -> str:

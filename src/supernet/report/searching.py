@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from supernet.records import Estimate
@@ -25,6 +24,7 @@ from supernet.report.figures.canvas import (
     render,
     styled,
 )
+from supernet.report.templating import make_environment
 from supernet.report.wording import number, percent, several
 from supernet.text import visible
 
@@ -348,14 +348,7 @@ def to_html(report: SearchReport, figures: Mapping[str, bytes]) -> str:
         report: The search.
         figures: SVG by name.
     """
-    environment = Environment(
-        loader=PackageLoader("supernet.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"shown": _shown, "visible": visible, "interval": _interval}
+    environment = make_environment({"shown": _shown, "visible": visible, "interval": _interval})
     captions = {
         "search_front": "All evaluations, and the front.",
         "search_hypervolume": "Hypervolume over evaluations.",
