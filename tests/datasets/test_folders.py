@@ -76,6 +76,7 @@ def test_pictures_are_read_by_class_and_name(
     test = make(tmp_path / "test", {"cat": 2, "ant": 1}, *shape, suffix=suffix)
     data = read_image_folder(tmp_path)
     assert (data.classes, data.validation, data.name) == (3, None, tmp_path.name)
+    assert data.class_names == ("Zoo", "ant", "cat")
     assert np.array_equal(data.train.images, stacked(train))
     assert data.train.labels.tolist() == [0, 1, 1, 1, 2, 2, 2, 2]
     assert np.array_equal(data.test.images, stacked(test))

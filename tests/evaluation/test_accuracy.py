@@ -389,3 +389,15 @@ def test_what_has_no_targets_or_no_split_is_refused() -> None:
         score_network(nn.Identity(), tiny_data())  # type: ignore[arg-type]
     with pytest.raises(SpaceError, match=r"was given a Linear; wrap a network, Supernet\(net\)"):
         calibrate(nn.Linear(3, 3), Architecture(), [torch.zeros(4, 3)])  # type: ignore[arg-type]
+
+
+def test_inputs_that_are_no_numbers_are_called_that_and_no_learning_rate_is_blamed() -> None:
+    supernet, given = nine(), labeled(4, 5)
+    given[1][0][2, 0, 1, 1] = math.nan
+    statistics = calibrate(supernet, supernet.space, [noise(8, 1, 8, 8)])
+    with pytest.raises(DataError, match="inputs of batch 1 hold 1 .* NaN .* first in sample 2;"):
+        score(statistics, given)
+    net = extract(supernet, supernet.space.smallest)
+    recalibrate(net, [noise(8, 1, 8, 8)])
+    with pytest.raises(DataError, match="inputs of batch 1 hold 1 .* NaN .* first in sample 2;"):
+        score_network(net, given)

@@ -1,5 +1,6 @@
 """Batches as people have them, cut so that none is much smaller than the others."""
 
+import math
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from supernet.evaluation.batches import (
     evened,
     inputs_of,
     moved,
+    not_finite,
     samples_in,
     split_inputs,
 )
@@ -115,3 +117,21 @@ def test_everything_in_a_batch_goes_to_the_device_of_the_network() -> None:
     assert moved(batch, torch.device("cpu")) is batch
     assert moved(batch, device_of(nn.Identity())) is batch
     assert device_of(nn.BatchNorm1d(2, affine=False)) == torch.device("cpu")
+
+
+@given(SIZES, st.sampled_from([math.nan, math.inf, -math.inf]), st.data())
+def test_the_first_sample_that_is_not_finite_is_named(
+    sizes: list[int], bad: float, data: st.DataObject
+) -> None:
+    x = torch.zeros(sum(sizes), 2, 3)
+    assert not_finite({"x": x, "y": torch.arange(3)}, "the inputs") is None
+    wrong = data.draw(st.integers(0, len(x) - 1))
+    x[wrong, 1, 2] = bad
+    said = not_finite([torch.zeros(2), (x,)], "the inputs", before=5)
+    assert said is not None
+    assert f"the first in sample {wrong + 5};" in said
+    assert "1 numbers that are NaN and 0 that are" in said or not math.isnan(bad)
+
+
+def test_one_number_that_is_not_finite_is_found_too() -> None:
+    assert not_finite(torch.tensor(math.nan), "the inputs") is not None

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
-from supernet.errors import CalibrationError
+from supernet.errors import CalibrationError, DataError
 from supernet.evaluation.accuracy import score, score_network
 from supernet.evaluation.batchnorm import (
     Statistics,
@@ -381,3 +381,34 @@ def test_architecture_given_twice_counts_once() -> None:
     statistics = calibrate(supernet, [arch, arch], inputs)
     assert statistics.archs == (arch,)
     assert list(score(statistics, labeled)) == [arch]
+
+
+@pytest.mark.parametrize("size", [2, 7, 16])
+def test_inputs_that_are_no_numbers_are_blamed_and_not_the_network(size: int) -> None:
+    x = noise(16, 1, 8, 8, seed=1)
+    x[11, 0, 3, 3] = math.nan
+    supernet = nine()
+    arch = supernet.space.smallest
+    with pytest.raises(DataError, match="calibration hold 1 .* NaN .* first in sample 11;"):
+        calibrate(supernet, supernet.space, x.split(size))
+    net = extract(supernet, arch)
+    with pytest.raises(DataError, match="calibration hold 1 .* NaN .* first in sample 11;"):
+        recalibrate(net, x.split(size))
+    with pytest.raises(CalibrationError, match="no statistics"):
+        require_statistics(net)
+
+
+def test_numbers_that_a_network_copes_with_are_not_refused() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.norm(torch.nan_to_num(x, nan=0.0, neginf=0.0))
+            return found
+
+    net = Masked()
+    recalibrate(net, [torch.tensor([[1.0], [math.nan], [-math.inf], [3.0]])])
+    assert net.norm.running_mean is not None
+    assert net.norm.running_mean.tolist() == [1.0]

@@ -39,3 +39,14 @@ def test_bad_input_is_said() -> None:
         estimate_share(np.zeros(0, bool))
     with pytest.raises(DataError, match="the same samples"):
         estimate_difference(np.ones(3, bool), np.ones(4, bool))
+
+
+@pytest.mark.parametrize("count", [1, 5, 21, 1000])
+@pytest.mark.parametrize("right", [True, False])
+def test_a_share_of_all_or_nothing_has_an_interval_all_the_same(count: int, right: bool) -> None:
+    found = estimate_share(np.full(count, right))
+    assert found.value == float(right)
+    # The share at whose other end so many equal samples have a probability of 2.5 %.
+    edge = found.low if right else 1 - found.high
+    assert edge**count == pytest.approx(0.025)
+    assert (found.high if right else found.low) == found.value

@@ -132,7 +132,13 @@ def read_image_folder(folder: Path, scaling: Scaling | None = None) -> RawData:
     others = {named[part]: those for part, those in read.items() if part != "train"}
     check_arrays({named["train"]: read["train"]}, others, len(numbers))
     return RawData(
-        name_of(root), read["train"], read["test"], len(numbers), sha256, read.get("validation")
+        name_of(root),
+        read["train"],
+        read["test"],
+        len(numbers),
+        sha256,
+        read.get("validation"),
+        class_names=tuple(numbers),
     )
 
 

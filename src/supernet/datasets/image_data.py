@@ -81,7 +81,10 @@ class DataSplit:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A classification task: train to learn from, validation to choose by, test to judge once."""
+    """A classification task: train to learn from, validation to choose by, test to judge once.
+
+    `class_names` are those of the labels, in order, where the data say them: folders do.
+    """
 
     name: str
     classes: int
@@ -89,6 +92,7 @@ class ImageData:
     validation: DataSplit
     test: DataSplit
     sha256: Mapping[str, str]
+    class_names: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))

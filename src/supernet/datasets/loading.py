@@ -126,6 +126,7 @@ def _split(data: RawData, validation: int | None) -> ImageData:
         validation=split(held),
         test=split(data.test),
         sha256=data.sha256,
+        class_names=data.class_names,
     )
 
 

@@ -44,7 +44,8 @@ class RawData:
     """What a reader found.
 
     Labels run from 0 to `classes - 1`. `validation` is None where the files have none of their
-    own. `sha256` is of what was read, by name.
+    own. `sha256` is of what was read, by name. `class_names` are those of the labels, in order,
+    where the files say them.
     """
 
     name: str
@@ -53,6 +54,7 @@ class RawData:
     classes: int
     sha256: dict[str, str]
     validation: Labeled | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 def name_of(path: Path) -> str:

@@ -17,7 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from supernet.errors import DataError, DivergedError
-from supernet.evaluation.batches import Batches, Inputs, call, device_of, moved, pairs_of
+from supernet.evaluation.batches import (
+    Batches,
+    Inputs,
+    call,
+    device_of,
+    moved,
+    not_finite,
+    pairs_of,
+)
 from supernet.evaluation.batchnorm import Statistics, calibrate, evaluating, require_statistics
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
@@ -104,6 +112,7 @@ def score_samples(
     judge = _Judge(task or Classification(), losses=losses)
     device = device_of(statistics.supernet)
     parts: dict[Architecture, list[Scores | None]] = {arch: [] for arch in statistics.archs}
+    fault = None
     with evaluating(statistics.supernet):
         for number, (x, y) in enumerate(pairs_of(batches)):
             x, y = moved(x, device), moved(y, device)
@@ -111,8 +120,12 @@ def score_samples(
                 found = judge.score(group.value, y, number)
                 for arch in group.archs:
                     parts[arch].append(found)
+                if found is None and fault is None:
+                    fault = not_finite(x, f"the inputs of batch {number}")
     joined = {arch: _joined(those) for arch, those in parts.items()}
     if joined and all(found.scores is None for found in joined.values()):
+        if fault is not None:
+            raise DataError(fault)
         raise DivergedError(_nothing_finite([arch.label for arch in joined]))
     return joined
 
@@ -128,13 +141,13 @@ def score_network(net: nn.Module, batches: Batches, task: Task | None = None) ->
     """
     require_statistics(net)
     judge, device = _Judge(task or Classification(), losses=False), device_of(net)
+    parts: list[Scores | None] = []
     with evaluating(net):
-        found = _joined(
-            [
-                judge.score(call(net, moved(x, device)), moved(y, device), number)
-                for number, (x, y) in enumerate(pairs_of(batches))
-            ]
-        )
+        for number, (x, y) in enumerate(pairs_of(batches)):
+            parts.append(judge.score(call(net, moved(x, device)), moved(y, device), number))
+            if parts[-1] is None and (fault := not_finite(x, f"the inputs of batch {number}")):
+                raise DataError(fault)
+    found = _joined(parts)
     if found.scores is None:
         raise DivergedError(_nothing_finite(["()"]))
     return found.scores

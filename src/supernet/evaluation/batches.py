@@ -149,6 +149,31 @@ def samples_in(inputs: Any) -> int:
     return len(first) if first is not None and first.ndim else 0
 
 
+def not_finite(value: Any, what: str, *, before: int = 0) -> str | None:
+    """Say which sample of a batch holds NaN or infinite numbers, or return None if none does.
+
+    Only asked where a network put out such numbers: some networks are given infinities on purpose,
+    as in a mask, and cope with them.
+
+    Args:
+        value: Inputs or targets, with one entry per sample along the first axis of each tensor.
+        what: What to call them in the sentence.
+        before: How many samples came before; the sentence counts from the first of all.
+    """
+    for tensor in tensors_in(value):
+        wrong = ~torch.isfinite(tensor)
+        count = int(wrong.sum())
+        if count:
+            nan = int(torch.isnan(tensor).sum())
+            rows = wrong.reshape(len(wrong), -1).any(dim=1) if wrong.ndim else wrong[None]
+            return (
+                f"{what} hold {nan:,} numbers that are NaN and {count - nan:,} that are infinite, "
+                f"the first in sample {before + int(rows.int().argmax())}; leave such samples out, "
+                "or mend how they are read (dividing by a deviation of 0 does this)"
+            )
+    return None
+
+
 def device_of(net: nn.Module) -> torch.device | None:
     """Return where a network is, or None if it has neither parameters nor buffers."""
     first = next(itertools.chain(net.parameters(), net.buffers()), None)

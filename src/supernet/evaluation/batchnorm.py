@@ -25,7 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from supernet import sharing
-from supernet.errors import CalibrationError, SpaceError
+from supernet.errors import CalibrationError, DataError, SpaceError
 from supernet.evaluation.batches import (
     Inputs,
     call,
@@ -33,6 +33,7 @@ from supernet.evaluation.batches import (
     evened,
     inputs_of,
     moved,
+    not_finite,
     samples_in,
     split_inputs,
 )
@@ -64,7 +65,8 @@ def recalibrate(net: nn.Module, batches: Inputs) -> None:
     Raises:
         CalibrationError: If `batches` is empty, or holds one sample, and there was something to
             recalibrate.
-        DataError: If `batches` can't be gone through, or holds something else.
+        DataError: If `batches` can't be gone through, holds something else, or holds a number that
+            isn't finite and makes the statistics so.
 
     Example:
         >>> net = nn.Sequential(nn.BatchNorm1d(1))
@@ -87,8 +89,10 @@ def recalibrate(net: nn.Module, batches: Inputs) -> None:
             pools.add(_installed(norm))
     try:
         with averaging(net), _eagerly(net), pools.filling():
-            for batch in _sized(evened(inputs_of(batches)), "recalibration"):
+            found = _Watched(_sized(evened(inputs_of(batches)), "recalibration"))
+            for batch in found:
                 call(net, moved(batch, device))
+        found.blame(pools)
     except BaseException:
         for norm in norms:
             norm.reset_running_stats()
@@ -147,6 +151,27 @@ def _sized(batches: Iterable[Any], what: str) -> Iterator[Any]:
         raise CalibrationError(f"{what} needs at least one batch, and was given none")
 
 
+class _Watched:
+    """Inputs to take statistics of, which remember the first that is not a finite number."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self._batches = batches
+        self._fault: str | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        seen = 0
+        for batch in self._batches:
+            if self._fault is None:
+                self._fault = not_finite(batch, "the inputs for calibration", before=seen)
+            seen += samples_in(batch)
+            yield batch
+
+    def blame(self, pools: _Pools) -> None:
+        """Raise `DataError` if the inputs are why statistics are not finite numbers."""
+        if self._fault is not None and not pools.are_finite():
+            raise DataError(self._fault)
+
+
 #: Where the arguments of the functions that normalize stand.
 _ARGUMENTS: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
     F.batch_norm: (
@@ -197,6 +222,10 @@ class _Pool:
         self._mean += away * (count / total)
         self._count = total
 
+    def is_finite(self) -> bool:
+        """Return whether all that the norm saw were finite numbers."""
+        return bool(torch.isfinite(self._mean).all() and torch.isfinite(self._squares).all())
+
     def write(self) -> None:
         """Put the statistics of all batches into the norm's buffers, if it saw any."""
         if self._count:
@@ -224,6 +253,10 @@ class _Pools:
         change how it is run, and tells nothing of norms that other modules run.
         """
         return _Watching(self._pools)
+
+    def are_finite(self) -> bool:
+        """Return whether all that all norms saw were finite numbers."""
+        return all(pool.is_finite() for pool in self._pools.values())
 
     def write(self) -> None:
         for pool in self._pools.values():
@@ -341,8 +374,13 @@ class Statistics:
             self._pools.add(self._buffers[key])
         return self._buffers[key]
 
-    def settle(self) -> None:
-        """Keep the statistics of all batches, instead of the last one's; see `calibrate`."""
+    def settle(self, found: _Watched) -> None:
+        """Keep the statistics of all batches, instead of the last one's; see `calibrate`.
+
+        Raises:
+            DataError: If some are not finite, because an input isn't.
+        """
+        found.blame(self._pools)
         self._pools.write()
 
 
@@ -363,7 +401,8 @@ def calibrate(
     Raises:
         CalibrationError: If `batches` is empty, or holds one sample, and there are batch norms; or
             if one batch norm is used at two places of the network.
-        DataError: If `batches` can't be gone through, or holds something else.
+        DataError: If `batches` can't be gone through, holds something else, or holds a number that
+            isn't finite and makes the statistics so.
         SpaceError: If `supernet` is no `Supernet`.
     """
     if not isinstance(supernet, Supernet):
@@ -372,12 +411,13 @@ def calibrate(
             "network, Supernet(net), or use `recalibrate(net, batches)` for a plain one"
         )
     statistics = Statistics(supernet, [archs] if isinstance(archs, Architecture) else archs)
-    found, device = evened(inputs_of(batches)), device_of(supernet)
+    given, device = evened(inputs_of(batches)), device_of(supernet)
+    found = _Watched(_sized(given, "calibration") if _norms(supernet) else given)
     with averaging(supernet):
-        for batch in _sized(found, "calibration") if _norms(supernet) else found:
+        for batch in found:
             for _ in statistics.run(moved(batch, device)):
                 pass
-    statistics.settle()
+    statistics.settle(found)
     return statistics
 
 

@@ -1,7 +1,8 @@
 """What other samples might have shown: intervals of one score, and of the difference of two.
 
 A bootstrap over samples. Of hits only the counts matter, so resamples are drawn as counts, from the
-multinomial distribution: that is the bootstrap itself, and not an approximation of it.
+multinomial distribution: that is the bootstrap itself, and not an approximation of it. Where all
+samples are hits, or none is, that has no width, and the exact interval of a share is taken.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supernet.errors import DataError
-from supernet.evaluation.ranking.bootstrap import RESAMPLES, interval
+from supernet.evaluation.ranking.bootstrap import RESAMPLES, interval, widen_certainty
 from supernet.records import Estimate
 
 Bools = NDArray[np.bool_]
@@ -32,7 +33,7 @@ def estimate_share(hits: Bools, *, seed: int = 0) -> Estimate:
     _check(hits)
     count = len(hits)
     drawn = np.random.default_rng(seed).binomial(count, hits.mean(), RESAMPLES)
-    return interval(float(hits.mean()), drawn / count)
+    return widen_certainty(interval(float(hits.mean()), drawn / count), count)
 
 
 def estimate_difference(hits: Bools, others: Bools, *, seed: int = 0) -> Estimate:

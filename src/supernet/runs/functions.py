@@ -231,7 +231,7 @@ def match_arguments(
         for argument in arguments:
             if argument not in takes:
                 close = difflib.get_close_matches(argument, takes, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = f"; did you mean {close[0]!r}?" if close else "."
                 raise error(
                     f"{name} takes no argument {argument!r}{hint} It takes "
                     f"{', '.join(takes) or 'none'}"

@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from supernet.errors import DataError, DivergedError
-from supernet.evaluation.batches import device_of, moved, samples_in, split_inputs
+from supernet.evaluation.batches import device_of, moved, not_finite, samples_in, split_inputs
 from supernet.evaluation.batchnorm import has_batch_norms
 from supernet.nn.supernet import Supernet
 from supernet.runs.checkpoints import foreign_refused
@@ -336,6 +336,9 @@ class Steps(Iterator[Step]):
 
     @torch.no_grad()
     def _diverged(self, batches: Sequence[Batch], draw: Draw, after: str = "") -> DivergedError:
+        remedy = "lower the learning rate or lengthen the warmup"
+        for x, y in batches:
+            remedy = not_finite(x, "the inputs") or not_finite(y, "the targets") or remedy
         losses = dict.fromkeys(draw.archs, torch.tensor(0.0))
         for x, y in batches:
             first, others = split_inputs(self._supernet.net, x)
@@ -351,7 +354,7 @@ class Steps(Iterator[Step]):
         rate = float(self._optimizer.param_groups[0]["lr"])
         return DivergedError(
             f"the {what} at step {self.step + 1}{', ' if after else ''}{after}, "
-            f"with a learning rate of {rate:.4g}; lower the learning rate or lengthen the warmup"
+            f"with a learning rate of {rate:.4g}; {remedy}"
         )
 
 

@@ -27,6 +27,14 @@ def test_intervals_are_those_of_means_over_samples() -> None:
         assert estimate.high - estimate.low == pytest.approx(2 * half)
 
 
+def test_hits_throughout_leave_some_doubt_and_other_scores_do_not() -> None:
+    ranking = described(exactly([[21, 12]], 21))
+    always = ranking.validation[0]
+    assert (always.value, always.high) == (1, 1)
+    assert always.low == pytest.approx(0.025 ** (1 / 21))
+    assert described(np.ones((1, 2, 21))).validation[0].low == 1
+
+
 def test_what_cannot_be_told_from_the_pick_is_named() -> None:
     hits = exactly([[500, 899, 900]], 1000)
     ranking = described(hits)

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -219,11 +220,17 @@ def test_untraced_it_still_has_depths_and_kernels() -> None:
     assert "the model can't be traced" in why["listed.0"]
 
 
-BAD: dict[str, tuple[Callable[[], Supernet | nn.Module], dict[str, object], str]] = {
+BAD: dict[str, tuple[Callable[[], Any], dict[str, object], str]] = {
     "share 0": (ResNet, {"width": (0, 1)}, "a width share is 0"),
     "share 2": (ResNet, {"width": (0.5, 2)}, "a width share is 2"),
     "even": (ResNet, {"kernel": (3, 4)}, "kernel size 4 has no center"),
     "negative kernel": (ResNet, {"kernel": (-1,)}, "kernel size -1"),
+    "one share": (ResNet, {"width": 0.5}, r"width is 0.5; give several shares"),
+    "a word": (ResNet, {"width": "half"}, "width is 'half'; give several shares"),
+    "words": (ResNet, {"width": ("half",)}, "width is .*; give several shares"),
+    "one kernel": (ResNet, {"kernel": 3}, "kernel is 3; give several odd sizes"),
+    "a class": (lambda: ResNet, {}, "was given the class ResNet"),
+    "a list": (lambda: [ResNet()], {}, r"was given \[a ResNet\]"),
     "negative depth": (ResNet, {"depth": -1}, "depth is -1"),
     "no example": (ResNet, {"example": None}, "give `example`"),
     "wrong example": (

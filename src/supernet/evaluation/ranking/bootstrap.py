@@ -222,3 +222,26 @@ def interval(value: float, resampled: Floats) -> Estimate:
         return Estimate(value=value, low=math.nan, high=math.nan)
     low, high = np.percentile(resampled, [2.5, 97.5])
     return Estimate(value=value, low=min(value, float(low)), high=max(value, float(high)))
+
+
+def widen_certainty(share: Estimate, samples: int) -> Estimate:
+    """Return a share of hits whose interval has a width, also where all samples agree.
+
+    If all are hits, or none is, every resample says the same, and so does a standard deviation: the
+    interval has no width. What the samples rule out is given by the exact interval of Clopper and
+    Pearson ("The use of confidence or fiducial limits", Biometrika 1934): what never happened in N
+    samples happens in at most 1 - 0.025 to the power of 1/N of all.
+
+    Args:
+        share: Of hits, with its interval.
+        samples: N; nothing is widened if it is 0.
+
+    >>> round(widen_certainty(Estimate(value=1.0, low=1.0, high=1.0), 21).low, 2)  # 21 of 21
+    0.84
+    """
+    if samples < 1 or share.low != share.high or share.value not in (0.0, 1.0):
+        return share
+    reach = 1 - 0.025 ** (1 / samples)
+    return Estimate(
+        value=share.value, low=max(0.0, share.value - reach), high=min(1.0, share.value + reach)
+    )

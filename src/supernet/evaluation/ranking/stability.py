@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 
 from supernet.errors import DataError
-from supernet.evaluation.ranking.bootstrap import Bools, Samples
+from supernet.evaluation.ranking.bootstrap import Bools, Samples, widen_certainty
 from supernet.evaluation.ranking.metrics import Floats, below_all, kendall_rows, pick
 from supernet.evaluation.ranking.sentences import ranking_sentences
 from supernet.records import ACCURACY, Estimate, Measure, Ranking
@@ -141,4 +141,5 @@ def _normal(samples: Samples, failed: bool) -> Estimate:
     if len(mean) < 2:
         return Estimate(value=value, low=math.nan, high=math.nan)
     reach = _Z * float(mean.std(ddof=1)) / math.sqrt(len(mean))
-    return Estimate(value=value, low=value - reach, high=value + reach)
+    found = Estimate(value=value, low=value - reach, high=value + reach)
+    return widen_certainty(found, len(mean)) if samples.dtype == np.bool_ else found

@@ -58,6 +58,7 @@ from supernet.evaluation.ranking.bootstrap import (
     interval,
     observe,
     resample,
+    widen_certainty,
 )
 from supernet.evaluation.ranking.metrics import (
     Floats,
@@ -183,7 +184,8 @@ def judge(
     ranked = min(map(_scored, (seen.validation, seen.standalone))) > 1
     draws = _affordable(scores.networks, resamples)
     true = _draw_true(scores, seen, rng, draws)
-    nothing = 0.0 if scores.standalone_test.dtype == np.bool_ else None
+    is_hits = scores.standalone_test.dtype == np.bool_
+    nothing, hits = (0.0, scores.standalone_test.shape[2]) if is_hits else (None, 0)
     agreement = _Agreement(ranking, truth, *true, ranked=ranked)
     rivals = {"multiply-adds": macs} if baselines is None else baselines
     best = choose(rivals, truth) if ranked else None
@@ -228,8 +230,8 @@ def judge(
         longer_gap=None
         if seen.longer is None or drawn.longer is None
         else _mean_gap(seen.longer, seen.standalone, drawn.longer, drawn.standalone),
-        one_shot=_each(seen.one_shot, drawn.one_shot),
-        standalone=_each(seen.standalone, drawn.standalone),
+        one_shot=_each(seen.one_shot, drawn.one_shot, hits),
+        standalone=_each(seen.standalone, drawn.standalone, hits),
         cost_ratio=ratio,
         cost_ratio_range=ratio_range,
         breakeven=None if undertrained else breakeven(costs),
@@ -384,6 +386,7 @@ def _mean_gap(a: Floats, b: Floats, drawn_a: Floats, drawn_b: Floats) -> Estimat
     )
 
 
-def _each(values: Floats, resampled: Floats) -> list[Estimate]:
-    """An interval for each architecture."""
-    return [interval(float(v), r) for v, r in zip(values, resampled.T, strict=True)]
+def _each(values: Floats, resampled: Floats, hits: int = 0) -> list[Estimate]:
+    """An interval for each architecture; `hits` is of how many samples, if these are shares."""
+    found = [interval(float(v), r) for v, r in zip(values, resampled.T, strict=True)]
+    return [widen_certainty(one, hits) for one in found]

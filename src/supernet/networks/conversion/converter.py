@@ -9,7 +9,7 @@ decides (`planning`), puts choice modules in the places of layers and blocks (`r
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import nn
@@ -29,6 +29,7 @@ from supernet.networks.conversion.tracing import observe
 from supernet.networks.conversion.trying import Trial, find_failures, require_same
 from supernet.networks.conversion.weights import accept_weights, named_tensors
 from supernet.nn.supernet import Supernet
+from supernet.tasks import describe
 
 
 def make_elastic(
@@ -103,8 +104,8 @@ def make_elastic(
     """
     wishes = Wishes(
         None if depth is False else int(depth),
-        tuple(sorted(set(width or ()))),
-        tuple(sorted(set(kernel or ()))),
+        _several("width", width, "shares, such as (0.5, 1.0)"),
+        _several("kernel", kernel, "odd sizes, such as (3, 5)"),
         (include,) if isinstance(include, str) else tuple(include),
         (exclude,) if isinstance(exclude, str) else tuple(exclude),
     )
@@ -162,7 +163,24 @@ def _convert(model: nn.Module, plan: ConversionPlan) -> Supernet:
     return supernet
 
 
-def _check(model: nn.Module, wishes: Wishes) -> None:
+def _several(name: str, given: Any, what: str) -> tuple[Any, ...]:
+    """Return the numbers of an argument in order, each once.
+
+    Raises:
+        SpaceError: If it is something else.
+    """
+    if given is None or given is False:
+        return ()
+    numbers = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
+    if numbers is None or not all(isinstance(each, int | float) for each in numbers):
+        raise SpaceError(f"{name} is {given!r}; give several {what}, or None")
+    return tuple(sorted(set(numbers)))
+
+
+def _check(model: Any, wishes: Wishes) -> None:
+    if not isinstance(model, nn.Module):
+        given = f"the class {model.__name__}" if isinstance(model, type) else describe(model)
+        raise SpaceError(f"make_elastic takes a torch.nn.Module, an object, and was given {given}")
     check_model(model)
     if wishes.least is not None and wishes.least < 0:
         raise SpaceError(f"depth is {wishes.least}; the least number of blocks is 0 or more")
