@@ -387,7 +387,7 @@ class Results(Record):
     `changed` names the settings that are not those of the nearest preset; None if nobody knows.
     `architectures` are those scored. `alone` are the numbers, in that list, of those trained alone,
     in the order of `SeedRecord.standalone` and of the lists of the verdict; None if those are all
-    of them, or none.
+    of them, or none. `weights_sha256` is of the files that hold the supernets' weights, by name.
     """
 
     schema_version: Literal[1] = 1
@@ -404,6 +404,7 @@ class Results(Record):
     ranking: Ranking | None = None
     corrected: Corrected | None = None
     changed: list[str] | None = None
+    weights_sha256: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _check_percents(self) -> Results:

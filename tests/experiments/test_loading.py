@@ -1,5 +1,6 @@
 """A finished run comes back with weights, scores and best, or in a sentence that says why not."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -99,8 +100,21 @@ def test_what_is_missing_or_damaged_is_named(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     weights = copy / "supernet-seed0.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
+    whole = weights.read_bytes()
+    for place in (len(whole) - 1, len(whole) // 2, 9):
+        weights.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(RunFolderError, match="not what the run wrote"):
+            load_run(copy)
+    weights.write_bytes(whole[:-100])
+    with pytest.raises(RunFolderError, match="SHA-256 differs"):
+        load_run(copy)
+    results = read_results(copy).model_copy(update={"weights_sha256": {}})  # of an earlier version
+    (copy / "results.json").write_text(results.model_dump_json())
     with pytest.raises(RunFolderError, match="can't be read"):
+        load_run(copy)
+    weights.unlink()
+    os.mkfifo(weights)
+    with pytest.raises(RunFolderError, match="pipe"):
         load_run(copy)
     weights.unlink()
     with pytest.raises(RunFolderError, match="there are no weights"):

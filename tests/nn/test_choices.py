@@ -87,6 +87,26 @@ def test_impossible_depths_are_refused(blocks: int, shortest: int, message: str)
         Depth("d", [nn.Identity() for _ in range(blocks)], shortest=shortest)
 
 
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        (nn.Linear(2, 2), "'d' is given one module; give a list of blocks"),
+        ([nn.Identity(), 3], "block 1 of Depth 'd' is 3; it must be a torch.nn.Module"),
+        ([nn.ReLU], "block 0 of Depth 'd' is <class"),
+    ],
+)
+def test_what_are_no_blocks_is_said(blocks: Any, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        Depth("d", blocks)
+
+
+def test_blocks_may_come_in_a_module_that_is_a_list() -> None:
+    blocks = [nn.Linear(2, 2), nn.Tanh()]
+    both: list[Any] = [nn.Sequential(*blocks), nn.ModuleList(blocks)]
+    for many in both:
+        assert list(Depth("d", many).blocks) == blocks
+
+
 ONE = nn.Identity()
 
 
@@ -94,6 +114,7 @@ ONE = nn.Identity()
     ("options", "message"),
     [
         ({}, "'o' has no options"),
+        ([nn.Identity()], "'o' is given a list; give a dict of names and modules"),
         ({3: nn.Identity()}, "'o' has an option called 3; names must be strings, such as '3'"),
         ({"skip": None}, r"'o' has None as its option 'skip'; .*`nn\.Identity\(\)`"),
         ({"relu": nn.ReLU}, "'o' has <class .*ReLU'> as its option 'relu'; it must be a module"),

@@ -1,4 +1,6 @@
 import copy
+import re
+from typing import Any
 
 import pytest
 import torch
@@ -35,6 +37,20 @@ def test_a_choice_used_twice_is_one_but_different_ones_need_names() -> None:
     assert Supernet(two(2, 2)).space.size == 2
     with pytest.raises(SpaceError, match=r"share a name, 'd\.depth': that of module '0' .* '1'"):
         Supernet(two(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("net", "given"), [(None, "None"), (nn.ReLU, "the class ReLU"), ([nn.ReLU()], "[ReLU()]")]
+)
+def test_what_is_no_network_is_named(net: Any, given: str) -> None:
+    with pytest.raises(SpaceError, match=re.escape(f"torch.nn.Module, and was given {given}")):
+        Supernet(net)
+
+
+def test_an_architecture_is_made_of_a_mapping() -> None:
+    made_of: Any = [1, 2]
+    with pytest.raises(SpaceError, match=r"made of \[1, 2\]; give a dict"):
+        Architecture(made_of)
 
 
 def test_nothing_is_active_by_default() -> None:

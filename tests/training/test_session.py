@@ -934,6 +934,8 @@ def test_no_training_batch_of_one_reaches_a_batch_norm() -> None:
     cut: Any = DataLoader(pairs, batch_sampler=[[0, 1, 2], [3]])
     with pytest.raises(DataError, match="a batch of epoch 1 holds a single sample"):
         train(small(), (cut, pairs), SHORT)
+    with pytest.raises(SettingsError, match="calibration_images is 1, and the network has"):
+        train(nine(), tiny_data(), calibration_images=1)
     with pytest.raises(SettingsError, match="batch_size is 1, and the network has batch norms"):
         train(small(), tiny_data(), Recipe(batch_size=1))
     bare = Supernet(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import time
@@ -293,6 +294,8 @@ def files_of(outcome: Outcome, results: Results) -> dict[str, bytes]:
         f"supernet-seed{seed}.safetensors": safetensors.numpy.save(dict(weights))
         for seed, weights in outcome.weights.items()
     }
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    results = results.model_copy(update={"weights_sha256": digests})
     files["hits.npz"] = buffer.getvalue()
     files["results.json"] = results.model_dump_json(indent=1).encode()
     return files

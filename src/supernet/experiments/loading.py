@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from supernet.experiments.components import build_named, load_data
 from supernet.experiments.settings import Settings, make_settings
 from supernet.networks.named import space_sha256
 from supernet.nn.supernet import Supernet
+from supernet.reading import find_memory, read_regular
 from supernet.records import Manifest, Results, SeedRecord
 from supernet.runs.folder import read_manifest, read_results
 from supernet.space import Architecture
@@ -126,7 +128,8 @@ def load_run(
     if seed not in seeds:
         raise RunFolderError(f"the run in {folder} has no seed {seed}; it has {seeds}")
     supernet = _rebuild(folder, manifest, settings, results, allow_mismatch)
-    _load_weights(supernet, folder / f"supernet-seed{seed}.safetensors")
+    weights = folder / f"supernet-seed{seed}.safetensors"
+    _load_weights(supernet, weights, results.weights_sha256.get(weights.name))
     archs = tuple(Architecture(record.options) for record in results.architectures)
     return LoadedRun(folder, settings, results, supernet, seed, archs)
 
@@ -150,9 +153,16 @@ def _rebuild(
     return named.supernet
 
 
-def _load_weights(supernet: Supernet, path: Path) -> None:
+def _load_weights(supernet: Supernet, path: Path, expected: str | None) -> None:
+    """Load weights from a file whose SHA-256 is what it was, where that is known."""
     try:
-        supernet.net.load_state_dict(safetensors.torch.load_file(path))
+        content = read_regular(path, find_memory() // 2, follow=False)
+        if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+            raise RunFolderError(
+                f"{path} is not what the run wrote (its SHA-256 differs), so its weights aren't "
+                "those of the scores; put the file back, or make the run again"
+            )
+        supernet.net.load_state_dict(safetensors.torch.load(content))
     except FileNotFoundError:
         raise RunFolderError(f"there are no weights {path}; they were removed") from None
     except (OSError, safetensors.SafetensorError) as error:

@@ -171,6 +171,7 @@ class Depth(ChoiceChain):
         example: Tensor | None = None,
     ) -> None:
         super().__init__()
+        _require_list(name, blocks)
         if not blocks:
             raise SpaceError(f"Depth {name!r} has no blocks; give it at least one")
         if not 0 <= shortest <= len(blocks):
@@ -222,6 +223,17 @@ class Depth(ChoiceChain):
         return f"{self.name!r}, {self.depth.options[0]} to {self.depth.options[-1]} blocks"
 
 
+def _require_list(name: str, blocks: Any) -> None:
+    """Raise `SpaceError` unless these are modules, one after the other."""
+    if isinstance(blocks, nn.Module) and not isinstance(blocks, nn.Sequential | nn.ModuleList):
+        raise SpaceError(f"Depth {name!r} is given one module; give a list of blocks")
+    for place, block in enumerate(blocks):
+        if not isinstance(block, nn.Module):
+            raise SpaceError(
+                f"block {place} of Depth {name!r} is {block!r}; it must be a torch.nn.Module"
+            )
+
+
 @final
 class OneOf(ChoiceChain):
     """Runs one of several operations, the chosen one.
@@ -248,6 +260,11 @@ class OneOf(ChoiceChain):
 
     def __init__(self, name: str, options: Mapping[str, nn.Module]) -> None:
         super().__init__()
+        if not isinstance(options, Mapping):
+            raise SpaceError(
+                f"OneOf {name!r} is given a {type(options).__name__}; give a dict of names and "
+                "modules, such as {'skip': nn.Identity()}"
+            )
         if not options:
             raise SpaceError(f"OneOf {name!r} has no options; give it at least one")
         names: dict[nn.Module, str] = {}

@@ -57,6 +57,7 @@ class Supernet(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
+        _require_module(net)
         self.net = net
         self.space = find_space(net)
         inside = {m: [i for i in m.modules() if isinstance(i, ChoiceModule)] for m in net.modules()}
@@ -143,6 +144,12 @@ def require_supernet(what: object, where: str) -> None:
 def _forget_statistics(norm: _BatchNorm) -> None:
     norm.track_running_stats = False
     norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+
+
+def _require_module(net: Any) -> None:
+    if not isinstance(net, nn.Module):
+        given = f"the class {net.__name__}" if isinstance(net, type) else repr(net)
+        raise SpaceError(f"a Supernet is made of a torch.nn.Module, and was given {given}")
 
 
 def fresh_statistics(norm: _BatchNorm, net: nn.Module) -> tuple[Tensor, Tensor, Tensor]:

@@ -43,6 +43,11 @@ class Architecture(Mapping[str, Option]):
     __slots__ = ("_hash", "_options")
 
     def __init__(self, options: Mapping[str, Option] = {}) -> None:
+        if not isinstance(options, Mapping):
+            raise SpaceError(
+                f"an architecture is made of {options!r}; give a dict of choices and their "
+                "options, such as {'body.depth': 2}"
+            )
         self._options = dict(sorted(options.items()))
         self._hash = hash(tuple(self._options.items()))
 

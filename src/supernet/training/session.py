@@ -226,6 +226,11 @@ class TrainingSession:
         _check_batches(self.supernet, self.data.train, recipe)
         if calibration_images is None:
             calibration_images = min(CALIBRATION, len(self.data.train))
+        if calibration_images == 1 and has_batch_norms(self.supernet):
+            raise SettingsError(
+                "calibration_images is 1, and the network has batch norms: a single sample has no "
+                "variance; choose more, such as 1000"
+            )
         self.calibration = self.data.train.first(calibration_images)
         self.archs = choose_scored(self.supernet.space, score, seed)
         _look_ahead(self.supernet, self.task, self.data)
