@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import supernet as sn
-from supernet.errors import RunFolderError
+from supernet.errors import RunFolderError, SpaceError
 from supernet.experiments.extraction import check_score, choose, parse_architecture, take_out
 from supernet.experiments.loading import LoadedRun, load_run
 from supernet.export.card import Facts, ScoreRecord
@@ -186,3 +186,13 @@ def test_choices_that_dont_count_may_be_left_out() -> None:
     space = nine().space
     arch = parse_architecture("block2.depth=3;block1.depth=1", space)
     assert dict(arch) == {"block1.depth": 1, "block2.depth": 3}
+
+
+def test_every_architecture_is_found_by_the_label_that_tables_show() -> None:
+    space = nine().space
+    assert [parse_architecture(arch.label, space) for arch in space] == list(space)
+    assert parse_architecture(" (2,3) ", space).label == "(2, 3)"
+    with pytest.raises(SpaceError, match=r"\(1\) has 1 options, and the space has 2 choices"):
+        parse_architecture("(1)", space)
+    with pytest.raises(SpaceError, match=r"'block2\.depth' has no option '9'; the nearest"):
+        parse_architecture("(2, 9)", space)

@@ -165,3 +165,31 @@ def test_a_batch_that_is_no_pair_is_refused() -> None:
         next(iter(as_data((tensors(), loader)).validation.batches(2)))
     with pytest.raises(DataError, match="21 samples were asked for; there are 1 to 20"):
         as_data((tensors(), None, tensors())).test.first(21)  # type: ignore[union-attr]
+
+
+class Odd(Dataset[Any]):
+    """Fails to read a sample, or gives one of another shape than the rest."""
+
+    def __init__(self, bad: int, error: Exception | None) -> None:
+        self.bad, self.error = bad, error
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, at: int) -> Any:
+        if at == self.bad and self.error is not None:
+            raise self.error
+        return torch.zeros(4 if at == self.bad else 3), 0
+
+
+@pytest.mark.parametrize("error", [OSError("disk gone"), IndexError("no file 4"), KeyError("x")])
+def test_a_sample_that_can_not_be_read_is_named(error: Exception) -> None:
+    data = as_data((Odd(9, None), Odd(4, error)))
+    with pytest.raises(DataError, match=rf"\[4\] can't be read: {type(error).__name__}: "):
+        list(data.validation.batches(3))
+
+
+def test_samples_that_differ_are_named() -> None:
+    data = as_data((Odd(9, None), Odd(4, None)))
+    with pytest.raises(DataError, match=r"can't be put into one batch, from .*\[3\] on: .*size"):
+        list(data.validation.batches(3))

@@ -130,14 +130,25 @@ def choose(
 def parse_architecture(text: str, space: SearchSpace) -> Architecture:
     """Return the architecture that a text names: `block1.depth=2,block2.depth=3`.
 
-    Choices that don't count for it may be left out.
+    Choices that don't count for it may be left out. Options alone will do, in brackets and in the
+    order of the names, as tables show them: `(2, 3)`.
 
     Raises:
         SpaceError: If it isn't in the space; the nearest names and options are named.
     """
     given: dict[str, Option] = {}
     choices = {choice.name: choice for choice in space.choices}
-    for part in filter(None, (piece.strip() for piece in re.split(r"[,;]", text))):
+    parts = [piece.strip() for piece in re.split(r"[,;]", text)]
+    if (label := re.fullmatch(r"\s*\(([^=()]*)\)\s*", text)) is not None:
+        options_alone = [piece.strip() for piece in label[1].split(",")]
+        if len(options_alone) != len(choices):
+            raise SpaceError(
+                f"{text.strip()} has {len(options_alone)} options, and the space has "
+                f"{len(choices)} choices; write CHOICE=OPTION,CHOICE=OPTION"
+            )
+        pairs = zip(sorted(choices), options_alone, strict=True)
+        parts = [f"{name}={option}" for name, option in pairs]
+    for part in filter(None, parts):
         name, sign, option = (piece.strip() for piece in part.partition("="))
         if not sign:
             raise SpaceError(f"{part!r} is no choice and option; write CHOICE=OPTION,CHOICE=OPTION")

@@ -154,8 +154,25 @@ class DatasetSamples:
             return x[positions], y[positions]  # what follows would give, at once
         # Not for each item: to set the generator takes longer than to read many a sample.
         with Drawing(seed):
-            items = [self.source[position] for position in positions.tolist()]
-        return _pair(default_collate(items), f"{self.what}[{positions[0]}]")
+            items = [self._item(position) for position in positions.tolist()]
+        where = f"{self.what}[{positions[0]}]"
+        try:
+            batch = default_collate(items)
+        except (RuntimeError, TypeError, KeyError) as error:
+            raise DataError(
+                f"samples of {self.what} can't be put into one batch, from {where} on: "
+                f"{str(error).splitlines()[0]}; make them alike, or give a DataLoader with a "
+                "collate_fn"
+            ) from error
+        return _pair(batch, where)
+
+    def _item(self, position: int) -> Any:
+        try:
+            return self.source[position]
+        except Exception as error:  # whatever a user's data set raises
+            raise DataError(
+                f"{self.what}[{position}] can't be read: {type(error).__name__}: {error}"
+            ) from error
 
 
 @final
