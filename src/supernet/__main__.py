@@ -1,4 +1,4 @@
-"""Where the command `supernet`, and `python -m supernet`, begin."""
+"""Entry point of the command `supernet` and of `python -m supernet`."""
 
 import sys
 

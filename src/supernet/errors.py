@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""All errors that users can meet, as one tree of classes.
 
 * SupernetError
   - SpaceError           a search space or an architecture is malformed

@@ -1,4 +1,4 @@
-"""Reading files that strangers may have made: regular files only, no larger than said, plain JSON.
+"""Safe reading of files of unknown origin: regular files only, bounded in size, plain JSON.
 
 A run folder, a data file or a settings file can come from anywhere. In place of a file there may be
 a pipe that never ends, a device, a link to something else, or a file of a terabyte that takes no

@@ -1,4 +1,4 @@
-"""What a run leaves behind, as data: the one thing the report is made from.
+"""Records of a run, as data: the one thing the report is made from.
 
 Accuracies are fractions, times are seconds, work is in multiply-adds (MACs; 1 MAC = 2 FLOPs).
 Lists over architectures are always in the order of `Results.architectures`.

@@ -1,4 +1,4 @@
-r"""Text from elsewhere, as it may be shown: it breaks no line, steers no terminal, turns nothing.
+r"""Text from elsewhere, made safe to show: it breaks no line, steers no terminal, turns nothing.
 
 Names come from folders, command lines, networks and records of strangers. What is no letter, sign
 or space in them (control characters, marks that turn the direction of writing, halves of

@@ -63,8 +63,8 @@ def test_without_a_terminal_a_share_is_said_every_minute(monkeypatch: pytest.Mon
     with stating("measuring", screen.console) as state:
         for second in range(1, 51):
             screen.now += 1
-            state("layers", second / 100)
-    assert screen.lines == ["measuring layers: 45 %"]
+            state("measuring pieces", second / 100)
+    assert screen.lines == ["measuring pieces: 45 %"]
 
 
 def test_without_a_terminal_there_is_a_line_per_epoch_with_the_time_left(

@@ -1,4 +1,4 @@
-"""The commands: parse, call one function, say where the result is. No torch at import.
+"""The program and the commands for runs: parse, call one function, say where the result is.
 
 Exit codes: 0 fine; 2 a wrong option or setting; 3 data; 4 the run or model folder; 5 training
 diverged; 6 a worker process failed; 7 the network; 1 anything else; 130 Ctrl-C; 143 terminated.

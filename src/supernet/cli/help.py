@@ -1,4 +1,4 @@
-"""Help texts: options in groups, a preset's values, and examples. No torch."""
+"""Help texts in groups, with a preset's values and with examples. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands about single networks: `extract`, `finetune`, `predict`. No torch at import."""
+"""The commands `extract`, `finetune` and `predict`. No torch at import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands `spaces` and `describe`: networks, before anything is trained."""
+"""The commands `spaces` and `describe`. Nothing is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that commands share, and one option per setting. No torch."""
+"""Options that commands share, and one option per setting. No torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print: results, plans and states, as text or as JSON, and what to type next."""
+"""Output of commands, as text or as JSON, and what to type next."""
 
 from __future__ import annotations
 

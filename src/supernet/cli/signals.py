@@ -1,4 +1,4 @@
-"""Signals that end a run, and the exit code and sentence of every ending."""
+"""Signals that end a run, and the exit code of every ending."""
 
 from __future__ import annotations
 

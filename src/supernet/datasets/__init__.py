@@ -1,4 +1,4 @@
-"""Images and labels in memory, split for the experiment."""
+"""Data sets in memory, split for the experiment."""
 
 from __future__ import annotations
 

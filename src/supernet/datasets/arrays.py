@@ -1,4 +1,4 @@
-"""Reading images and labels from a `.npz` file, without numpy's way of running what is in one."""
+"""Reader of `.npz` files with images and labels; runs no code in them."""
 
 from __future__ import annotations
 

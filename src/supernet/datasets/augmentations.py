@@ -1,4 +1,4 @@
-"""Changing training images at random, as tensor code on a whole batch."""
+"""Random changes of training images, on a whole batch."""
 
 from __future__ import annotations
 

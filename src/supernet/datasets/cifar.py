@@ -1,4 +1,4 @@
-"""Reading the binary version of CIFAR-10 and CIFAR-100: records of label bytes and 3,072 pixels."""
+"""Reader of binary CIFAR-10 and CIFAR-100: records of label bytes and 3,072 pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading image folders: one subfolder per class, one picture per file."""
+"""Reader of image folders: one subfolder per class, one picture per file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the four IDX files in which MNIST, Fashion-MNIST, KMNIST and EMNIST are published."""
+"""Reader of four IDX files, as of MNIST, Fashion-MNIST, KMNIST and EMNIST."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images and labels in memory, by purpose."""
+"""The types `ImageData` and `DataSplit`: images and labels in memory, by purpose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recognizing which kind of data a folder holds, by the names in it."""
+"""Detection of the kind of data in a folder, by file names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Using images that somebody's own `Dataset` or `DataLoader` gives."""
+"""Images from a user's own `Dataset` or `DataLoader`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From files to data that are split for the experiment."""
+"""Loading of data files, split for the experiment."""
 
 from __future__ import annotations
 

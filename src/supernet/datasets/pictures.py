@@ -1,4 +1,4 @@
-"""Pictures of any size, mode or depth, brought to what a network takes; each change is named.
+"""Pictures of any kind, converted to what a network takes; changes are named.
 
 Training data are read by `folders`, which changes nothing and refuses what differs. A picture from
 somewhere else rarely has the size that a network was trained on.

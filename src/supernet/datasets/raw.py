@@ -1,4 +1,4 @@
-"""What the readers of data files have in common: what they return, and what they check.
+"""Common parts of the readers: what they return, and what they check.
 
 Needs no torch.
 """

@@ -1,4 +1,4 @@
-"""Which images are set aside, and in which order the others come: always alike. No torch.
+"""Splits of images into training and validation: always alike. No torch.
 
 Nothing here depends on anything but the labels and their order, so the same files give the same
 splits everywhere. Never change what is drawn: results would no longer be comparable.

@@ -1,1 +1,1 @@
-"""What an architecture is worth, what it costs, and whether a ranking can be trusted."""
+"""Scores and costs of architectures, and trust in their ranking."""

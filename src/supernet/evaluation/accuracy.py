@@ -1,4 +1,4 @@
-"""Scoring: one architecture, or many at once, never without batch-norm statistics of their own.
+"""Scores of architectures: one, or many at once, never without batch-norm statistics of their own.
 
 A task says what the score of a sample is, higher is better; for classification, whether it is a
 hit. What puts out anything that is not a finite number, on whatever sample, has a failed

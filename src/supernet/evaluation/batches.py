@@ -1,4 +1,4 @@
-"""Batches as people have them: from loaders, splits and lists; inputs, and inputs with targets.
+"""Conversion of users' batches: from loaders, splits and lists; with or without targets.
 
 A batch is a pair, inputs and targets. Where only inputs are wanted, a tuple or list is taken for a
 batch, and its first part for the inputs, as PyTorch's own `update_bn` does it; anything else is the

@@ -1,4 +1,4 @@
-"""Giving an architecture batch-norm statistics of its own.
+"""Batch-norm statistics of each architecture's own.
 
 Weights trained in a supernet saw the batch statistics of the architecture at hand. To evaluate one,
 its batch norms need averages taken while *that* architecture runs; without them the experiment's

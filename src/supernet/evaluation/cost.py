@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds, counted while it runs.
+"""Costs of a network: parameters and multiply-adds, counted while it runs.
 
 The work is counted by PyTorch's own counter on the `meta` device, where nothing is computed.
 1 MAC = 2 FLOPs; only convolutions and matrix products count, as is usual.

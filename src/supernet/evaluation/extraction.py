@@ -1,4 +1,4 @@
-"""Taking one architecture out of a supernet, with statistics of its own."""
+"""Extraction of an architecture, with batch-norm statistics of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other samples might have shown: intervals of one score, and of the difference of two.
+"""Confidence intervals of one score, and of the difference of two.
 
 A bootstrap over samples. Of hits only the counts matter, so resamples are drawn as counts, from the
 multinomial distribution: that is the bootstrap itself, and not an approximation of it. Where all

@@ -1,4 +1,4 @@
-"""Latency of every architecture, from measurements of their parts on this machine.
+"""Latency of every architecture, from measured parts.
 
 Every distinct piece of work of the space is measured once. What an architecture takes is the sum of
 its pieces, times one factor, plus one constant; the two are fitted on whole networks that were

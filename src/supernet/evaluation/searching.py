@@ -1,4 +1,4 @@
-"""Searching a supernet: every generation is scored in one shared pass, by its trained weights."""
+"""Search of a supernet: every generation is scored in one shared pass, by its trained weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What architectures are made of: pieces of work, found by running them on empty tensors.
+"""Pieces of work that architectures consist of: found by running them on empty tensors.
 
 A piece of work is a module in which nothing is left to choose, and the form of what it is given. A
 module without choices is one, and so is an elastic layer once an architecture is given. Whatever

@@ -1,1 +1,1 @@
-"""Whole studies: one-shot against standalone, from settings to a judged run."""
+"""Whole studies, from settings to a judged run: one-shot against standalone."""

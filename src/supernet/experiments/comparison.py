@@ -1,4 +1,4 @@
-"""One-shot against standalone: put trials side by side, account for the time, judge the ranking."""
+"""Comparison of one-shot with standalone training: trials side by side, time, and a verdict."""
 
 from __future__ import annotations
 

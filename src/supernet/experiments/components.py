@@ -1,4 +1,4 @@
-"""From settings to what they stand for: data, network, recipe, sampler."""
+"""Data, network, recipe and sampler, made from settings."""
 
 from __future__ import annotations
 

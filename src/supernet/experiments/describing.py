@@ -1,4 +1,4 @@
-"""What a network and its space are, before anything is trained: for `describe` and `spaces`."""
+"""Descriptions of a network and its space, for `describe` and `spaces`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All trainings of a run, in worker processes, or what is left of them; and their results."""
+"""Execution of a run's trainings in worker processes, and their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a finished run to model folders: which architectures, and what is known of each."""
+"""Model folders from a finished run: which architectures, and what is known of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finished run, loaded again: its supernet with the trained weights, its scores, its best."""
+"""A finished run, loaded again, with weights and scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run will do and what it will cost, worked out before anything is trained."""
+"""Plans of runs: trainings and costs, known before anything is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run, from the first line in its folder to the last: begun, or resumed where it stopped."""
+"""A run from start to end, begun or resumed."""
 
 from __future__ import annotations
 

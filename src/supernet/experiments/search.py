@@ -1,4 +1,4 @@
-"""A search of a finished run's supernet, in a folder: evaluations, front, figures, page.
+"""A search of a finished run's supernet, in a folder of its own.
 
 The folder holds `search.json`, what is searched for; `evaluations.jsonl`, one line each;
 `alone.jsonl`, if the chosen few are trained alone; and, when it has ended, `search.csv`,

@@ -1,4 +1,4 @@
-"""The settings of a run, in parts; presets, YAML files and options that give them. No torch.
+"""Settings of a run, from presets, YAML files and options. No torch.
 
 A setting is written in a file under its part (`recipe: {epochs: 5}`), and asked for on the command
 line by a flat name (`--epochs 5`), which a file may use too. The part `recipe` is `Recipe` itself.

@@ -1,4 +1,4 @@
-"""Fine-tuning an architecture of a run, with what it brought, as a model folder."""
+"""Fine-tuning of a run's architecture into a model folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data that a user's own function returns, as a run needs them."""
+"""Data that a user's own function returns."""
 
 from __future__ import annotations
 

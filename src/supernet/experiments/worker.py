@@ -1,4 +1,4 @@
-"""One training of a run, as a worker process does it."""
+"""One training of a run, inside a worker process."""
 
 from __future__ import annotations
 

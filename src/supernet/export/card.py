@@ -1,4 +1,4 @@
-"""What a model folder says of its network: the records, and the `README.md` made from them."""
+"""The card of a model folder: the records, and the `README.md` made from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a network to its description and its weights, and back."""
+"""Conversion of a network to its description and weights, and back."""
 
 from __future__ import annotations
 

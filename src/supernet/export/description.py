@@ -1,4 +1,4 @@
-"""A network as data: layers of PyTorch, chains of them, and blocks of steps.
+"""Description of a network as data: layers of PyTorch, chains of them, and blocks of steps.
 
 This is what `config.json` of a model folder holds. The network is rebuilt from it without running
 code from the folder, and `model.py` is written from it, so the two are one fact. It can name

@@ -1,4 +1,4 @@
-"""PyTorch's own layers, described by the arguments that make them again.
+"""PyTorch's own layers, with the arguments that make them again.
 
 A layer is its class's name and its constructor's arguments, read off its attributes. Only the
 classes listed in `KINDS` can be described or built, so a description from a stranger builds layers

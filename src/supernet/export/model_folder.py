@@ -1,4 +1,4 @@
-"""A model folder: one network, to take away, to publish, and to load without this package.
+"""Model folders: one network, to publish, and to load without this package.
 
     config.json         the network as data, what images it takes, its classes, what is known of it
     model.safetensors   its weights

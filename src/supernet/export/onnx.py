@@ -1,4 +1,4 @@
-"""ONNX, which onnxruntime, OpenVINO, TensorRT and browsers run; and onnxruntime itself.
+"""Export to ONNX, and runs with onnxruntime.
 
 Needs the extra `onnx`: `pip install supernet[onnx]`.
 """

@@ -1,4 +1,4 @@
-"""The functions that a described network may call, by name, and the arguments they may be given.
+"""Functions that a described network may call, and their allowed arguments.
 
 A model folder may come from anybody, and names functions. What isn't in these lists is neither
 written nor run: they hold arithmetic on tensors, and nothing that reads, writes, imports or calls

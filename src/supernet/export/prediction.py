@@ -1,4 +1,4 @@
-"""Classifying pictures with a model folder, and nothing but that."""
+"""Classification of pictures with a model folder."""
 
 from __future__ import annotations
 

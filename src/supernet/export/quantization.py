@@ -1,4 +1,4 @@
-"""Eight-bit integers in place of floating-point numbers, for onnxruntime.
+"""Quantization to eight-bit integers, for onnxruntime.
 
 Static quantization: the range of every activation is taken from training images, and weights get a
 scale of their own for each output channel. It costs accuracy, and how much is measured here.

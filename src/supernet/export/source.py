@@ -1,4 +1,4 @@
-"""A described network as Python source that needs PyTorch only, and reads like written by hand."""
+"""Python source of a described network, which needs PyTorch only."""
 
 from __future__ import annotations
 

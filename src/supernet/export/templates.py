@@ -1,4 +1,4 @@
-"""Which parts of a network are alike, and what tells them from one another.
+"""Detection of equal parts of a network, and of what they differ in.
 
 A person writes a repeated part once, as a function or a class, and gives it as arguments what is
 different each time. So does `model.py`: parts that differ in numbers only have one template, and

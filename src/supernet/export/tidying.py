@@ -1,4 +1,4 @@
-"""A network made ready to be written down: readable names, no empty or single-child chains.
+"""Preparation of a network for export: readable names, no empty or single-child chains.
 
 Nothing that is computed changes. What is returned consists of layers and containers of `torch.nn`,
 and of graphs (`torch.fx.GraphModule`), which say what a module of any other class does.

@@ -1,4 +1,4 @@
-"""PyTorch's own format for programs: a `.pt2` file, for ExecuTorch and other PyTorch tools.
+"""Export to PyTorch's own format: a `.pt2` file, for ExecuTorch and other PyTorch tools.
 
 We write it and never load one from anybody else: there is a pickle inside.
 """

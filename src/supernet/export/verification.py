@@ -1,4 +1,4 @@
-"""Exported files compared with the network they are of, on real samples, before they get a name."""
+"""Comparison of exported files with their network, on real samples."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where a supernet comes from: ready spaces, and networks made elastic."""
+"""Sources of supernets: ready spaces, and networks made elastic."""

@@ -1,4 +1,4 @@
-"""Whether a network can be run on samples of a shape; if not, which layer can't take what."""
+"""Checks that a network runs on samples of a given shape."""
 
 from __future__ import annotations
 

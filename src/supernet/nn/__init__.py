@@ -1,4 +1,4 @@
-"""The supernet, and the modules it is made of: choices, elastic layers, extraction."""
+"""Supernets and their modules: choices, elastic layers, extraction."""
 
 from supernet.nn.choices import ChoiceModule, Depth, OneOf
 from supernet.nn.extraction import extract

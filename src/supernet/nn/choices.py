@@ -1,4 +1,4 @@
-"""Modules that hold more than any one architecture uses.
+"""Base classes of choice modules, `Depth` and `OneOf`.
 
 There are two kinds. A chain (`ChoiceChain`) says which of its children an architecture runs, in
 which order: its `path`. The forward pass, extraction and shared execution all follow that one

@@ -1,4 +1,4 @@
-"""Taking one architecture out of a supernet, as a network of its own."""
+"""Extraction of one architecture as a plain network."""
 
 from __future__ import annotations
 

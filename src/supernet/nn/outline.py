@@ -1,4 +1,4 @@
-"""A network in words, for drawings: made from the modules themselves."""
+"""Outline of a network in words, for drawings: made from the modules themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which choices a network has, and when each counts: if a module that makes it is reached.
+"""Choices of a network, and when each counts: if a module that makes it is reached.
 
 A chain reaches what is on its `path`, any other module all of its children. That is said in one
 place only: the conditions of the search space come from trying out what `path` answers.

@@ -1,4 +1,4 @@
-"""Which architecture ran when, for forward passes that are run a second time.
+"""Record of active architectures, for forward passes that are run twice.
 
 Gradient checkpointing (`torch.utils.checkpoint`) runs parts of a network again during the backward
 pass, when no architecture is active any more, or another one. What the second run is for is told by

@@ -1,4 +1,4 @@
-"""A block that architectures run which are deep enough, in the place where a network has it."""
+"""A block that only deep enough architectures run, left in its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modules that can't serve several architectures, found before anything is trained.
+"""Detection of modules that can't serve several architectures.
 
 Each would end in an error that names neither the module nor the way out, or in wrong numbers.
 """

@@ -1,4 +1,4 @@
-"""A network that holds every architecture of a search space at once."""
+"""The supernet, a network that holds every architecture of a space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures, tables and the one-file page of a run, made from its records and nothing else.
+"""Figures, tables and page of a run, made from its records alone.
 
     write_report(results, folder)    figures/*.svg and *.png, report.html, results.csv
     plot(results, folder)            the figures only

@@ -1,4 +1,4 @@
-"""Results whose every text may be shown."""
+"""Results with every text made safe to show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conditions a number was measured under, as sentences for captions and notes."""
+"""Conditions of a measurement, as sentences."""
 
 from __future__ import annotations
 

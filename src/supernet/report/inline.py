@@ -1,4 +1,4 @@
-"""Figures as parts of a page: in its colors, with their own ids; curves that say their names."""
+"""Figures inside a page: in its colors, with their own ids; curves that say their names."""
 
 from __future__ import annotations
 

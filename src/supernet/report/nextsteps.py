@@ -1,4 +1,4 @@
-"""What to do next, after a run, in sentences and commands."""
+"""Suggestions after a run, in sentences and commands."""
 
 from __future__ import annotations
 

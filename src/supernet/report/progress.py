@@ -1,4 +1,4 @@
-"""What a run shows while it works: bars on a terminal, lines elsewhere."""
+"""Progress of a run: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def stating(what: str, console: Console) -> Iterator[Callable[[str, float], None
     """Show what is being done inside the block, and which share of it is done.
 
     Args:
-        what: A word that goes before each of the parts.
+        what: What to show before the first share comes.
         console: Where to.
 
     Yields:
@@ -49,13 +49,13 @@ def stating(what: str, console: Console) -> Iterator[Callable[[str, float], None
         nonlocal said
         if time.monotonic() - said >= _QUIET_S:
             said = time.monotonic()
-            console.out(f"{what} {part}: {100 * done:.0f} %", highlight=False)
+            console.out(f"{part}: {100 * done:.0f} %", highlight=False)
 
     if not console.is_terminal:
         yield say
         return
     with console.status(escape(what), spinner="line") as status:
-        yield lambda part, done: status.update(f"{escape(f'{what} {part}')}: {100 * done:.0f} %")
+        yield lambda part, done: status.update(f"{escape(part)}: {100 * done:.0f} %")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a search leaves to read: `search.csv`, figures and a page, made from its records alone."""
+"""Report of a search: `search.csv`, figures and a page, made from its records alone."""
 
 from __future__ import annotations
 

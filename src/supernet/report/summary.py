@@ -1,4 +1,4 @@
-"""What the report shows, derived from the records once: rows, curves and costs.
+"""Summary of a run's records: rows, curves and costs.
 
 The table, the page, the figures, the CSV file and the terminal all read from here.
 """

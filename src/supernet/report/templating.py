@@ -1,4 +1,4 @@
-"""The environment that both pages are rendered in."""
+"""The Jinja environment of the pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result for a terminal, or for a file that once was one."""
+"""Results on a terminal, or in a file that once was one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How numbers and names read in print. One place, so that table, page and figures agree."""
+"""Wording of numbers and names. One place, so that table, page and figures agree."""
 
 from __future__ import annotations
 

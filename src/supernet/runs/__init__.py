@@ -1,1 +1,1 @@
-"""What a run is on disk, and the processes it runs in."""
+"""Runs on disk, and the processes they run in."""

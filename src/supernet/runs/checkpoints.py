@@ -1,4 +1,4 @@
-"""The state of a training on disk: whole or not at all, checked before it is believed, never code.
+"""Checkpoints of a training: whole or not at all, checked before they are believed, never code.
 
 A checkpoint is two files. `000007.safetensors` holds the state: its tensors, and everything else
 as JSON inside one more tensor. `000007.sha256`, written after it, is the line that `sha256sum -c`

@@ -1,4 +1,4 @@
-"""Where and with what something runs: versions, hardware, and the code itself."""
+"""Versions, hardware and code hash of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing into a folder that may come from a stranger: files whole or not at all, and no way out.
+"""Safe writing into a folder of unknown origin: files whole or not at all, and no way out.
 
 In place of a file or folder that a run writes there may be a link to something else, a pipe, a
 device, or a file that has another name elsewhere (a hard link). So, below the folder that somebody

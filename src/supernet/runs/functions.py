@@ -1,4 +1,4 @@
-"""A user's own function by name: found, checked before it is run, loaded, called, and hashed.
+"""Users' own functions by name: found, checked before they are run, loaded, called, hashed.
 
 Names are `path/to/file.py:function` or `package.module:function`. Running a user's own code is what
 such a name asks for; nothing else in the package does that.

@@ -1,4 +1,4 @@
-"""Who may write to a folder: one process, and its workers, until the last of them has ended.
+"""The lock of a folder: one process, and its workers, until the last of them has ended.
 
 The lock is flock(2)'s: the kernel takes it back, in whatever way a process ends. What stands in the
 file is for people.

@@ -1,4 +1,4 @@
-"""What a run is begun with, and what has changed when it is resumed."""
+"""The manifest of a run, and what has changed when it is resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only a process may decide for itself: threads, seeds, and how memory is kept.
+"""Settings of a process: threads, seeds, and how memory is kept.
 
 Called by the command line, by worker processes and by benchmarks; never by the library.
 """

@@ -1,4 +1,4 @@
-"""How far a run is, read from its folder, whether or not anybody is at work on it."""
+"""The state of a run, read from its folder."""
 
 from __future__ import annotations
 

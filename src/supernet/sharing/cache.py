@@ -1,4 +1,4 @@
-"""What shared execution remembers of a supernet: graphs, programs, what it must run whole."""
+"""Cache of shared execution: graphs, programs, and what must run whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made sure of before a program is relied on.
+"""Checks of a program before it is used.
 
 * Traced graphs do what their modules do: both are run once, and compared.
 * A chain that checks what it hands from one module to the next (`ChoiceChain.check`) has nothing

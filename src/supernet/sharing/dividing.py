@@ -1,4 +1,4 @@
-"""A batch divided among architectures: each gets some of the samples, at the price of one path.
+"""Division of a batch among architectures: each gets some samples, at the price of one path.
 
 The same program as for a whole batch, except that every value has samples of its architectures
 only. Where their ways part, a value is cut by samples; until then it is one tensor, so batch

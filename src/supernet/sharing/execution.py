@@ -1,4 +1,4 @@
-"""Running a program: one instruction after the other, keeping no value longer than it is needed.
+"""Interpreter of programs: one instruction after the other, keeping no value longer than needed.
 
 There is one loop, `interpret`. Its uses differ in what is done with an instruction, and in what an
 instruction gets of a value: all of it (`execute`), the samples of its architectures (`dividing`), a

@@ -1,4 +1,4 @@
-"""Changes in place, which make the same code do something else once its input is shared.
+"""Detection of changes in place, which break code whose input is shared.
 
 Alone, an architecture may overwrite a value it has no more use for. In a pass with others, they may
 still need it. What is known to overwrite its input (`x += y`, `relu_`, `nn.ReLU(inplace=True)`) is

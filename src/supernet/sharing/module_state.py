@@ -1,4 +1,4 @@
-"""What a module consists of besides its parameters: hooks, modes, and attributes of its own.
+"""State of a module besides its parameters: hooks, modes, and attributes of its own.
 
 Each of these may decide what the module does when it is called, so what is remembered of a module
 holds for as long as they stay the same.

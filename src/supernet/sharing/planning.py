@@ -1,4 +1,4 @@
-"""What a shared pass will do and cost, found out before anything is computed.
+"""Work and memory of a shared pass, computed in advance.
 
 The program is run on the `meta` device, where tensors have shapes and no content. PyTorch's own
 counter says how much each instruction multiplies and adds, and its autograd what it would keep for

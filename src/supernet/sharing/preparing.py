@@ -1,4 +1,4 @@
-"""From architectures and inputs to the program that runs them, ready to be relied on."""
+"""Preparation of a checked program for given architectures and inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a supernet and some architectures to a straight list of instructions.
+"""Programs: straight lists of instructions for some architectures of a supernet.
 
 Every architecture is traced through the network: which module or function it would call, applied
 to which earlier values. A call that two architectures have in common is one instruction. That is

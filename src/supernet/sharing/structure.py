@@ -1,4 +1,4 @@
-"""Values that are not there yet, and the tuples, lists and dicts that hold them."""
+"""Placeholders for values, and the tuples, lists and dicts that hold them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a module's `forward` does with its children, as a graph; or the reason why nobody can tell.
+"""Graph of a module's calls to its children, or why there is none.
 
 The graph is made by `torch.fx`, which runs `forward` once on stand-ins for its inputs. What Python
 decides meanwhile is decided for good, so a forward whose course may change from call to call must

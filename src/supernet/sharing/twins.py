@@ -1,4 +1,4 @@
-"""Copies of a supernet on which things can be tried without anyone noticing."""
+"""Copies of a supernet for trial runs."""
 
 from __future__ import annotations
 

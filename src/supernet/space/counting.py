@@ -1,4 +1,4 @@
-"""Counting decisions that depend on one another, without making them all.
+"""Counts of dependent decisions, without making them all.
 
 Decisions are made in order, and some count only after certain earlier ones. What has been decided
 matters to the rest only through what it leaves open of their conditions: two beginnings that leave

@@ -1,4 +1,4 @@
-"""What a search asks for next, under which limits. No torch."""
+"""Search strategies, limits and fronts. No torch."""
 
 from supernet.strategies.constraints import Limit as Limit, parse_limits as parse_limits
 from supernet.strategies.costs import Parts as Parts, TableCost as TableCost

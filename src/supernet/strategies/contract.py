@@ -1,4 +1,4 @@
-"""The contract that every strategy keeps, as tests for one's own.
+"""Tests of the contract of strategies, for your own ones.
 
 It needs no test framework; pytest finds and runs it where it is subclassed.
 """

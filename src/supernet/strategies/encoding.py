@@ -1,4 +1,4 @@
-"""Architectures as rows of option numbers, so that thousands are changed and compared at once.
+"""Encoding of architectures as rows of option numbers.
 
 Column j is the number of the option of choice j. A row is in canonical form, as `SearchSpace` has
 it: 0 where a choice doesn't count. So two rows are equal exactly if the architectures are.

@@ -1,4 +1,4 @@
-"""Strategies that breed: regularized evolution, and NSGA-II."""
+"""Evolutionary strategies: regularized evolution, and NSGA-II."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Architectures that meet the limits, also where one in a million does.
+"""Architectures that meet the limits, also where they are rare.
 
 Where many do, drawing until one does is best: every one is equally likely. Where few do, random
 ones walk towards the limits (each step changes a choice or two, and is kept if it breaks them less,

@@ -1,4 +1,4 @@
-"""The search itself: ask, evaluate, tell, until the budget is spent. A generator.
+"""The search loop: ask, evaluate, tell, until the budget is spent. A generator.
 
     for evaluation in search(space, evaluate, objectives=("score", "macs"), budget=200):
         print(evaluation)

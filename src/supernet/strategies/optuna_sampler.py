@@ -1,4 +1,4 @@
-"""Any sampler of Optuna's as a strategy. Needs the extra `optuna`.
+"""Optuna's samplers as strategies. Needs the extra `optuna`.
 
 Optuna's studies, storages and dashboard see every evaluation as a trial.
 """

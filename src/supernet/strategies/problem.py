@@ -1,4 +1,4 @@
-"""What a search is about: a space, what is to be good, what must hold, what is known beforehand."""
+"""The problem of a search: a space, objectives, limits, and what is known beforehand."""
 
 from __future__ import annotations
 

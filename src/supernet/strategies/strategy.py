@@ -1,4 +1,4 @@
-"""What a strategy is: something that proposes architectures and is told their values.
+"""The protocol of strategies: they propose architectures and are told their values.
 
 A strategy never proposes an architecture twice, nor one that breaks a limit. It is a function of
 its seed and of what it is told: asked and told the same, it asks the same again. So a search that

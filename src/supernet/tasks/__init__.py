@@ -1,4 +1,4 @@
-"""What a network is for: the loss of a batch, and a score per sample (higher is better).
+"""Tasks: the loss of a batch, and a score per sample (higher is better).
 
 `Classification`, `MultiLabel`, `Regression`, `Dense` and `NextToken` are ready; one's own is a
 subclass of `Task`, some twenty lines, as docs/tasks.md shows.

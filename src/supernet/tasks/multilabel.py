@@ -1,4 +1,4 @@
-"""Several labels at once, each of which holds or doesn't."""
+"""Multi-label classification: several labels at once, each of which holds or doesn't."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Next token: at every position of a text, what comes after it."""
+"""Next-token prediction: at every position of a text, what comes after it."""
 
 from __future__ import annotations
 

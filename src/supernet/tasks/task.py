@@ -1,4 +1,4 @@
-"""What a task is: how outputs and targets become a loss and scores, and whether they fit it."""
+"""The base class of tasks: how outputs and targets become a loss and scores."""
 
 from __future__ import annotations
 

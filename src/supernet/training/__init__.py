@@ -1,4 +1,4 @@
-"""One loop that trains a supernet and a plain network alike.
+"""One loop that trains supernets and plain networks alike.
 
 Names are imported on first use: the recipe and the names of samplers need no torch.
 """

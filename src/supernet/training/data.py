@@ -1,4 +1,4 @@
-"""What a training needs of its data."""
+"""Protocols of training data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A moving average of a network's weights, kept beside them while it trains."""
+"""A moving average of a network's weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training one architecture on, from the weights it has in a supernet.
+"""Fine-tuning of one architecture from its weights in a supernet.
 
 Inherited weights are a compromise between all architectures. A few epochs alone, from there, give
 most of what a training from scratch would, at a fraction of its cost; how much is measured here, on

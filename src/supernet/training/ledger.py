@@ -1,4 +1,4 @@
-"""The time, samples and multiply-adds of a training, by kind of work."""
+"""Time, samples and multiply-adds of a training, by kind of work."""
 
 from __future__ import annotations
 

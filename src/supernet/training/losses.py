@@ -1,4 +1,4 @@
-"""The loss of the architectures that a step trains, on one batch."""
+"""Loss of a step's architectures on one batch."""
 
 from __future__ import annotations
 

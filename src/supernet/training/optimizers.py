@@ -1,4 +1,4 @@
-"""The optimizer and the schedule that a recipe stands for."""
+"""Optimizer and schedule of a recipe."""
 
 from __future__ import annotations
 

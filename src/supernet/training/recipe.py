@@ -1,4 +1,4 @@
-"""How to train: every knob, written once. No torch, so that the command line can read it.
+"""The recipe of a training: every knob, written once. No torch, so the command line can read it.
 
 The command line has an option for each field, with the field's description as its help.
 """

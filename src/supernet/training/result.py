@@ -1,4 +1,4 @@
-"""What a training leaves behind, as a value and as data on disk."""
+"""The result of a training, as a value and as data on disk."""
 
 from __future__ import annotations
 

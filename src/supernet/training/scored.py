@@ -1,4 +1,4 @@
-"""Which architectures of a space a training scores: all, or a sample drawn once."""
+"""Choice of the architectures that a training scores: all, or a sample drawn once."""
 
 from __future__ import annotations
 

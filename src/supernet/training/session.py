@@ -1,4 +1,4 @@
-"""Training with scores: epochs, checkpoints, progress, and what is left behind."""
+"""The function `train`: epochs, scores, checkpoints, progress, and the result."""
 
 from __future__ import annotations
 

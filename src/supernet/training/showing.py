@@ -1,4 +1,4 @@
-"""Showing how far a training is, to whoever started it from Python."""
+"""Progress display for trainings started from Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data as people have them: datasets and loaders, for training, validation and the test.
+"""Conversion of users' data: datasets and loaders, for training, validation and the test.
 
 Nothing is assumed of inputs and targets, but that they are tensors, or tuples, lists and dicts of
 them, with one entry per sample. `supernet.datasets.wrap_datasets` is the stricter way for labeled

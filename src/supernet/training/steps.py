@@ -1,4 +1,4 @@
-"""Training, the same for a supernet and for a plain network (a supernet of one architecture)."""
+"""Training steps, the same for supernets and plain networks."""
 
 from __future__ import annotations
 

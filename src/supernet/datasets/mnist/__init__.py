@@ -1,4 +1,4 @@
-"""The MNIST of LeCun, Cortes and Burges: four IDX files, kept in the package and verified."""
+"""The packaged MNIST of LeCun, Cortes and Burges: four IDX files, verified."""
 
 from __future__ import annotations
 

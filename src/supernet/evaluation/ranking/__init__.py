@@ -1,1 +1,1 @@
-"""From hits to a verdict on a ranking. Needs no torch."""
+"""Judgment of a ranking, from hits to a verdict. Needs no torch."""

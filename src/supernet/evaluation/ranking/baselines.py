@@ -1,4 +1,4 @@
-"""Rankings that need no training, and the best of them: what a supernet must add something to."""
+"""Rankings that need no training, such as by size: what a supernet must add something to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores per sample, and what other samples and seeds might have shown: the bootstrap.
+"""The bootstrap over samples and seeds, from scores per sample.
 
 S is the number of seeds, A of architectures, N of samples, B of resamples.
 """

@@ -1,4 +1,4 @@
-"""A ranking corrected by a few networks that were trained alone.
+"""Correction of a ranking by a few networks trained alone.
 
 A supernet's scores are wrong in ways that have to do with the choices: it favors what trains fast.
 Some networks trained alone show how. The score of a network is modeled as

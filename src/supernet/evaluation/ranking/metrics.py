@@ -1,4 +1,4 @@
-"""Numbers about rankings: rank correlations, what chance reaches, and what a pick costs.
+"""Metrics of rankings: rank correlations, what chance reaches, and what a pick costs.
 
 Functions whose names end in `_rows` take B rankings at a time: (B, A), A being the number of
 architectures. In a ranking, higher is better.

@@ -1,4 +1,4 @@
-"""What the true scores may be, given those that were seen on some samples.
+"""Posterior of the true scores, given scores on some samples.
 
 Scores are means over samples, so they are true scores and noise. Noise makes two rankings agree
 less than the true scores do (attenuation: Spearman, "The proof and measurement of association

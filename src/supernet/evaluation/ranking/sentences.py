@@ -1,4 +1,4 @@
-"""What the numbers say, in plain sentences."""
+"""A verdict in plain sentences."""
 
 from __future__ import annotations
 

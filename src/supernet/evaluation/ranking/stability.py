@@ -1,4 +1,4 @@
-"""How steady a one-shot ranking is by itself: whether to buy more samples or more training.
+"""Stability of a one-shot ranking: whether to buy more samples or more training.
 
 This needs no network trained alone, so every training of a supernet can tell.
 """

@@ -1,4 +1,4 @@
-"""How far a one-shot ranking can be trusted: agreement with standalone training, with intervals.
+"""The verdict on a one-shot ranking: agreement with standalone training, with intervals.
 
 One-shot scores on validation samples (what a search sees) are held against standalone scores on
 test samples (the truth). Everything is computed from scores per sample; of a classifier, which

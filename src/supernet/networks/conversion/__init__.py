@@ -1,4 +1,4 @@
-"""From a plain network to a supernet: `make_elastic`."""
+"""Conversion of a plain network to a supernet: `make_elastic`."""
 
 from supernet.networks.conversion.converter import make_elastic
 

@@ -1,4 +1,4 @@
-"""From a network one has to a supernet that starts with its weights.
+"""The function `make_elastic`, from a network to a supernet with its weights.
 
 `make_elastic` runs the model once on an example, traces it (`tracing`), follows the widths of its
 layers through sums and concatenations (`rules`, `groups`), finds repeated blocks (`stacks`),

@@ -1,4 +1,4 @@
-"""Widths that must be equal, in groups; and widths that turn out to consist of parts."""
+"""Groups of widths that must be equal."""
 
 from __future__ import annotations
 

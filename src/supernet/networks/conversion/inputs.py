@@ -1,4 +1,4 @@
-"""What a network is given: one tensor, several, or tensors by name; and copies to give it to."""
+"""Example inputs of a network: one tensor, several, or tensors by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The widths of a model: which layers make and read them, and along which axes they lie."""
+"""Labels for the widths of a model: who makes and reads them, and along which axes they lie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which widths layers make, read and keep.
+"""Rules for layers: which widths they make, read and keep.
 
 A rule returns the labels of the result, or None where it can't tell; then what is given is fixed.
 """

@@ -1,4 +1,4 @@
-"""What somebody's subclass of a batch norm does."""
+"""Analysis of subclasses of batch norms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers that the code of a model reads off the shapes of its tensors.
+"""Numbers that a model's code reads off the shapes of tensors.
 
 Whoever traces a model with an example knows them all, so the model's code may loop, branch and
 assert on them. What must not be lost is where they come from: a tensor that is reshaped to a size

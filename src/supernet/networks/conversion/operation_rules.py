@@ -1,4 +1,4 @@
-"""How widths pass through functions and methods that have no weights of their own.
+"""Rules for functions and methods without weights: how widths pass through.
 
 A rule returns the labels of the result: of a tensor one per axis, of several tensors a list of
 these. It returns None where it can't tell; then what is given is fixed: better a choice less than a

@@ -1,4 +1,4 @@
-"""Which choices a model gets, before anything is changed."""
+"""Plans of conversions: which choices a model gets."""
 
 from __future__ import annotations
 

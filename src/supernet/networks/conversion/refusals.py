@@ -1,4 +1,4 @@
-"""Models that can't be converted, layers that can't be replaced, and why."""
+"""Reasons why models or layers can't be converted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a model, module by module: as data, and as a table to print."""
+"""The report on a conversion, module by module: as data, and as a table to print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Putting choice modules in the places of a model's own, with the very same weights."""
+"""Replacement of a model's modules by choice modules, with the same weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How widths pass through a model: which axes of a result have the width of which layer.
+"""The table of rules by which widths pass through a model.
 
 A rule is about one kind of operation. What has no rule fixes the widths it is given: better a
 choice less than a network whose parts don't fit.

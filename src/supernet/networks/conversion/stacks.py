@@ -1,4 +1,4 @@
-"""Repeated blocks that keep the shape of what they are given, one after the other."""
+"""Stacks of repeated blocks that keep the shape of their input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a given model does: runs on an example, and graphs of its operations if it has any.
+"""Observation of a model: runs on an example, and graphs of its operations if it has any.
 
 The graphs are made by `torch.fx` on stand-ins that hold their values: the model really runs. So its
 code may ask for shapes, types and dimensions, and loop, branch and assert on them. What it does is

@@ -1,4 +1,4 @@
-"""Trying out a converted model before it is handed over."""
+"""Trial runs of a converted model before it is returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of weights: those of the given model, and those of the supernet made of it."""
+"""Names of weights: those of the given model, and those of the supernet made of it."""
 
 from __future__ import annotations
 

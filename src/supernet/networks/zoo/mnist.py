@@ -1,4 +1,4 @@
-"""The network of the experiment: two variable-length blocks, nine architectures."""
+"""The default network of the experiment: two variable-length blocks, nine architectures."""
 
 from __future__ import annotations
 

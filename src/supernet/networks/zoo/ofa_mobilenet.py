@@ -1,4 +1,4 @@
-"""MobileNetV3, elastic in depth, kernel size, expansion and resolution, as in once-for-all."""
+"""MobileNetV3 as in once-for-all, elastic in depth, kernel, expansion and size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ResNet-50, elastic in depth, width and expansion, as in once-for-all."""
+"""ResNet-50 as in once-for-all, elastic in depth, width and expansion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chain of convolutions of either size: 256 architectures."""
+"""A chain of convolutions of one of two sizes: 256 architectures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the networks of the zoo are made of, and how they are made."""
+"""Building blocks of the zoo's networks."""
 
 # Not `from __future__ import annotations`: it makes strings of them, and a graph traced from a
 # method that has such can't be pickled, as of torch 2.13.

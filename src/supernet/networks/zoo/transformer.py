@@ -1,4 +1,4 @@
-"""What a vision transformer is made of: a class token, positions, and layers."""
+"""Parts of a vision transformer: a class token, positions, and layers."""
 
 # Not `from __future__ import annotations`: it makes strings of them, and a graph traced from a
 # method that has such can't be pickled, as of torch 2.13.

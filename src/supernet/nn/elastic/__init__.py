@@ -1,4 +1,4 @@
-"""Modules that use as much of their weights as the architecture says.
+"""Elastic layers, which use as much of their weights as the architecture says.
 
 Wherever a size may be chosen, a constructor takes a whole number, a `Choice` of whole numbers, or a
 `Size` that follows from choices. One `Choice` may be given to many modules: what is one's output

@@ -1,4 +1,4 @@
-"""Given modules of which an architecture uses a part.
+"""Existing modules, narrowed to the part that an architecture uses.
 
 For what has no elastic layer of its own: layers of other kinds and subclasses of somebody's, layers
 that read a concatenation, of which the channels that are used do not lie side by side, and modules

@@ -1,4 +1,4 @@
-"""Parts of weights, and the plain modules that hold nothing else."""
+"""Parts of weights, and plain modules that hold them."""
 
 from __future__ import annotations
 

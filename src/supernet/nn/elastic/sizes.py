@@ -1,4 +1,4 @@
-"""Sizes that are given, chosen, or follow from what is chosen."""
+"""Sizes: given, chosen, or computed from choices."""
 
 from __future__ import annotations
 

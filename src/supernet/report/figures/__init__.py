@@ -1,1 +1,1 @@
-"""Every figure of a run, one module each; `collection` names them."""
+"""Figures of a run, one module each; `collection` names them."""

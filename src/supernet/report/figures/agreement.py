@@ -1,4 +1,4 @@
-"""One-shot against standalone accuracy."""
+"""One-shot against standalone accuracy, as a scatter plot."""
 
 from __future__ import annotations
 

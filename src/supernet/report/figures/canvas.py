@@ -1,4 +1,4 @@
-"""What every figure shares: style, colors, text measurement and files with fixed bytes."""
+"""Canvas of every figure: style, colors, text measurement and files with fixed bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the trainings cost, in CPU seconds."""
+"""CPU seconds of the trainings, as bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training progress: a curve of validation scores per architecture."""
+"""Training curves: validation scores of each architecture."""
 
 from __future__ import annotations
 

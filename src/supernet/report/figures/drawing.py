@@ -1,4 +1,4 @@
-"""The supernet, and beside it which of its parts each architecture runs."""
+"""Drawing of the supernet and of the parts each architecture runs."""
 
 from __future__ import annotations
 

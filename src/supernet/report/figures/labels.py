@@ -1,4 +1,4 @@
-"""Placing labels beside points so that none covers another label, a point or the frame."""
+"""Placement of labels beside points without overlaps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which architectures a training step draws.
+"""Samplers: which architectures a training step draws.
 
 `every`, `subtree`, `Fair` and `Sandwich` train several architectures on each batch, in one shared
 pass: a richer step that costs more. `uniform` and `uniform_options` train one. `Split` trains

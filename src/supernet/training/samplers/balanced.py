@@ -1,4 +1,4 @@
-"""Samplers of architectures among which the options of each choice are evenly used."""
+"""Samplers that use the options of each choice equally often."""
 
 from __future__ import annotations
 

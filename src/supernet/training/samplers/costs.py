@@ -1,4 +1,4 @@
-"""What a training step over a draw costs, and the parts in which it is done."""
+"""Costs of a training step over a draw, and the parts in which it is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sampler is: a function that says which architectures a training step trains."""
+"""The type of a sampler: a function that says which architectures a training step trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plainest samplers: every architecture, the largest, random ones, or the ends and some."""
+"""Basic samplers: every architecture, the largest, random ones, or the ends and some."""
 
 from __future__ import annotations
 

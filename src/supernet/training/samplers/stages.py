@@ -1,4 +1,4 @@
-"""Samplers that change as the training proceeds, and samplers made of others."""
+"""Samplers that change during the training, and samplers made of others."""
 
 from __future__ import annotations
 

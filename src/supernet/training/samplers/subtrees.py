@@ -1,4 +1,4 @@
-"""Samplers of architectures that begin alike, and so share much of their work."""
+"""Samplers of architectures that begin alike and share much of their work."""
 
 from __future__ import annotations
 
