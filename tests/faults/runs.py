@@ -162,7 +162,9 @@ def stopped(data: Path, folder: Path, **changes: Any) -> Path:
 def sentence(told: str, *, before: str = "") -> str:
     """Return the last line of standard error, after which nothing comes that is no progress."""
     *lines, last = told.splitlines()
-    usual = r"(loading PyTorch|judging|drawing|run folder: |resuming |not as it was: |.*: epoch )"
+    usual = (
+        r"(loading PyTorch|judging|drawing|run folder: |resuming |changed since then: |.*: epoch )"
+    )
     for line in lines:
         assert re.match(usual, line), told
     assert last.startswith("supernet: "), told

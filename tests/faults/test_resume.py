@@ -117,7 +117,7 @@ def test_what_was_allowed_is_recorded_and_shown_for_good(
             stop = Interrupted(1, asks)
             code, _, told = call("resume", "run", "--allow-mismatch", tasks=stop)
             assert code == 130
-            assert "not as it was: version of torch: " in told
+            assert "changed since then: version of torch: " in told
     code, _, told = call("resume", "run")
     assert code == 0, told
     results = read_results(Path("run"))
@@ -141,7 +141,7 @@ def test_a_changed_recipe_begins_the_trainings_again_and_says_so(data: Path) -> 
     set_in_config(Path("run"), epochs=3)
     code, _, told = call("resume", "run", "--allow-mismatch")
     assert code == 0, told
-    assert "not as it was: epochs: 2 then, 3 now" in told
+    assert "changed since then: epochs: 2 then, 3 now" in told
     notes = [event for event in events(Path("run")) if event["event"] == "note"]
     assert [note["job"] for note in notes] == ["supernet", "standalone (1, 1)"]
     for note in notes:

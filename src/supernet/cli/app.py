@@ -285,7 +285,7 @@ def _open_run(manifest: Manifest, settings: Settings, how: RunOptions, console: 
         )
         say(console, f"run folder: {visible(str(run.folder.path))}")
     for mismatch in run.mismatches:
-        say(console, f"not as it was: {visible(mismatch)}")
+        say(console, f"changed since then: {visible(mismatch)}")
     return run
 
 

@@ -117,22 +117,22 @@ class DataSettings(Part):
         default=None,
         ge=1,
         le=4096,
-        description="Scale pictures to so many pixels in height and width.",
+        description="Scale pictures to N pixels in height and width.",
     )
     resize_by: Literal["crop", "pad"] = Field(
         default="crop",
-        description="What becomes of a picture that is no square when it is scaled: crop cuts off "
-        "the ends of the longer side, pad adds black along the shorter one.",
+        description="How to scale a picture that isn't square: crop cuts off the ends of the longer "
+        "side, pad adds black along the shorter one.",
     )
     test_images: int | None = Field(
         default=None, ge=1, description="Images of the test split used; all if unset."
     )
     crop: int = Field(
-        default=0, ge=0, description="Shift training images at random by up to so many pixels."
+        default=0, ge=0, description="Shift training images at random by up to N pixels."
     )
-    flip: bool = Field(default=False, description="Whether to mirror half of the training images.")
+    flip: bool = Field(default=False, description="Mirror half of the training images.")
     cutout: int = Field(
-        default=0, ge=0, description="Blank a square of so many pixels' width in training images."
+        default=0, ge=0, description="Blank a square of N pixels' width in training images."
     )
 
     @property

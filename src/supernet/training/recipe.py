@@ -69,7 +69,7 @@ class Recipe:
     batch_size: Annotated[int, _knob("Images per step.", ge=1)] = 128
     learning_rate: Annotated[float, _number("Learning rate at its peak.", gt=0)] = 0.3
     momentum: Annotated[float, _number("Momentum of SGD.", ge=0, lt=1)] = 0.9
-    nesterov: Annotated[bool, _knob("Whether the momentum looks ahead.")] = True
+    nesterov: Annotated[bool, _knob("Use Nesterov momentum.")] = True
     weight_decay: Annotated[float, _number("Weight decay, on weights only.", ge=0)] = 5e-4
     schedule: Annotated[
         Literal["one-cycle", "constant"], Field(description="Schedule of the learning rate.")
@@ -77,9 +77,9 @@ class Recipe:
     warmup: Annotated[float, _number("Share of steps in which one-cycle rises.", gt=0, lt=1)] = 0.3
     precision: Annotated[
         Literal["float32", "bfloat16"],
-        Field(description="Of convolutions and matrix products, in training."),
+        Field(description="Precision of convolutions and matrix products in training."),
     ] = "float32"
-    compile: Annotated[bool, _knob("Whether to compile the networks for training.")] = False
+    compile: Annotated[bool, _knob("Compile the networks for training.")] = False
     max_bytes: Annotated[
         int | None,
         _knob("Most bytes of activations in a training step; above, it is done in parts.", ge=1),
@@ -87,15 +87,15 @@ class Recipe:
     on_nan: Annotated[
         Literal["stop", "rollback", "skip"],
         Field(
-            description="What to do when a loss is no finite number: stop; rollback to the "
+            description="What to do when a loss isn't a finite number: stop; rollback to the "
             "beginning of the epoch, at half the learning rate; or skip the step."
         ),
     ] = "stop"
     distill: Annotated[
         bool,
         _knob(
-            "Whether the others learn from what the largest puts out, which is then added to every "
-            "step."
+            "Train smaller architectures on the outputs of the largest, which every step then "
+            "includes."
         ),
     ] = False
     label_smoothing: Annotated[
@@ -103,7 +103,7 @@ class Recipe:
     ] = 0.0
     clip_norm: Annotated[
         float | None,
-        _number("Cut the norm of the gradients down to this where it is above.", gt=0),
+        _number("Largest norm of the gradients; a larger one is scaled down.", gt=0),
     ] = None
     ema: Annotated[
         float,
@@ -111,9 +111,9 @@ class Recipe:
             "Score an average of the weights, with this decay per step; 0 for none.", ge=0, lt=1
         ),
     ] = 0.0
-    optimizer: Annotated[
-        Literal["sgd", "adam", "adamw"], Field(description="What follows the gradients.")
-    ] = "sgd"
+    optimizer: Annotated[Literal["sgd", "adam", "adamw"], Field(description="The optimizer.")] = (
+        "sgd"
+    )
     accumulate: Annotated[
         int, _knob("Batches per step, whose gradients are averaged.", ge=1, le=10_000)
     ] = 1

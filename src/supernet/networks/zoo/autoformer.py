@@ -1,4 +1,4 @@
-"""A vision transformer as in AutoFormer, elastic in width, depth and heads.
+"""A vision transformer as in AutoFormer, elastic in width, depth and heads."""
 
 from __future__ import annotations
 
