@@ -121,7 +121,7 @@ class DataSettings(Part):
     )
     resize_by: Literal["crop", "pad"] = Field(
         default="crop",
-        description="How to scale a picture that isn't square: crop cuts off the ends of the longer "
+        description="How to scale pictures that aren't square: crop cuts the ends of the longer "
         "side, pad adds black along the shorter one.",
     )
     test_images: int | None = Field(
