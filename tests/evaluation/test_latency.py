@@ -131,3 +131,17 @@ def test_onnxruntime_is_measured_too() -> None:
     found = measure_latency(nine(), SHAPE, runtime="onnxruntime", rounds=3)
     assert found.versions["onnxruntime"]
     assert all(found.cost_of(nine())(arch) > 0 for arch in nine().space)
+
+
+def test_pieces_are_measured_cold_and_whole_networks_warm() -> None:
+    calls: list[str] = []
+    runs = [lambda name=name: calls.append(name) for name in "abc"]
+    latency._measure(runs, 3, random.Random(0), lambda done: None, cold=True)
+    # Twice beforehand, then once in each of three times as many rounds: never after itself, but
+    # where a round begins with what the one before ended with.
+    assert [calls.count(name) for name in "abc"] == [2 + 9] * 3
+    rounds = [calls[at : at + 3] for at in range(6, len(calls), 3)]
+    assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
+    calls.clear()
+    latency._measure(runs, 3, random.Random(0), lambda done: None)
+    assert all(calls.count(name) >= 2 + 3 * 2 for name in "abc")

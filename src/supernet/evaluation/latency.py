@@ -47,6 +47,8 @@ _PERCENTILE = 20
 
 _TRACED = 2  # samples: batch norms need two
 _LEAST_S = 0.002  # that one measurement takes, by repetition
+_COLD = 3  # times as many rounds for pieces, which are not repeated
+_FINE_S = 1e-6  # what a clock must tell apart
 _FORMAT = 1
 
 
@@ -197,7 +199,7 @@ def measure_latency(
         shape: Of one sample.
         runtime: "torch" runs PyTorch eagerly, "onnxruntime" needs the extra `onnx`.
         batch: How many samples at a time.
-        rounds: How often each piece and each network is measured.
+        rounds: How often each network is measured, each piece three times as often.
         fitted: On how many whole networks the two coefficients are fitted; 8 at least.
         checked: On how many others the prediction is checked.
         seed: Of the networks drawn.
@@ -216,7 +218,9 @@ def measure_latency(
         for done, origin in enumerate(works.values()):
             pieces.append(_piece(supernet, origin, batch, prepare, generator))
             progress("preparing pieces", (done + 1) / len(works))
-        times = _measure(pieces, rounds, rng, lambda done: progress("measuring pieces", done))
+        times = _measure(
+            pieces, rounds, rng, lambda done: progress("measuring pieces", done), cold=True
+        )
         del pieces
         x = torch.randn(batch, *shape, generator=generator)
         wholes = [prepare(_with_statistics(extract(supernet, arch)), (x,)) for arch in archs]
@@ -349,30 +353,44 @@ def _measure(
     rounds: int,
     rng: random.Random,
     progress: Callable[[float], None],
+    *,
+    cold: bool = False,
 ) -> NDArray[np.float64]:
-    """Return a low percentile of the milliseconds that each takes, measured in turns."""
-    # One thread's CPU time is what it takes while nobody else computes, and doesn't count when the
-    # thread was made to wait; of several threads only a clock on the wall tells the latency.
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    """Return a low percentile of the milliseconds that each takes, measured in turns.
+
+    Whole networks follow themselves, as in use. Pieces are measured `cold`, each after another one
+    and not repeated: within a network too, a layer finds the caches full of what ran before it.
+    """
+    clock = _clock()
     often = []
     for run in runs:  # warm, and see how often it has to be repeated to be measured at all
         run()
         start = clock()
         run()
         spent = max(clock() - start, 1e-7)
-        often.append(max(1, min(1_000, round(_LEAST_S / spent))))
+        often.append(1 if cold else max(1, min(1_000, round(_LEAST_S / spent))))
+    rounds *= _COLD if cold else 1
     found, order = np.zeros((rounds, len(runs))), list(range(len(runs)))
     for number in range(rounds):
         rng.shuffle(order)
         for at in order:
             run = runs[at]
-            run()  # what ran before has filled the caches with its own
+            if not cold:
+                run()  # what ran before has filled the caches with its own
             start = clock()
             for _ in range(often[at]):
                 run()
             found[number, at] = (clock() - start) / often[at]
         progress((number + 1) / rounds)
     return np.asarray(1e3 * np.percentile(found, _PERCENTILE, axis=0))
+
+
+def _clock() -> Callable[[], float]:
+    # One thread's CPU time is what it takes while nobody else computes, and doesn't count when the
+    # thread was made to wait; of several threads only a clock on the wall tells the latency. So it
+    # is where CPU time is counted in steps too large for a piece of work.
+    fine = time.get_clock_info("thread_time").resolution <= _FINE_S
+    return time.thread_time if torch.get_num_threads() == 1 and fine else time.perf_counter
 
 
 def _fit(sums: NDArray[np.float64], measured: NDArray[np.float64]) -> tuple[float, float]:
