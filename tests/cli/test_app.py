@@ -22,6 +22,7 @@ from supernet.cli import app, signals
 from supernet.cli.help import EXAMPLES
 from supernet.experiments import execution, planning, running
 from supernet.experiments.settings import KNOBS, PRESETS, resolve_settings, settings_beyond
+from supernet.networks.named import ZOO
 from supernet.records import Results
 from supernet.runs.folder import read_manifest, read_results
 from supernet.runs.workers import WorkerMessage, run_tasks
@@ -338,6 +339,17 @@ def test_examples_are_commands_that_parse() -> None:
             words = shlex.split(example.replace("\\\n", " "))
             assert words[:2] == ["supernet", name]
             command.make_context(name, words[2:])
+
+
+def test_the_table_of_spaces_fits_60_columns_with_whole_names(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = call("spaces")
+    table = out.split("Next: ")[0]
+    assert max(map(len, table.splitlines())) <= 60
+    assert "…" not in table
+    assert all(re.search(rf"^{name} ", table, re.MULTILINE) for name in ZOO)
 
 
 def test_train_has_no_option_that_it_ignores(call: Call) -> None:

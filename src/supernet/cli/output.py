@@ -96,9 +96,12 @@ def show_status(status: Status, *, whole: bool) -> None:
 
 def show_spaces(summaries: Iterable[SpaceSummary]) -> None:
     """Print the spaces of the zoo as a table."""
-    table = Table(box=None)
-    for column in ("space", "samples", "architectures", "params", "MACs"):
-        table.add_column(column, justify="left" if column == "space" else "right")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("space", no_wrap=True)
+    table.add_column("samples", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    for column in ("params", "MACs"):
+        table.add_column(column, justify="right")
     for summary in summaries:
         size = f"{summary.size:,}" if summary.size < 1e9 else f"{summary.size:.1e}"
         shape = "x".join(map(str, summary.shape))

@@ -100,6 +100,7 @@ class Run:
                     )
                 for name, content in execution.files_of(outcome, results).items():
                     self.folder.write(name, content)
+                results = self.results or results  # which names the weights just written
             with waiting("drawing figures and writing the page", console):
                 write_report(results, self.folder.path)
             self.folder.drop_checkpoints()  # before the last line, after which nobody would
