@@ -5,7 +5,8 @@ scored together and one by one: recalibration and scoring, from a network that n
 Random ones share what they share by chance; those of the second row are at most two changes away
 from one architecture, as the children of a front are.
 
-    python benchmarks/generation.py --out benchmarks/results/generation.json
+    python benchmarks/generation.py --samples 100 --out benchmarks/results/generation.json
+    python benchmarks/generation.py --width 32 --samples 16 --out ...
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def draw_random(space: sn.SearchSpace, count: int, rng: random.Random) -> list[s
 
 
 def draw_near(space: sn.SearchSpace, count: int, rng: random.Random) -> list[sn.Architecture]:
-    """Return different architectures with at most two changes in the last choices of one."""
+    """Return different architectures with at most two changes, in any choices, of one."""
     middle = space.sample(rng)
     found: dict[sn.Architecture, None] = {middle: None}
     while len(found) < count:
