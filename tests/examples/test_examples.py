@@ -14,6 +14,7 @@ from tests.faults.runs import call
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ["--epochs=1", "--batch-size=8", "--train-images=24", "--validation-images=10"]
 SMALL += ["--test-images=10", "--calibration-images=8"]
+NAMES = ["tabular_regression", "segmentation", "image_folder", "text_transformer"]
 
 
 @pytest.fixture(scope="module")
@@ -35,23 +36,26 @@ def test_every_example_is_short_and_says_its_command() -> None:
         assert "supernet train --net" in path.read_text()
 
 
-@pytest.mark.parametrize("name", ["tabular_regression", "segmentation", "image_folder"])
+@pytest.mark.parametrize("name", NAMES)
 def test_an_example_runs_from_the_command_line(name: str, pictures: Path, tmp_path: Path) -> None:
     source = EXAMPLES / f"{name}.py"
     asked = {
         "tabular_regression": [f"--data={source}:load", "--task=regression"],
         "segmentation": [f"--data={source}:load", "--task=dense"],
         "image_folder": [f"--data={pictures}"],
+        "text_transformer": [f"--data={source}:load", "--task=next token", "--optimizer=adamw"],
     }[name]
     net = ["--net", f"{source}:build", "--learning-rate=0.01"]
     code, _, told = call("train", *net, *asked, *SMALL, "--out", tmp_path / "run")
     assert code == 0, told
     results = read_results(tmp_path / "run")
-    assert len(results.architectures) == {"tabular_regression": 4, "segmentation": 2}.get(name, 9)
-    assert (results.measure.unit == "%") == (name != "tabular_regression")
+    sizes = {"tabular_regression": 4, "segmentation": 2, "image_folder": 9, "text_transformer": 8}
+    assert len(results.architectures) == sizes[name]
+    units = {"tabular_regression": "", "text_transformer": "nats"}
+    assert results.measure.unit == units.get(name, "%")
 
 
-@pytest.mark.parametrize("name", ["tabular_regression", "segmentation", "image_folder"])
+@pytest.mark.parametrize("name", NAMES)
 def test_an_example_runs_as_a_script(
     name: str,
     pictures: Path,
@@ -60,4 +64,5 @@ def test_an_example_runs_as_a_script(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [name, str(pictures)])
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
-    assert "Architecture(" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert ("SHA-256" if name == "text_transformer" else "Architecture(") in told

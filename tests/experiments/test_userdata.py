@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from supernet.errors import DataError, SettingsError
+from supernet.evaluation.cost import plan_costs
 from supernet.experiments.components import load_data, task_of
 from supernet.experiments.planning import plan
 from supernet.experiments.settings import check_sources, make_settings
 from supernet.experiments.userdata import take_data
+from supernet.training.data import form_of_samples
 
 SOURCE = """
 import torch
@@ -47,6 +50,37 @@ class Wrong(Mine):
 
 def no_task():
     return 3
+
+
+def tokens(count):
+    x = torch.arange(count * 4).view(count, 4) % 7
+    return x, x.roll(-1, 1)
+
+
+def load_tokens():
+    return tokens(40), tokens(9), tokens(10)
+
+
+def build_reader(shape):
+    assert shape == (4,)
+    return nn.Sequential(nn.Embedding(7, 4), sn.Depth("d", [nn.Linear(4, 4)] * 2), nn.Linear(4, 7))
+
+
+def load_dicts():
+    def rows(count):
+        x, y = tokens(count)
+        return [({"tokens": a, "age": torch.ones(2)}, b) for a, b in zip(x, y)]
+
+    return rows(40), rows(9), rows(10)
+
+
+class Reader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net, self.old = build_reader((4,)), nn.Linear(2, 7)
+
+    def forward(self, tokens, age):
+        return self.net(tokens) + self.old(age)[:, None]
 """
 
 
@@ -116,7 +150,20 @@ X, Y = torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)
     [
         (3, "data are a int"),
         (((X, Y), (X, Y)), "returns no test data"),
-        (((X.long(), Y),) * 3, r"inputs are a torch.int64 tensor"),
+        (
+            ((X, Y), (X.long(), Y), (X, Y)),
+            r"validation are \(2,\) int64, and those of train \(2,\)",
+        ),
+        (([("a", 1)] * 4,) * 3, "inputs are a tuple; they must be a tensor"),
+        (
+            (
+                DataLoader(
+                    [((X[0], X), 0)] * 4, batch_size=4, collate_fn=lambda rows: (rows[0][0], Y)
+                ),
+            )
+            * 3,
+            "2, 4 samples",
+        ),
         (((X, Y), (torch.zeros(4, 3), Y), (X, Y)), r"samples of validation are \(3,\)"),
     ],
 )
@@ -131,3 +178,22 @@ def test_targets_that_are_no_classes_make_none() -> None:
     assert (data.classes, data.shape) == (0, (2,))
     with pytest.raises(DataError, match="are for images"):
         data.augmented(flip=True)
+
+
+def test_token_numbers_go_to_the_network_as_they_are(own: Path) -> None:
+    wanted = settings(net="own.py:build_reader", data="own.py:load_tokens", task="next token")
+    data = load_data(wanted.data)
+    assert (data.shape, data.classes, len(data.train)) == ((4,), 0, 40)
+    planned = plan(wanted, standalone=False)
+    macs = [record.macs for record in planned.architectures]
+    assert macs == [4 * (4 * 4 + 4 * 7), 4 * (2 * 4 * 4 + 4 * 7)]
+
+
+def test_inputs_in_a_dict_go_to_the_network_by_name(own: Path) -> None:
+    wanted = settings(net="own.py:Reader", data="own.py:load_dicts", task="next token")
+    data = load_data(wanted.data)
+    assert data.shape == (4,)
+    planned = plan(wanted, standalone=False)
+    assert [record.macs for record in planned.architectures] == [190, 254]
+    costs = plan_costs(planned.named.supernet, form_of_samples(data))
+    assert [costs["macs"](arch) for arch in planned.archs] == [190, 254]

@@ -10,30 +10,50 @@ import copy
 import functools
 import random
 from collections.abc import Callable, Hashable, Sequence
-from typing import final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from supernet import sharing
+from supernet.evaluation.batches import call, planner_for, samples_in
 from supernet.evaluation.works import Tracer
 from supernet.nn.choices import ChoiceChain, ChoiceModule, to_plain
 from supernet.nn.extraction import extract
 from supernet.nn.reachability import restrict
 from supernet.nn.supernet import Supernet
+from supernet.sharing.structure import replace
 from supernet.space import Architecture
 from supernet.strategies.costs import Cost, Parts, TableCost
+from supernet.tasks import tensors_in
 
 Shape = Sequence[int]
 
+#: What samples are: the shape of one, if it is one tensor of floating-point numbers; or a batch of
+#: some, of any form: a tensor such as token numbers, or tensors in a tuple or dict.
+Form = Shape | Tensor | tuple[Any, ...] | dict[str, Any]
 
-def empty_batch(shape: Shape, images: int = 2) -> Tensor:
-    """Return images without content, to plan and count with.
 
-    Two by default: batch norms in training mode need more than one value per channel.
+def empty_batch(form: Form, images: int = 2) -> Any:
+    """Return samples without content, to plan and count with.
+
+    >>> tuple(empty_batch((1, 28, 28)).shape)
+    (2, 1, 28, 28)
+    >>> empty_batch(torch.zeros(5, 64, dtype=torch.int64), 8).dtype
+    torch.int64
+
+    Args:
+        form: What samples are.
+        images: How many. Two by default: batch norms in training mode need more than one value per
+            channel.
     """
-    return torch.empty(images, *shape, device="meta")
+    if next(tensors_in(form), None) is None:
+        return torch.empty(images, *cast(Shape, form), device="meta")
+
+    def empty(tensor: Tensor) -> Tensor:
+        return torch.empty(images, *tensor.shape[1:], dtype=tensor.dtype, device="meta")
+
+    return replace(form, Tensor, empty)
 
 
 def count_params(net: nn.Module) -> int:
@@ -54,31 +74,31 @@ def count_layers(net: nn.Module) -> int:
     )
 
 
-def count_macs(supernet: Supernet, arch: Architecture, shape: Shape) -> int:
+def count_macs(supernet: Supernet, arch: Architecture, shape: Form) -> int:
     """Return the multiply-adds of one image, forward, of the extracted `arch`.
 
     Args:
         supernet: The network that holds `arch`.
         arch: Which architecture.
-        shape: Of one image: channels, height, width.
+        shape: Of one image: channels, height, width; or samples of another form, see `Form`.
     """
     return count_network_macs(extract(supernet, arch), shape)
 
 
-def count_network_macs(net: nn.Module, shape: Shape) -> int:
+def count_network_macs(net: nn.Module, shape: Form) -> int:
     """Return the multiply-adds of one sample, forward, of a plain network.
 
     Args:
         net: The network; it is moved to the `meta` device, for good.
-        shape: Of one sample, such as channels, height, width.
+        shape: Of one sample, such as channels, height, width; or samples of another form.
     """
     with FlopCounterMode(display=False) as counter:
-        net.to("meta").eval()(x := empty_batch(shape))
-    return int(counter.get_total_flops()) // (2 * len(x))
+        call(net.to("meta").eval(), x := empty_batch(shape))
+    return int(counter.get_total_flops()) // (2 * samples_in(x))
 
 
 def count_shared_macs(
-    supernet: Supernet, archs: Sequence[Architecture], shape: Shape, *, backward: bool = False
+    supernet: Supernet, archs: Sequence[Architecture], shape: Form, *, backward: bool = False
 ) -> int:
     """Return the multiply-adds of one image through all `archs` in one shared pass.
 
@@ -88,11 +108,11 @@ def count_shared_macs(
         shape: Of one image: channels, height, width.
         backward: Count the gradients too, as a training step computes them.
     """
-    plan = sharing.plan(supernet, archs, empty_batch(shape))
+    plan = planner_for(supernet, empty_batch(shape)).plan(archs)
     return (plan.training_macs if backward else plan.macs) // plan.samples
 
 
-def plan_costs(supernet: Supernet, shape: Shape) -> dict[str, Cost]:
+def plan_costs(supernet: Supernet, shape: Form) -> dict[str, Cost]:
     """Return "params" and "macs" as functions of an architecture that build nothing.
 
     They are sums of table entries, learned from some architectures (seconds for a large space), and
@@ -125,7 +145,7 @@ def plan_costs(supernet: Supernet, shape: Shape) -> dict[str, Cost]:
     }
     planned: dict[str, Cost] = {
         "params": TableCost(Parts(space, holders.params_of), _number),
-        "macs": TableCost(Parts(space, flops_of), _number, factor=1 / (2 * len(x))),
+        "macs": TableCost(Parts(space, flops_of), _number, factor=1 / (2 * samples_in(x))),
     }
     rng = random.Random(0)
     tried = {space.largest, space.smallest, *(space.sample(rng, by="options") for _ in range(2))}

@@ -100,7 +100,9 @@ def search(
     """
     wanted, bounds = as_objectives(objectives), as_limits(limits)
     known = dict(costs)
-    shape = getattr(data, "shape", None)
+    shape = getattr(data, "example", None)
+    if shape is None:
+        shape = getattr(data, "shape", None)
     if shape is not None:
         known = {**plan_costs(supernet, shape), **known}
     _require_known({one.name for one in wanted} | {one.name for one in bounds}, known)

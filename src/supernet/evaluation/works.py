@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from supernet.evaluation.batches import split_inputs
 from supernet.nn.choices import ChoiceChain, ChoiceModule, to_plain
 from supernet.nn.reachability import find_space, restrict
 from supernet.nn.supernet import Supernet
+from supernet.sharing.structure import replace
 from supernet.space import Architecture
 
 
@@ -62,7 +64,7 @@ class Tracer:
             its own, and isn't just a sequence of others. With 1, pieces are as small as can be.
     """
 
-    def __init__(self, supernet: Supernet, x: Tensor, *, block: int = 1) -> None:
+    def __init__(self, supernet: Supernet, x: Any, *, block: int = 1) -> None:
         self.space = supernet.space
         self.origins: dict[str, Origin] = {}
         self._supernet, self._x, self._block = supernet, x, block
@@ -77,7 +79,15 @@ class Tracer:
         self._blank = (net.to("meta") if meta else net).eval()
         self._twin = Supernet(copy.deepcopy(self._blank)).eval()
         device = next((p.device for p in self._blank.parameters()), torch.device("meta"))
-        self._input = self._x.to("meta") if meta else torch.zeros_like(self._x, device=device)
+        # One argument, or several; zeros are good token numbers too.
+        self._first, self._others = split_inputs(
+            self._twin.net,
+            replace(
+                self._x,
+                Tensor,
+                lambda x: x.to("meta") if meta else torch.zeros_like(x, device=device),
+            ),
+        )
         self._meta = meta
         self._known: dict[Hashable, tuple[Any, Work]] = {}
         for path, module in list(self._twin.net.named_modules()):
@@ -101,7 +111,7 @@ class Tracer:
         self._times: dict[str, int] = {}
         self._inner = [0]  # of each module being run: what is accounted for inside it
         with FlopCounterMode(display=False) as self._counter, torch.random.fork_rng(devices=[]):
-            self._twin(self._input, arch)
+            self._twin(self._first, arch, **self._others)
             rest = self._counter.get_total_flops() - self._counted
             if rest:
                 self._note("", Work("outside of modules", rest))

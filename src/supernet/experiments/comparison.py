@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from supernet.errors import DataError, SpaceError
 from supernet.evaluation.cost import (
-    Shape,
+    Form,
     count_layers,
     count_macs,
     count_network_macs,
@@ -43,6 +43,7 @@ from supernet.records import (
 )
 from supernet.runs.environment import cpu_seconds, hardware, versions
 from supernet.space import Architecture
+from supernet.training.data import form_of_samples
 from supernet.training.result import TrainingResult
 from supernet.training.session import Data
 
@@ -127,10 +128,10 @@ def compare(
     _check_trials(seeds, archs, trained)
     places = [archs.index(arch) for arch in trained]
     if architectures is None:
-        architectures = describe_architectures(supernet, data.shape, archs)
+        architectures = describe_architectures(supernet, form_of_samples(data), archs)
     if network is None:
         macs = [record.macs for record in architectures]
-        network = describe_network(supernet, data.shape, archs, macs)
+        network = describe_network(supernet, form_of_samples(data), archs, macs)
     ledger = [loading] if loading else []
     ledger += [phase for seed in seeds for phase in _phases(seed, trained)]
     scores = scores_of(seeds)
@@ -232,7 +233,7 @@ def describe_conditions(
 
 
 def describe_architectures(
-    supernet: Supernet, shape: Shape, archs: Sequence[Architecture] | None = None
+    supernet: Supernet, shape: Form, archs: Sequence[Architecture] | None = None
 ) -> list[ArchitectureRecord]:
     """Return architectures with their costs; by default every one of the space."""
     return [
@@ -251,7 +252,7 @@ def describe_architectures(
 
 def describe_network(
     supernet: Supernet,
-    shape: Shape,
+    shape: Form,
     archs: Sequence[Architecture] | None = None,
     macs: Sequence[int] | None = None,
 ) -> NetworkRecord:
@@ -259,7 +260,7 @@ def describe_network(
 
     Args:
         supernet: The network.
-        shape: Of one sample, such as channels, height, width.
+        shape: Of one sample, such as channels, height, width; or samples of another form.
         archs: Which architectures; by default every one of the space.
         macs: The multiply-adds of each, if they are known.
     """

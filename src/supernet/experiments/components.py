@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from supernet.records import ACCURACY, Measure
 from supernet.runs.functions import call_function, load_function, parse_function, source_sha256
 from supernet.space import Architecture, SearchSpace
 from supernet.tasks import Task, make_task
+from supernet.training.data import form_of_samples
 from supernet.training.recipe import Recipe
 from supernet.training.samplers import AnySampler, default_sampler, make_sampler
 from supernet.training.scored import choose_scored
@@ -132,14 +133,33 @@ def measure_of(settings: Settings) -> Measure:
 
 
 def build_named(
-    settings: Settings, *, shape: Sequence[int], classes: int | None, seed: int
+    settings: Settings,
+    *,
+    shape: Sequence[int],
+    classes: int | None,
+    seed: int,
+    example: Any = None,
 ) -> NamedNetwork:
     """Return the network of the settings, its weights initialized from `seed`.
+
+    Args:
+        settings: Of the run.
+        shape: Of one sample, or of the first tensor of one.
+        classes: How many there are; None or 0 if that makes no sense.
+        seed: Of the weights.
+        example: Some inputs, if they are anything else than one floating-point tensor.
 
     Raises:
         NetworkError: If it can't be had.
     """
-    return build_network(settings.network.wanted, shape=shape, classes=classes or None, seed=seed)
+    return build_network(
+        settings.network.wanted, shape=shape, classes=classes or None, seed=seed, example=example
+    )
+
+
+def example_of(data: ImageData) -> Any:
+    """Return some inputs of data that are anything else than one floating-point tensor, or None."""
+    return getattr(data, "example", None)
 
 
 def initial_seed(seed: int, kind: str, arch: int | None) -> int:
@@ -199,7 +219,7 @@ def sampler_of(settings: Settings, supernet: Supernet, data: ImageData) -> AnySa
     Raises:
         SettingsError: If there is none such for this space.
     """
-    wanted, x = settings.sampler, empty_batch(data.shape)
+    wanted, x = settings.sampler, empty_batch(form_of_samples(data))
     name = wanted.name or default_sampler(supernet, x)
     if settings.recipe.compile and name != "every":
         raise SettingsError(

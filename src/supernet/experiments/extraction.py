@@ -33,6 +33,7 @@ from supernet.nn.supernet import Supernet
 from supernet.space import Architecture, Option, SearchSpace
 from supernet.strategies import Limit, parse_limits
 from supernet.strategies.constraints import check_names
+from supernet.training.data import form_of_samples
 
 Format = Literal["onnx", "torch-export", "int8"]
 
@@ -259,7 +260,7 @@ def describe(
     return Facts(
         options=dict(arch),
         params=count_params(net),
-        macs=count_macs(run.supernet, arch, run.data.shape),
+        macs=count_macs(run.supernet, arch, form_of_samples(run.data)),
         weights=weights,
         calibration_images=results.data.calibration,
         scores=[*scores, validation],

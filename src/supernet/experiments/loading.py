@@ -14,7 +14,7 @@ import safetensors.torch
 from supernet.datasets import ImageData
 from supernet.errors import RunFolderError
 from supernet.evaluation.accuracy import find_best
-from supernet.experiments.components import build_named, load_data
+from supernet.experiments.components import build_named, example_of, load_data
 from supernet.experiments.settings import Settings, make_settings
 from supernet.networks.named import space_sha256
 from supernet.nn.supernet import Supernet
@@ -137,7 +137,15 @@ def load_run(
 def _rebuild(
     folder: Path, manifest: Manifest, settings: Settings, results: Results, allow_mismatch: bool
 ) -> Supernet:
-    named = build_named(settings, shape=results.data.shape, classes=results.data.classes, seed=0)
+    # What a network is made elastic with is all that needs the data.
+    example = example_of(load_data(settings.data)) if settings.network.elastic else None
+    named = build_named(
+        settings,
+        shape=results.data.shape,
+        classes=results.data.classes,
+        seed=0,
+        example=example,
+    )
     differences = [
         f"{name} is not the file it was"
         for name, digest in named.sources.items()

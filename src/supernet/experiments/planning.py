@@ -15,11 +15,13 @@ import torch
 from supernet import sharing
 from supernet.datasets import ImageData
 from supernet.errors import DataError
+from supernet.evaluation.batches import call, planner_for
 from supernet.evaluation.cost import empty_batch
 from supernet.experiments.comparison import describe_architectures, describe_network
 from supernet.experiments.components import (
     build_named,
     device_of,
+    example_of,
     fit_counts,
     limit_data,
     load_whole,
@@ -38,6 +40,7 @@ from supernet.records import ArchitectureRecord, Measure, NetworkRecord, Phase
 from supernet.sharing import Planner
 from supernet.space import Architecture
 from supernet.tasks import Classification, check_batch
+from supernet.training.data import form_of_samples
 from supernet.training.losses import mean_loss
 from supernet.training.samplers import AnySampler, Draw, sampler_at, training_macs
 from supernet.training.scored import ALL_UP_TO
@@ -130,17 +133,20 @@ def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
     """
     settings, data, loading = _load(settings)
     _check_sizes(settings, data)
-    named = build_named(settings, shape=data.shape, classes=data.classes, seed=0)
+    named = build_named(
+        settings, shape=data.shape, classes=data.classes, seed=0, example=example_of(data)
+    )
+    form = form_of_samples(data)
     supernet = named.supernet
-    require_fit(supernet, data.shape)
+    require_fit(supernet, form)
     device_of(settings)
     _check_task(settings, supernet, data)
     archs = scored_of(settings, supernet.space)
     # As large as a step's: what has to be done in parts depends on it.
-    planner = Planner(supernet, empty_batch(data.shape, settings.recipe.batch_size))
+    planner = planner_for(supernet, empty_batch(form, settings.recipe.batch_size))
     sampler = sampler_of(settings, supernet, data)
     costs = _Costs(settings, data, planner, archs)
-    architectures = describe_architectures(supernet, data.shape, archs)
+    architectures = describe_architectures(supernet, form, archs)
     macs = [record.macs for record in architectures]
     alone = spread(archs, macs, settings.run.alone) if standalone else ()
     return RunPlan(
@@ -149,7 +155,7 @@ def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
         named=named,
         archs=archs,
         alone=alone,
-        network=describe_network(supernet, data.shape, archs, macs),
+        network=describe_network(supernet, form, archs, macs),
         architectures=architectures,
         sharing=planner.plan(archs),
         sampler=sampler,
@@ -162,7 +168,7 @@ def _check_task(settings: Settings, supernet: Supernet, data: ImageData) -> None
     """Run the smallest architecture on two samples, and see that the task can judge the outputs."""
     x, y = next(iter(data.train.first(2).batches(2)))
     with torch.no_grad():
-        outputs = extract(supernet, supernet.space.smallest).train()(x)
+        outputs = call(extract(supernet, supernet.space.smallest).train(), x)
     task = task_of(settings)
     check_batch(Classification() if task is None else task, outputs, y)
 
@@ -213,7 +219,7 @@ def measure_speed(plan: RunPlan, *, seconds: float = 1.0) -> float:
     archs = list(sampler_at(plan.sampler, 0.0)(supernet.space, random.Random(0)).archs)
     batch = min(plan.settings.recipe.batch_size, _LARGEST_PROBE)
     x, y = next(plan.data.train.batches(batch))
-    macs = sharing.plan(supernet, archs, x).training_macs
+    macs = planner_for(supernet, x).plan(archs).training_macs
     task = task_of(plan.settings)
     mean_loss(supernet, x, y, archs, task=task).backward()
     steps, start = 0, time.perf_counter()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from supernet.datasets import ImageData
 from supernet.errors import DataError
+from supernet.sharing.structure import replace as replace_in
 from supernet.tasks.task import tensors_in
 from supernet.training.data import Samples, SplitData
 from supernet.training.sources import as_data
@@ -22,12 +23,13 @@ _LOOK = 250
 
 @dataclass(frozen=True)
 class UserData:
-    """Samples of one floating-point tensor each, with targets for a task; see `ImageData`.
+    """Samples of any form, with targets for a task; see `ImageData`.
 
     Attributes:
         name: What to call them.
         classes: One more than the largest target, if those are whole numbers; else 0.
-        shape: Of one sample.
+        shape: Of one sample; where that is several tensors, of the first.
+        example: The inputs of some samples, if they are anything else than one float32 tensor.
         train: To learn from.
         validation: To choose by.
         test: To judge by, once.
@@ -37,6 +39,7 @@ class UserData:
     name: str
     classes: int
     shape: tuple[int, ...]
+    example: Any
     train: Samples
     validation: Samples
     test: Samples
@@ -71,8 +74,8 @@ def take_data(name: str, found: Any) -> ImageData | UserData:
             a `Dataset`, a `DataLoader` or a pair of tensors, validation None to set some aside.
 
     Raises:
-        DataError: If it is something else, there are no test samples, or inputs are not one
-            floating-point tensor.
+        DataError: If it is something else, there are no test samples, or inputs are not tensors of
+            one form throughout: a tensor, or tensors in tuples and dicts.
     """
     if isinstance(found, ImageData):
         return found
@@ -83,15 +86,16 @@ def take_data(name: str, found: Any) -> ImageData | UserData:
     looks = {split: _look(f"{name}: {split}", samples) for split, samples in splits.items()}
     first = looks["train"]
     for split, look in looks.items():
-        if look.shape != first.shape:
+        if look.form != first.form:
             raise DataError(
-                f"{name}: samples of {split} are {look.shape}, and those of train {first.shape}"
+                f"{name}: samples of {split} are {look.form}, and those of train {first.form}"
             )
     classes = max(look.largest for look in looks.values()) + 1
     return UserData(
         name=name,
         classes=classes if all(look.whole for look in looks.values()) else 0,
-        shape=first.shape,
+        shape=tuple(next(tensors_in(first.example)).shape[1:]),
+        example=None if _is_plain(first.example) else first.example,
         train=data.train,
         validation=data.validation,
         test=data.test,
@@ -101,7 +105,8 @@ def take_data(name: str, found: Any) -> ImageData | UserData:
 
 @dataclass(frozen=True)
 class _Look:
-    shape: tuple[int, ...]
+    form: str
+    example: Any
     whole: bool
     largest: int
     sha256: str
@@ -109,24 +114,54 @@ class _Look:
 
 def _look(name: str, samples: Samples) -> _Look:
     """Go through a split once: check its inputs, and take its digest."""
-    digest, shape, whole, largest = hashlib.sha256(), None, True, -1
+    digest, form, example, whole, largest = hashlib.sha256(), None, None, True, -1
     for x, y in samples.batches(_LOOK):
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2:
-            what = f"a {x.dtype} tensor" if isinstance(x, Tensor) else f"a {type(x).__name__}"
-            raise DataError(
-                f"{name}: inputs are {what}; the command line takes one floating-point tensor with "
-                "axes (samples, ...); train from Python with others"
-            )
-        if shape not in (None, tuple(x.shape[1:])):
-            raise DataError(f"{name}: samples are {shape} and {tuple(x.shape[1:])}; give one shape")
-        shape = tuple(x.shape[1:])
-        for tensor in (x, *tensors_in(y)):
+        _check_inputs(name, x)
+        found = _word_form(x)
+        if form not in (None, found):
+            raise DataError(f"{name}: samples are {form} and {found}; give one form")
+        if form is None:
+            form, example = found, replace_in(x, Tensor, lambda tensor: tensor[:2].detach().clone())
+        for tensor in (*tensors_in(x), *tensors_in(y)):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         labels = isinstance(y, Tensor) and y.ndim == 1 and not y.is_floating_point()
         whole = whole and labels
         if labels:
             largest = max(largest, int(y.max()))
-    if shape is None:
+    if form is None:
         raise DataError(f"{name}: there are no samples")
-    return _Look(shape, whole, largest, digest.hexdigest())
+    return _Look(form, example, whole, largest, digest.hexdigest())
+
+
+def _check_inputs(name: str, x: Any) -> None:
+    """Refuse inputs that are no tensors with the samples along their first axes."""
+    tensors = list(tensors_in(x))
+    if not tensors or any(tensor.ndim == 0 for tensor in tensors):
+        what = "a tensor without axes" if tensors else f"a {type(x).__name__}"
+        raise DataError(
+            f"{name}: inputs are {what}; they must be a tensor with axes (samples, ...), or such "
+            "tensors in a tuple or dict"
+        )
+    if len({len(tensor) for tensor in tensors}) > 1:
+        counts = ", ".join(str(len(tensor)) for tensor in tensors)
+        raise DataError(
+            f"{name}: the tensors of a batch of inputs have {counts} samples; they must have the "
+            "same number along their first axes"
+        )
+
+
+def _is_plain(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dtype == torch.float32
+
+
+def _word_form(x: Any) -> str:
+    """Return what one sample is, in words: shapes, and types other than float32."""
+    if isinstance(x, Tensor):
+        shape = str(tuple(x.shape[1:]))
+        return shape if _is_plain(x) else f"{shape} {str(x.dtype).rpartition('.')[2]}"
+    if isinstance(x, dict):
+        return f"{{{', '.join(f'{name}: {_word_form(part)}' for name, part in x.items())}}}"
+    if isinstance(x, tuple | list):
+        return f"({', '.join(map(_word_form, x))})"
+    return type(x).__name__

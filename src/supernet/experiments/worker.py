@@ -14,6 +14,7 @@ from supernet.errors import CheckpointError, DataWarning
 from supernet.experiments.components import (
     build_named,
     device_of,
+    example_of,
     initial_seed,
     load_data,
     recipe_of,
@@ -61,7 +62,9 @@ def _train_job(
     seed = initial_seed(job.seed, job.subject, job.arch)
     seed_process(seed)
     data = load_data(settings.data)
-    net = build_named(settings, shape=data.shape, classes=data.classes, seed=seed).supernet
+    net = build_named(
+        settings, shape=data.shape, classes=data.classes, seed=seed, example=example_of(data)
+    ).supernet
     standalone = job.arch is not None
     if job.arch is not None:
         net = Supernet(extract(net, net.space.at(job.arch)))
@@ -95,7 +98,9 @@ def _warm_up(settings: Settings) -> None:
         data = load_data(settings.data)
     batch = settings.recipe.batch_size
     few = data.limit(train=max(2, batch), validation=1)
-    net = build_named(settings, shape=data.shape, classes=data.classes, seed=0).supernet
+    net = build_named(
+        settings, shape=data.shape, classes=data.classes, seed=0, example=example_of(data)
+    ).supernet
     train(
         Supernet(extract(net, net.space.smallest)),
         replace(few, test=data.test.first(1)),

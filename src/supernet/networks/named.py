@@ -118,7 +118,12 @@ def check_network(wanted: NetworkName) -> None:
 
 
 def build_network(
-    wanted: NetworkName, *, shape: Sequence[int], classes: int | None, seed: int
+    wanted: NetworkName,
+    *,
+    shape: Sequence[int],
+    classes: int | None,
+    seed: int,
+    example: Any = None,
 ) -> NamedNetwork:
     """Return the network, newly initialized.
 
@@ -130,6 +135,8 @@ def build_network(
         shape: Of one sample, such as channels, height, width.
         classes: How many classes there are, if that makes sense.
         seed: Of the initial weights. No generator outside is touched.
+        example: Some inputs, to try a plain network on that is made elastic, if they are anything
+            else than one floating-point tensor.
 
     Raises:
         NetworkError: If there is no such network, or its function fails or returns something else.
@@ -152,7 +159,7 @@ def build_network(
             supernet = Supernet(net)
         else:
             _require_elastic(wanted)
-            supernet, report = _make_elastic(wanted, net, shape)
+            supernet, report = _make_elastic(wanted, net, shape, example)
     if wanted.elastic and report is None:
         raise NetworkError(
             f"{wanted.name} has choices already, so it can't be made elastic; leave --elastic out"
@@ -227,13 +234,14 @@ def _require_elastic(wanted: NetworkName) -> None:
 
 
 def _make_elastic(
-    wanted: NetworkName, net: nn.Module, shape: Sequence[int]
+    wanted: NetworkName, net: nn.Module, shape: Sequence[int], example: Any
 ) -> tuple[Supernet, Report]:
     import torch
 
     from supernet.networks.conversion import make_elastic
 
-    example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    if example is None:
+        example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     try:
         return make_elastic(net, example=example, **_parse_elastic(wanted.elastic))
     except SpaceError as error:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor
-
 from supernet.evaluation.batches import samples_in
 from supernet.evaluation.cost import empty_batch
-from supernet.sharing.structure import replace
 
 
 class TrainingData(Protocol):
@@ -73,23 +69,23 @@ def count_batches(data: TrainingData, batch_size: int) -> int:
 
 def empty_inputs(data: SplitData, samples: int) -> Any:
     """Return inputs without content (on the `meta` device), to plan and count with."""
-    shape = getattr(data, "shape", None)
-    if shape is not None:
-        return empty_batch(shape, samples)
-    x, _ = next(iter(data.train.first(1).batches(1)))
-    return emptied(x, samples)
+    form = form_of_samples(data)
+    if form is None:
+        form, _ = next(iter(data.train.first(1).batches(1)))
+    return empty_batch(form, samples)
+
+
+def form_of_samples(data: Any) -> Any:
+    """Return what one sample of data is, as `empty_batch` takes it; None if they don't say.
+
+    Args:
+        data: With an `example`, a batch of inputs of any form; or else with a `shape`.
+    """
+    example = getattr(data, "example", None)
+    return getattr(data, "shape", None) if example is None else example
 
 
 def draw_example(data: TrainingData, batch_size: int, seed: int) -> Any:
     """Return inputs such as the first step gets, without content."""
     x, _ = next(iter(data.shuffled(batch_size, seed=seed, epoch=1)))
-    return emptied(x, samples_in(x))
-
-
-def emptied(inputs: Any, samples: int) -> Any:
-    """Return inputs of this form, of so many samples, on the `meta` device."""
-
-    def empty(tensor: Tensor) -> Tensor:
-        return torch.empty(samples, *tensor.shape[1:], dtype=tensor.dtype, device="meta")
-
-    return replace(inputs, Tensor, empty)
+    return empty_batch(x, samples_in(x))

@@ -5,6 +5,7 @@ from torch import nn
 from supernet import sharing
 from supernet.errors import SpaceError
 from supernet.nn.elastic import ElasticAttention
+from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture, Choice
 from tests.conftest import noise, stir
@@ -65,3 +66,16 @@ def test_impossible_heads_are_refused() -> None:
         ElasticAttention(W, H, head_width=0)
     with pytest.raises(SpaceError, match="option of the choice 'heads' is 0"):
         ElasticAttention(W, Choice("heads", (0, 1)), head_width=2)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+@pytest.mark.parametrize("extracted", [False, True])
+def test_causal_attention_sees_nothing_of_what_comes_later(heads: int, extracted: bool) -> None:
+    attention = stir(ElasticAttention(W, H, head_width=2, causal=True)).double()
+    supernet, arch = Supernet(attention), Architecture({"w": 8, "h": heads})
+    changed = X.clone()
+    changed[:, 3:] += 1
+    plain = extract(supernet, arch)
+    one, other = (plain(x) if extracted else supernet(x, arch) for x in (X, changed))
+    torch.testing.assert_close(one[:, :3], other[:, :3])
+    assert not torch.allclose(one[:, 3:], other[:, 3:])

@@ -30,6 +30,7 @@ class ElasticAttention(ChoiceModule):
         head_width: The features of one head. Without it they are the embedding width divided by
             `heads`, as in `nn.MultiheadAttention`; then the number of heads is not chosen.
         bias: Whether the linear layers have biases.
+        causal: Whether a token sees only itself and those before it, as in language models.
 
     Raises:
         SpaceError: If a size is below one; if there is no `head_width`, and `heads` is a choice or
@@ -43,7 +44,13 @@ class ElasticAttention(ChoiceModule):
     has_fixed_forward = True
 
     def __init__(
-        self, width: Width, heads: Width, *, head_width: int | None = None, bias: bool = True
+        self,
+        width: Width,
+        heads: Width,
+        *,
+        head_width: int | None = None,
+        bias: bool = True,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         embedding, count = as_size(width), as_size(heads)
@@ -56,6 +63,7 @@ class ElasticAttention(ChoiceModule):
         inner = Size((count, each))
         #: How the last axis is parted: (heads, features of one), of which one is known beforehand.
         self.parting = (count.largest, -1) if head_width is None else (-1, head_width)
+        self.causal = causal
         self.query = ElasticLinear(embedding, inner, bias=bias)
         self.key = ElasticLinear(embedding, inner, bias=bias)
         self.value = ElasticLinear(embedding, inner, bias=bias)
@@ -70,7 +78,7 @@ class ElasticAttention(ChoiceModule):
         query = self.query(x).unflatten(-1, self.parting).transpose(1, 2)
         key = self.key(x).unflatten(-1, self.parting).transpose(1, 2)
         value = self.value(x).unflatten(-1, self.parting).transpose(1, 2)
-        heads = F.scaled_dot_product_attention(query, key, value)
+        heads = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
         y: Tensor = self.out(heads.transpose(1, 2).flatten(2))
         return y
 
