@@ -183,7 +183,7 @@ def test_targets_that_are_no_classes_make_none() -> None:
 def test_token_numbers_go_to_the_network_as_they_are(own: Path) -> None:
     wanted = settings(net="own.py:build_reader", data="own.py:load_tokens", task="next token")
     data = load_data(wanted.data)
-    assert (data.shape, data.classes, len(data.train)) == ((4,), 0, 40)
+    assert [*data.shape, data.classes, len(data.train)] == [4, 0, 40]
     planned = plan(wanted, standalone=False)
     macs = [record.macs for record in planned.architectures]
     assert macs == [4 * (4 * 4 + 4 * 7), 4 * (2 * 4 * 4 + 4 * 7)]
@@ -192,7 +192,7 @@ def test_token_numbers_go_to_the_network_as_they_are(own: Path) -> None:
 def test_inputs_in_a_dict_go_to_the_network_by_name(own: Path) -> None:
     wanted = settings(net="own.py:Reader", data="own.py:load_dicts", task="next token")
     data = load_data(wanted.data)
-    assert data.shape == (4,)
+    assert [*data.shape] == [4]
     planned = plan(wanted, standalone=False)
     assert [record.macs for record in planned.architectures] == [190, 254]
     costs = plan_costs(planned.named.supernet, form_of_samples(data))
