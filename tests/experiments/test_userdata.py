@@ -143,6 +143,8 @@ def test_missing_functions_are_found_without_running_anything(own: Path) -> None
 
 
 X, Y = torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)
+ROWS: Any = [0] * 4
+UNEVEN = DataLoader[Any](ROWS, batch_size=4, collate_fn=lambda rows: ((X[0], X), Y))
 
 
 @pytest.mark.parametrize(
@@ -155,15 +157,7 @@ X, Y = torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)
             r"validation are \(2,\) int64, and those of train \(2,\)",
         ),
         (([("a", 1)] * 4,) * 3, "inputs are a tuple; they must be a tensor"),
-        (
-            (
-                DataLoader(
-                    [((X[0], X), 0)] * 4, batch_size=4, collate_fn=lambda rows: (rows[0][0], Y)
-                ),
-            )
-            * 3,
-            "2, 4 samples",
-        ),
+        ((UNEVEN,) * 3, "2, 4 samples"),
         (((X, Y), (torch.zeros(4, 3), Y), (X, Y)), r"samples of validation are \(3,\)"),
     ],
 )

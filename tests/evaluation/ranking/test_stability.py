@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from supernet.errors import DataError
+from supernet.evaluation.ranking.sentences import ranking_sentences
 from supernet.evaluation.ranking.stability import describe_ranking, full_tau
 from supernet.records import Ranking
 from tests.evaluation.ranking.samples import at_random, exactly
@@ -45,6 +46,12 @@ def test_what_cannot_be_told_from_the_pick_is_named() -> None:
 def test_of_equals_the_cheapest_is_picked_and_the_others_are_named() -> None:
     ranking = described(exactly([[9, 9, 3]], 10))
     assert (ranking.picked, ranking.equals[0]) == ("b", "a")
+
+
+def test_many_that_cannot_be_told_from_the_pick_are_counted() -> None:
+    ranking = described(exactly([[9, 9, 3]], 10))
+    many = ranking.model_copy(update={"equals": ["(1, 2, 3, 1, 2, 3)"] * 59})
+    assert "; 59 others can't be told from it on 10 validation" in ranking_sentences(many)[0]
 
 
 def test_halves_of_many_samples_agree_and_those_of_few_hardly() -> None:

@@ -19,6 +19,9 @@ from supernet.report.wording import (
     span,
 )
 
+#: Networks are named where their names take at most so many letters, and else counted.
+_LONGEST_LIST = 80
+
 
 def sentences(verdict: Verdict) -> list[str]:
     """Return the verdict in plain sentences; what matters most comes first.
@@ -249,10 +252,10 @@ def _pick(r: Ranking) -> str | None:
     samples = f"on {r.samples:,} validation samples"
     if not r.equals:
         return f"The best by one-shot {by} is {r.picked}, ahead of all others {samples}."
-    n = len(r.equals)
+    which = f" ({_listed(r.equals)})"
     return (
-        f"The best by one-shot {by} is {r.picked}; {several(n, 'other')} "
-        f"({_listed(r.equals)}) can't be told from it {samples}."
+        f"The best by one-shot {by} is {r.picked}; {several(len(r.equals), 'other')}"
+        f"{which if len(which) <= _LONGEST_LIST else ''} can't be told from it {samples}."
     )
 
 
