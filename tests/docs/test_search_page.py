@@ -42,7 +42,7 @@ def test_latency_and_sharing_are_those_of_their_benchmarks() -> None:
     results = ROOT / "benchmarks" / "results"
     latency = json.loads((results / "latency.json").read_text())
     check, pieces = latency["check"], latency["pieces"]
-    assert f"from {pieces} pieces" in PAGE
+    assert f", {pieces} pieces;" in PAGE
     assert f"is {100 * check['median_error']:.1f} %" in PAGE
     assert f"differs by {100 * check['repeat_error']:.1f} %" in PAGE
     assert f"tau {check['tau']:.2f}" in PAGE

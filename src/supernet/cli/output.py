@@ -87,7 +87,10 @@ def show_status(status: Status, *, whole: bool) -> None:
             mean = sum(scores) / len(scores) if scores else math.nan
             shown = f"{score(mean, status.measure)} {unit_of(status.measure)}" if scores else ""
             table.add_row(
-                escape(visible(job.name)), f"{100 * job.done:.0f} %", str(job.epochs), shown
+                escape(visible(job.name)),
+                f"{100 * job.done:.0f} %",
+                str(job.epochs),
+                escape(visible(shown)),
             )
         console.print(table)
     if status.state in ("stopped", "killed", "new"):
