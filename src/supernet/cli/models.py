@@ -194,11 +194,14 @@ def predict(
 
 
 def _load(run: Path, seed: int | None, data: str | None, threads: int) -> LoadedRun:
+    from supernet.experiments.extraction import require_pictures
     from supernet.experiments.loading import load_run
     from supernet.runs.process import set_up_process
 
     set_up_process(threads=threads)
-    return load_run(run, seed=seed, data=data)
+    loaded = load_run(run, seed=seed, data=data)
+    require_pictures(loaded)
+    return loaded
 
 
 def _folder_for(run: LoadedRun, arch: Architecture, out: Path | None, *, several: bool) -> Path:

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from supernet.datasets import ImageData
 from supernet.errors import RunFolderError, SettingsError, SpaceError
 from supernet.evaluation.accuracy import find_best, score_network
 from supernet.evaluation.batchnorm import recalibrate
 from supernet.evaluation.cost import count_macs, count_params
 from supernet.evaluation.intervals import estimate_share
+from supernet.experiments.components import task_of
 from supernet.experiments.loading import LoadedRun
 from supernet.export.card import Facts, ScoreRecord
 from supernet.export.model_folder import add_file, save
@@ -33,6 +35,7 @@ from supernet.nn.supernet import Supernet
 from supernet.space import Architecture, Option, SearchSpace
 from supernet.strategies import Limit, parse_limits
 from supernet.strategies.constraints import check_names
+from supernet.tasks import Classification
 from supernet.training.data import form_of_samples
 
 Format = Literal["onnx", "torch-export", "int8"]
@@ -169,6 +172,26 @@ def parse_architecture(text: str, space: SearchSpace) -> Architecture:
         raise SpaceError(f"the architecture says nothing about {shown}; add them")
     space.validate(whole)
     return space.canonical(whole)
+
+
+def require_pictures(run: LoadedRun) -> None:
+    """Refuse what model folders can't describe, and scores here would be wrong about.
+
+    Raises:
+        SettingsError: Unless the run classifies pictures.
+    """
+    task = task_of(run.settings)
+    if not (task is None or isinstance(task, Classification)):
+        what = f"its task is {run.settings.run.task}"
+    elif not isinstance(run.data, ImageData):
+        what = f"its data, {run.settings.data.data}, are no pictures"
+    else:
+        return
+    raise SettingsError(
+        f"extract and finetune are for runs that classify pictures, and of {run.folder} {what}; "
+        "from Python, supernet.load_run gives its supernet, and supernet.extract and "
+        "supernet.save(model, folder, example=inputs) take a network out of it"
+    )
 
 
 def costs_of(run: LoadedRun) -> dict[Architecture, dict[str, int]]:
