@@ -181,9 +181,10 @@ def require_pictures(run: LoadedRun) -> None:
         SettingsError: Unless the run classifies pictures.
     """
     task = task_of(run.settings)
+    data: object = run.data  # a user's own data may be of another class
     if not (task is None or isinstance(task, Classification)):
         what = f"its task is {run.settings.run.task}"
-    elif not isinstance(run.data, ImageData):
+    elif not isinstance(data, ImageData):
         what = f"its data, {run.settings.data.data}, are no pictures"
     else:
         return
