@@ -185,7 +185,7 @@ def require_pictures(run: LoadedRun) -> None:
     if not (task is None or isinstance(task, Classification)):
         what = f"its task is {run.settings.run.task}"
     elif not isinstance(data, ImageData):
-        what = f"its data, {run.settings.data.data}, are no pictures"
+        what = f"its data ({run.results.data.name}) are no pictures"
     else:
         return
     raise SettingsError(
