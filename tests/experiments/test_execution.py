@@ -1,5 +1,6 @@
 """The experiment computes the same wherever its trainings run, and whatever happens to workers."""
 
+import hashlib
 import io
 import os
 import signal
@@ -196,7 +197,11 @@ def test_training_the_supernet_only_is_one_job_and_has_no_verdict(
     assert results.verdict is None
     files = files_of(outcome, results)
     assert list(files) == ["supernet-seed0.safetensors", "hits.npz", "results.json"]
-    assert Results.model_validate_json(files["results.json"]) == results
+    kept = Results.model_validate_json(files["results.json"])
+    assert list(kept.weights_sha256.values()) == [
+        hashlib.sha256(files["supernet-seed0.safetensors"]).hexdigest()
+    ]
+    assert kept.model_copy(update={"weights_sha256": {}}) == results
 
 
 def test_hits_can_be_unpacked_again(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
