@@ -25,7 +25,7 @@ from typing import NoReturn
 
 TINY_RUN = [
     "compare", "--train-images", "256", "--validation-images", "200", "--calibration-images", "100",
-    "--epochs", "1", "--wide", "4", "--narrow", "4",
+    "--epochs", "1", "--net-arg", "widths=4,4",
 ]  # fmt: skip
 TIME_LIMIT = 600  # seconds, for any one program
 
@@ -38,7 +38,7 @@ MNIST_SHA256 = {  # of the unpacked files
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 SDIST_TOP = {  # what may lie at the top of the source archive; hatchling adds the last two itself
-    "src", "tests", "benchmarks", "tools", "main.py", "Makefile", "constraints.txt",
+    "src", "tests", "benchmarks", "examples", "tools", "main.py", "Makefile", "constraints.txt",
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "NOTICE",
     "pyproject.toml", "PKG-INFO", ".gitignore",
 }  # fmt: skip
