@@ -7,7 +7,6 @@ folder holds what they ended with; the state of the one under way is in a folder
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from supernet.errors import CheckpointError, DivergedError, RunFolderError
+from supernet.errors import CheckpointError, DivergedError
 from supernet.experiments.components import (
     build_named,
     device_of,
@@ -28,21 +27,21 @@ from supernet.experiments.components import (
     recipe_of,
     task_of,
 )
+from supernet.experiments.jsonlines import read_lines, write_lines
 from supernet.experiments.loading import LoadedRun
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
-from supernet.reading import LARGE, parse_json, read_regular
 from supernet.records import Progress
-from supernet.runs import files
 from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.process import seed_process
 from supernet.space import Architecture
-from supernet.text import show
 from supernet.training.result import TrainingResult
 from supernet.training.samplers import every
 from supernet.training.session import train
 
 ALONE = "alone.jsonl"
+
+_REMEDY = "remove it, and search again"
 
 Watch = Callable[[str, Progress], None]
 
@@ -85,12 +84,12 @@ def train_alone(
     Raises:
         RunFolderError: If what was saved is damaged, or can't be written.
     """
-    found = {one.arch: one for one in _read(folder / ALONE)}
+    found = {one.arch: one for one in read_lines(folder / ALONE, _parse, remedy=_REMEDY)}
     state = folder / "alone"
     for arch in archs:
         if arch not in found:
             found[arch] = _train(run, arch, Checkpoints(state, every_s=every_s), watch)
-            _write(folder / ALONE, list(found.values()), folder)
+            write_lines(folder / ALONE, map(_row, found.values()), folder)
         shutil.rmtree(state, ignore_errors=True)
     return {arch: found[arch] for arch in archs}
 
@@ -143,38 +142,17 @@ def _own_luck(seed: int) -> Iterator[None]:
         yield
 
 
-def _write(path: Path, found: Sequence[Confirmed], folder: Path) -> None:
-    lines = [
-        json.dumps(
-            {
-                "options": dict(one.arch),
-                "validation": None if one.error else one.validation,
-                "kind": "hits" if one.scores.dtype == np.bool_ else "scores",
-                "test": (one.scores + 0).tolist(),  # hits as 0 and 1
-                "error": one.error,
-            }
-        )
-        for one in found
-    ]
-    files.write(path, "".join(f"{line}\n" for line in lines).encode(), root=folder)
+def _row(one: Confirmed) -> dict[str, Any]:
+    return {
+        "options": dict(one.arch),
+        "validation": None if one.error else one.validation,
+        "kind": "hits" if one.scores.dtype == np.bool_ else "scores",
+        "test": (one.scores + 0).tolist(),  # hits as 0 and 1
+        "error": one.error,
+    }
 
 
-def _read(path: Path) -> list[Confirmed]:
-    try:
-        content = read_regular(path, LARGE, follow=False)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise RunFolderError(files.unreadable(path, error)) from None
-    try:
-        return [_parse(parse_json(line)) for line in content.splitlines()]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunFolderError(
-            f"{show(path)} is damaged ({show(str(error))}); remove it, and search again"
-        ) from None
-
-
-def _parse(said: Any) -> Confirmed:
+def _parse(_: int, said: Any) -> Confirmed:
     scores = np.array(said["test"], np.float64)
     if said["kind"] == "hits":
         scores = scores.astype(np.bool_)

@@ -28,8 +28,9 @@ from supernet.evaluation.latency import load_latency
 from supernet.evaluation.searching import SupernetScorer, search
 from supernet.experiments.components import task_of
 from supernet.experiments.confirmation import Confirmed, Watch, train_alone
+from supernet.experiments.jsonlines import read_lines, write_lines
 from supernet.experiments.loading import LoadedRun
-from supernet.reading import LARGE, SMALL, parse_json, read_regular
+from supernet.reading import SMALL, parse_json, read_regular
 from supernet.records import Estimate
 from supernet.report.searching import (
     BestAlone,
@@ -60,6 +61,8 @@ _MOST_FINALISTS = 24
 
 #: The most objectives for which the hypervolume is computed.
 _MOST_FOR_VOLUME = 3
+
+_REMEDY = "remove its folder, and search again"
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def execute(
                 continue
             path = folder / (EVALUATIONS if name == "search" else BASELINE)
             found: list[Evaluation] = []
-            earlier = _read_evaluations(path)
+            earlier = read_lines(path, _parse, remedy=_REMEDY)
             for evaluation in search(
                 run.supernet,
                 data,
@@ -174,10 +177,10 @@ def execute(
                 found.append(evaluation)
                 # A generation comes at once; what is in the file is never less than before.
                 if len(found) > len(earlier) and _ends_generation(found, settings):
-                    _write_evaluations(path, found, folder)
+                    write_lines(path, map(_row, found), folder)
                 if name == "search":
                     yield evaluation
-            _write_evaluations(path, found, folder)
+            write_lines(path, map(_row, found), folder)
             every[name] = found
         front = _thinned(select_front(every["search"], settings.objectives), _MOST_FINALISTS)
         chosen = [one.arch for one in _thinned(front, settings.confirm or settings.alone)]
@@ -281,41 +284,20 @@ def _read_json(path: Path) -> Any:
         raise RunFolderError(f"{show(path)} can't be read: {show(str(error))}") from None
 
 
-def _write_evaluations(path: Path, found: Sequence[Evaluation], folder: Path) -> None:
-    lines = [
-        json.dumps(
-            {
-                "number": one.number,
-                "options": dict(one.arch),
-                "values": {k: v if math.isfinite(v) else None for k, v in one.values.items()},
-                "error": one.error,
-            }
-        )
-        for one in found
-    ]
-    files.write(path, "".join(f"{line}\n" for line in lines).encode(), root=folder)
+def _row(one: Evaluation) -> dict[str, Any]:
+    return {
+        "number": one.number,
+        "options": dict(one.arch),
+        "values": {k: v if math.isfinite(v) else None for k, v in one.values.items()},
+        "error": one.error,
+    }
 
 
-def _read_evaluations(path: Path) -> list[Evaluation]:
-    try:
-        content = read_regular(path, LARGE, follow=False)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise RunFolderError(files.unreadable(path, error)) from None
-    found = []
-    try:
-        for number, line in enumerate(content.splitlines()):
-            said = parse_json(line)
-            values = {k: math.nan if v is None else float(v) for k, v in said["values"].items()}
-            if said["number"] != number:
-                raise ValueError(f"evaluation {number} is missing")
-            found.append(Evaluation(Architecture(said["options"]), values, said["error"], number))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunFolderError(
-            f"{show(path)} is damaged ({show(str(error))}); remove its folder, and search again"
-        ) from None
-    return found
+def _parse(number: int, said: Any) -> Evaluation:
+    values = {k: math.nan if v is None else float(v) for k, v in said["values"].items()}
+    if said["number"] != number:
+        raise ValueError(f"evaluation {number} is missing")
+    return Evaluation(Architecture(said["options"]), values, said["error"], number)
 
 
 def _score_unseen(
