@@ -149,13 +149,15 @@ class Epoch(Record):
 class Progress(Record):
     """How far a training is. `done` runs from 0 to 1; `loss` is that of the last step, if any.
 
-    `ended` is there when an epoch was scored, `saved` set when a checkpoint was written.
+    `step` counts the steps so far. `ended` is there when an epoch was scored, `saved` set when a
+    checkpoint was written.
     """
 
     done: float
     epoch: int
     epochs: int
     loss: float | None = None
+    step: int = 0
     ended: Epoch | None = None
     saved: bool = False
 

@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -30,6 +30,8 @@ from supernet.cli.options import (
     ResumeOption,
     RunArgument,
     RunOptions,
+    TensorBoardOption,
+    require_tensorboard,
     with_settings,
 )
 from supernet.cli.output import (
@@ -52,6 +54,8 @@ from supernet.runs.lock import require_free
 from supernet.text import join_command, visible, visible_lines
 
 if TYPE_CHECKING:
+    from supernet.experiments.execution import RunEvent
+    from supernet.experiments.planning import RunPlan
     from supernet.experiments.running import Run
     from supernet.records import Manifest
 
@@ -100,6 +104,7 @@ def compare(
     resume: ResumeOption = True,
     allow_mismatch: AllowMismatchOption = False,
     checkpoint_every: CheckpointEveryOption = 10.0,
+    tensorboard: TensorBoardOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -108,7 +113,7 @@ def compare(
     Trains a supernet once and some of its architectures on their own, and judges how far the
     ranking by the supernet can be trusted.
     """
-    how = RunOptions(out, resume, allow_mismatch, checkpoint_every, as_json)
+    how = RunOptions(out, resume, allow_mismatch, checkpoint_every, tensorboard, as_json)
     _run("compare", preset, settings, how, dry_run=dry_run)
 
 
@@ -122,11 +127,12 @@ def train(
     resume: ResumeOption = True,
     allow_mismatch: AllowMismatchOption = False,
     checkpoint_every: CheckpointEveryOption = 10.0,
+    tensorboard: TensorBoardOption = False,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a supernet, and score its architectures."""
-    how = RunOptions(out, resume, allow_mismatch, checkpoint_every, as_json)
+    how = RunOptions(out, resume, allow_mismatch, checkpoint_every, tensorboard, as_json)
     _run("train", preset, settings, how, dry_run=dry_run)
 
 
@@ -142,6 +148,7 @@ def resume(
     ] = None,
     allow_mismatch: AllowMismatchOption = False,
     checkpoint_every: CheckpointEveryOption = 10.0,
+    tensorboard: TensorBoardOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Resume a run that was stopped or killed.
@@ -154,7 +161,7 @@ def resume(
     changes = {"data": None if data is None else str(data), "workers": workers}
     given = {name: value for name, value in changes.items() if value is not None}
     settings = resolve_settings(manifest.preset, find_config(run), given)
-    how = RunOptions(run, True, allow_mismatch, checkpoint_every, as_json)
+    how = RunOptions(run, True, allow_mismatch, checkpoint_every, tensorboard, as_json)
     try:
         _run(manifest.command, manifest.preset, settings, how)
     except DataError as error:
@@ -234,6 +241,8 @@ def _run(
     if how.out and not dry_run:
         require_free(how.out)
     check_sources(settings)
+    if how.tensorboard:
+        require_tensorboard()
     with waiting("loading PyTorch and the data", console):
         from supernet.experiments import planning
         from supernet.runs.process import set_up_process
@@ -261,7 +270,8 @@ def _run(
             if results is not None:
                 console.out("this run had finished; these are its results", highlight=False)
             else:
-                results = run.execute(plan, console, every_s=how.checkpoint_every)
+                with _noting(run, plan, console, how) as note:
+                    results = run.execute(plan, console, every_s=how.checkpoint_every, note=note)
     if how.as_json:
         print_json(json.loads(results.model_dump_json()))  # which has a word for NaN
     else:
@@ -287,6 +297,22 @@ def _open_run(manifest: Manifest, settings: Settings, how: RunOptions, console: 
     for mismatch in run.mismatches:
         say(console, f"changed since then: {visible(mismatch)}")
     return run
+
+
+@contextmanager
+def _noting(
+    run: Run, plan: RunPlan, console: Console, how: RunOptions
+) -> Iterator[Callable[[RunEvent], None]]:
+    """Give what is called with whatever happens inside the block."""
+    if not how.tensorboard:
+        yield lambda _: None
+        return
+    from supernet.experiments.tensorboard import FOLDER, Curves
+
+    command = join_command(["tensorboard", "--logdir", str(run.folder.path / FOLDER)])
+    say(console, f"curves: {command}")
+    with Curves(run.folder.path, plan) as curves:
+        yield curves.note
 
 
 @contextmanager

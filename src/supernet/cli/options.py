@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -66,6 +67,16 @@ RunArgument = Annotated[
 ]
 
 
+TensorBoardOption = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard",
+        help="Also write curves for TensorBoard, into the run folder, while it trains.",
+        rich_help_panel="Run",
+    ),
+]
+
+
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Say how long it will take and what it will do, and stop.")
 ]
@@ -78,6 +89,20 @@ NetOption = Annotated[str, option_of("net", panel=False)]
 NetArgOption = Annotated[list[str] | None, option_of("net_arg", panel=False)]
 ElasticOption = Annotated[str | None, option_of("elastic", panel=False)]
 KeepOption = Annotated[list[str] | None, option_of("keep", panel=False)]
+
+
+def require_tensorboard() -> None:
+    """Find out whether TensorBoard's package is there, without importing it or PyTorch.
+
+    Raises:
+        SettingsError: If it isn't.
+    """
+    if importlib.util.find_spec("tensorboard") is None:
+        raise SettingsError(
+            "--tensorboard needs tensorboard, which is not installed; run "
+            "`pip install supernet[tensorboard]`, or leave the option out: the run folder has the "
+            "curves as a page too"
+        )
 
 
 def parse_shape(text: str | None) -> tuple[int, ...] | None:
@@ -105,6 +130,7 @@ class RunOptions:
     resume: bool
     allow_mismatch: bool
     checkpoint_every: float
+    tensorboard: bool
     as_json: bool
 
 

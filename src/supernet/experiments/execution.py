@@ -124,7 +124,7 @@ def execute(
             checkpoints = Path(stack.enter_context(TemporaryDirectory(prefix="supernet-")))
         found = _Found(restart=restart)
         left = {job.name: job for job in plan.jobs}
-        folders = {job.name: checkpoints / _folder_name(job) for job in plan.jobs}
+        folders = {job.name: checkpoints / job.folder_name for job in plan.jobs}
         for job in plan.jobs:
             before = found.read(job, folders[job.name])
             # With `restart`, workers see to it whether a result that is there is of this plan.
@@ -225,12 +225,6 @@ class _Found:
             )
             for seed in sorted({seed for _, seed, _ in self.results})
         ]
-
-
-def _folder_name(job: Job) -> str:
-    """Return a name that holds nothing of what users call their choices and networks."""
-    network = "" if job.arch is None else f"-{job.arch + 1}"
-    return f"seed{job.seed}-{job.subject}{network}"
 
 
 def judge(

@@ -68,6 +68,12 @@ class Job:
     epochs: int
     macs: int
 
+    @property
+    def folder_name(self) -> str:
+        """A name for a folder of its own, with nothing of what users call choices and networks."""
+        network = "" if self.arch is None else f"-{self.arch + 1}"
+        return f"seed{self.seed}-{self.subject}{network}"
+
 
 @dataclass(frozen=True)
 class RunPlan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +14,14 @@ from rich.console import Console
 
 from supernet.errors import RunFolderError, SupernetError
 from supernet.experiments import execution
-from supernet.experiments.execution import Completed, Noted, Outcome, Progressed, Trained
+from supernet.experiments.execution import (
+    Completed,
+    Noted,
+    Outcome,
+    Progressed,
+    RunEvent,
+    Trained,
+)
 from supernet.experiments.planning import RunPlan
 from supernet.experiments.settings import Settings, to_yaml
 from supernet.records import Manifest, Results
@@ -68,13 +75,21 @@ class Run:
         """Whether nothing is left to be done, unless somebody removed the results."""
         return any(event.event == "finished" for event in read_events(self.folder.path))
 
-    def execute(self, plan: RunPlan, console: Console, *, every_s: float) -> Results:
+    def execute(
+        self,
+        plan: RunPlan,
+        console: Console,
+        *,
+        every_s: float,
+        note: Callable[[RunEvent], None] = lambda _: None,
+    ) -> Results:
         """Do what is left, and return the results.
 
         Args:
             plan: What to do.
             console: Where progress is shown.
             every_s: How many seconds lie between two checkpoints of a training, at least.
+            note: Called with whatever happens in the trainings.
         """
         earlier = read_events(self.folder.path)
         with self._ending_noted():
@@ -87,7 +102,7 @@ class Run:
             results = self.results
             if results is None:
                 noted = {event.job for event in earlier if event.event == "trained"}
-                outcome = self._train(plan, console, every_s, noted)
+                outcome = self._train(plan, console, every_s, noted, note)
                 with waiting("judging", console):
                     found = [m for event in earlier for m in event.mismatches]
                     results = execution.judge(
@@ -108,7 +123,12 @@ class Run:
         return results
 
     def _train(
-        self, plan: RunPlan, console: Console, every_s: float, noted: Collection[str | None]
+        self,
+        plan: RunPlan,
+        console: Console,
+        every_s: float,
+        noted: Collection[str | None],
+        note: Callable[[RunEvent], None],
     ) -> Outcome:
         """Execute the plan; log and show what happens, but for results that are logged already."""
         events = execution.execute(
@@ -125,6 +145,7 @@ class Run:
             for event in events:
                 if isinstance(event, Completed):
                     return event.outcome
+                note(event)
                 if not (isinstance(event, Trained) and event.job in noted):
                     self._log(event)
                 if isinstance(event, Progressed):

@@ -102,6 +102,23 @@ def check_folders(path: Path, root: Path) -> None:
         pass
 
 
+def make_folder(path: Path, root: Path) -> None:
+    """Make a folder, unless it is there, for writing new files into; none on the way is a link.
+
+    Args:
+        path: The folder.
+        root: The folder that somebody named, in which `path` is.
+
+    Raises:
+        RunFolderError: If that fails.
+    """
+    try:
+        with _opened(path, root, make=True):
+            pass
+    except OSError as error:
+        raise RunFolderError(unwritable(path, error)) from error
+
+
 def is_temporary(name: str) -> bool:
     """Return whether a file of that name is one that was being written."""
     return _TEMPORARY.fullmatch(name) is not None

@@ -404,6 +404,7 @@ class TrainingSession:
             epoch=max(1, math.ceil(step / per_epoch)),
             epochs=self.recipe.epochs,
             loss=self._losses[-1] if self._losses else None,
+            step=step,
             ended=ended,
             saved=saved,
         )
