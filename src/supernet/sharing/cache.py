@@ -16,7 +16,7 @@ from supernet.nn.supernet import Supernet
 from supernet.sharing.module_state import Reads, frame_of, has_hooks, settings_of
 from supernet.sharing.programs import Program, write_program
 from supernet.sharing.structure import Ref, Structure, key, replace
-from supernet.sharing.tracing import Untraceable, form_of, surroundings, trace
+from supernet.sharing.tracing import Untraceable, form_of, own_graph, surroundings, trace
 from supernet.space import Architecture
 
 #: Programs kept per supernet. Training and scoring use one or two; a sampler that draws again in
@@ -139,8 +139,9 @@ class Cache:
             if reads.hold:
                 read.append(reads)
                 return graph
+        own = own_graph(module, args, kwargs)
         try:
-            graph, reads = trace(module, args, kwargs)
+            graph, reads = own or trace(module, args, kwargs)
         except Untraceable as reason:
             self.run_whole(supernet, module, str(reason))
             return None
@@ -150,6 +151,8 @@ class Cache:
             self.checked.clear()
         # What changed, a counter say, may not matter to the result; then it is the known graph.
         graph = self._forms.setdefault((when, form_of(graph)), graph)
+        if own:
+            self.checked.add(graph)
         self._graphs[when] = [(reads, graph), *self._graphs.get(when, ())][:_GRAPHS_OF_ONE]
         read.append(reads)
         return graph
