@@ -150,7 +150,7 @@ class Progress(Record):
     """How far a training is. `done` runs from 0 to 1; `loss` is that of the last step, if any.
 
     `step` counts the steps so far. `ended` is there when an epoch was scored, `saved` set when a
-    checkpoint was written.
+    checkpoint was written, `steps` when a budget of seconds was found to be so many steps.
     """
 
     done: float
@@ -160,6 +160,7 @@ class Progress(Record):
     step: int = 0
     ended: Epoch | None = None
     saved: bool = False
+    steps: int | None = None
 
 
 class Training(Record):
@@ -167,7 +168,8 @@ class Training(Record):
 
     `test` was measured once, after the last epoch; `validation` repeats the last epoch's.
     `skipped` counts the steps that were left out because their loss or gradient was not finite,
-    `rollbacks` the returns to the beginning of an epoch for the same reason.
+    `rollbacks` the returns to the beginning of an epoch for the same reason. `steps` is how many
+    there were, 0 if nobody wrote that down.
     """
 
     epochs: list[Epoch]
@@ -175,6 +177,7 @@ class Training(Record):
     test: list[Score]
     skipped: int = 0
     rollbacks: int = 0
+    steps: int = 0
 
 
 class SeedRecord(Record):

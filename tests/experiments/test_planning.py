@@ -1,5 +1,6 @@
 """Spaces of any size: what is scored, what is trained alone, and where."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from supernet.experiments.execution import judge, run
 from supernet.experiments.planning import plan, spread
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
+from supernet.report import conditions
 from supernet.space import Architecture
+from supernet.training import steps
 from tests.experiments.tinyruns import small, stay_here, write_data
 
 
@@ -89,3 +92,27 @@ def test_what_cannot_be_had_is_said_before_anything_is_trained(data: Path) -> No
         plan(small(data, device="meta"))
     with pytest.raises(SettingsError, match="images of 8x8 have no whole patches of 3x3"):
         plan(small(data, net="autoformer", net_arg=["patch=3"]))
+
+
+def test_a_budget_of_seconds_is_the_supernets(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is trained alone, and what has as much compute as that, is trained for epochs."""
+    monkeypatch.setattr(steps, "clock_of", lambda _: itertools.count().__next__)
+    stay_here(monkeypatch)
+    planned = plan(small(data, seconds=5, alone=2, longer=True, net_arg=["widths=2,2"]))
+    by_epochs = plan(small(data, alone=2, longer=True, net_arg=["widths=2,2"]))
+    assert [job.seconds for job in planned.jobs if job.subject == "supernet"] == [5]
+    others, same = (
+        [job for job in one.jobs if job.subject != "supernet"] for one in (planned, by_epochs)
+    )
+    assert others == same
+    assert planned.seconds(1e12) >= 5 > by_epochs.seconds(1e12)
+    assert planned.shares().keys() == by_epochs.shares().keys()
+    results = judge(planned, run(planned), command="c")
+    seed = results.seeds[0]
+    assert seed.supernet.steps == 3  # of a second, after two that were tried; 3 make an epoch
+    assert len(seed.supernet.epochs) == 1
+    assert {training.steps for training in seed.standalone} == {6}
+    assert results.settings["seconds"] == 5
+    assert conditions.training(results) == (
+        "96 training images, CPU seconds of the supernet 5.0, epochs 2, batch 32, learning rate 0.2"
+    )

@@ -149,7 +149,7 @@ def _some(records: Sequence[ArchitectureRecord], most: int = 20) -> Sequence[Arc
 def show_plan(plan: RunPlan, speed: float, preset: str, as_json: bool) -> None:
     """Print how long a run will take at a measured speed, and what it will do."""
     macs = sum(job.macs for job in plan.jobs)
-    seconds = macs / (speed * plan.workers)
+    seconds = plan.seconds(speed)
     if as_json:
         print_json(
             {
@@ -163,7 +163,10 @@ def show_plan(plan: RunPlan, speed: float, preset: str, as_json: bool) -> None:
                     "training_bytes": plan.sharing.training_bytes,
                     "scoring_bytes": plan.sharing.scoring_bytes,
                 },
-                "trainings": [{"name": job.name, "macs": job.macs} for job in plan.jobs],
+                "trainings": [
+                    {"name": job.name, "macs": job.macs, "seconds": job.seconds}
+                    for job in plan.jobs
+                ],
                 "macs": macs,
                 "macs_per_second_and_worker": speed,
                 "workers": plan.workers,
@@ -173,10 +176,12 @@ def show_plan(plan: RunPlan, speed: float, preset: str, as_json: bool) -> None:
         return
     console = Console()
     duration = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    budgets = sum(job.seconds or 0 for job in plan.jobs)
+    budget = f"{budgets:g} CPU seconds of the supernet's steps, and " if budgets else ""
     console.print(
         f"About {duration} for {len(plan.jobs)} training(s) with {plan.workers} worker(s): "
-        f"{macs / 1e12:.2f} T MACs with scoring, at {speed / 1e9:.1f} G MACs/s as measured just "
-        "now on one worker.",
+        f"{budget}{macs / 1e12:.2f} T MACs with scoring, at {speed / 1e9:.1f} G MACs/s as measured "
+        "just now on one worker.",
         highlight=False,
     )
     _show_changes(plan.settings, preset, console)

@@ -203,12 +203,15 @@ def _has_mps() -> bool:
     return torch.backends.mps.is_available()
 
 
-def recipe_of(settings: Settings, *, standalone: bool, epochs: int) -> Recipe:
-    """Return how a network is trained."""
+def recipe_of(
+    settings: Settings, *, standalone: bool, epochs: int, seconds: float | None = None
+) -> Recipe:
+    """Return how a network is trained: for so many epochs, or for seconds, if there are some."""
     rate = settings.run.standalone_rate if standalone else None
     return replace(
         settings.recipe,
         epochs=epochs,
+        seconds=seconds,
         learning_rate=settings.recipe.learning_rate if rate is None else rate,
     )
 

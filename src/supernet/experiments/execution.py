@@ -27,7 +27,7 @@ from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.environment import cpu_seconds
 from supernet.runs.workers import Task, WorkerMessage, run_tasks
 from supernet.training.result import TrainingResult
-from supernet.training.session import NOTHING_SAVED, read_saved
+from supernet.training.session import NOTHING_SAVED, Saved, read_saved
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -178,7 +178,7 @@ class _Found:
         self.results: dict[tuple[Subject, int, int | None], TrainingResult] = {}
         self.weights: dict[int, Weights] = {}
         self.cpu_s = 0.0
-        self._done: dict[Job, float] = {}
+        self._saved: dict[Job, Saved] = {}
         self._notes: list[Noted] = []
 
     def read(self, job: Job, folder: Path) -> TrainingResult | None:
@@ -192,7 +192,7 @@ class _Found:
                 raise
             saved = NOTHING_SAVED  # the worker begins again
         self.cpu_s += saved.cpu_s
-        self._done[job] = saved.done
+        self._saved[job] = saved
         if saved.result:
             self.results[job.subject, job.seed, job.arch] = saved.result
             if job.subject == "supernet":
@@ -208,10 +208,11 @@ class _Found:
 
     def resumed(self) -> Iterator[Progressed]:
         """Yield how far trainings are that were begun before."""
-        for job, done in self._done.items():
-            if done:
-                epoch = max(1, math.ceil(done * job.epochs))
-                yield Progressed(job.name, Progress(done=done, epoch=epoch, epochs=job.epochs))
+        for job, saved in self._saved.items():
+            if saved.done:
+                epoch = max(1, math.ceil(saved.done * saved.epochs))
+                progress = Progress(done=saved.done, epoch=epoch, epochs=saved.epochs)
+                yield Progressed(job.name, progress)
 
     def by_seed(self) -> list[SeedResults]:
         """Return the results, put together by seed."""

@@ -50,6 +50,9 @@ Subject = Literal["supernet", "standalone", "longer"]
 #: Draws over which the work of a step is averaged; fewer in spaces where each is a new one.
 _PROBES, _FEWER_PROBES = 64, 8
 
+#: Multiply-adds per second that stand for a budget of seconds where speed was not measured.
+USUAL_SPEED = 2e10
+
 #: Speed is measured with no more images than this at a time.
 _LARGEST_PROBE = 256
 
@@ -58,7 +61,8 @@ _LARGEST_PROBE = 256
 class Job:
     """One training. `arch` is the number of a standalone network's architecture in the space.
 
-    `macs` is all the work it will take, scoring included.
+    `macs` is all the work it will take, scoring included; with a budget of `seconds`, the steps
+    left out, whose number nobody knows yet; `epochs` then says nothing.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Job:
     arch: int | None
     epochs: int
     macs: int
+    seconds: float | None = None
 
     @property
     def folder_name(self) -> str:
@@ -109,6 +114,15 @@ class RunPlan:
     def workers(self) -> int:
         """How many worker processes there will be."""
         return min(self.settings.run.workers or os.cpu_count() or 1, len(self.jobs))
+
+    def seconds(self, speed: float) -> float:
+        """Return how long it takes at so many multiply-adds per second and worker, as a guess."""
+        each = [job.macs / speed + (job.seconds or 0.0) for job in self.jobs]
+        return max(sum(each) / self.workers, max(each))
+
+    def shares(self) -> dict[str, float]:
+        """Return how much of the whole work each training is, as far as can be told, by name."""
+        return {job.name: job.macs + (job.seconds or 0.0) * USUAL_SPEED for job in self.jobs}
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -300,11 +314,16 @@ def _jobs(
     of_supernet = costs.epoch(supernet, sampler)
     of_archs = [costs.epoch_alone(arch) for arch in alone]
     numbers = [supernet.space.numbers(arch)[0] for arch in alone]
-    all_scored = costs.scoring(costs.archs, epochs)
+    seconds = settings.recipe.seconds
+    if seconds is None:
+        macs_of_supernet = of_supernet * epochs + costs.scoring(costs.archs, epochs)
+    else:
+        guess = max(1, round(seconds * USUAL_SPEED / of_supernet))
+        macs_of_supernet = costs.scoring(costs.archs, guess)
     for seed in range(run.seed, run.seed + run.seeds):
         suffix = "" if run.seeds == 1 else f", seed {seed}"
-        macs = of_supernet * epochs + all_scored
-        jobs = [Job(f"supernet{suffix}", "supernet", seed, None, epochs, macs)]
+        name = f"supernet{suffix}"
+        jobs = [Job(name, "supernet", seed, None, epochs, macs_of_supernet, seconds)]
         if alone and run.longer:
             longer = max(1, round(epochs * sum(of_archs) / of_supernet))
             macs = of_supernet * longer + costs.scoring(costs.archs, longer)
@@ -313,4 +332,4 @@ def _jobs(
             macs = per_epoch * epochs + costs.scoring([arch], epochs)
             name = f"standalone {arch.label}{suffix}"
             jobs.append(Job(name, "standalone", seed, number, epochs, macs))
-        yield from sorted(jobs, key=lambda job: -job.macs)
+        yield from sorted(jobs, key=lambda job: -job.macs - (job.seconds or 0.0) * USUAL_SPEED)

@@ -139,7 +139,7 @@ class Run:
             restart=bool(self.mismatches),
         )
         with (
-            watching({job.name: job.macs for job in plan.jobs}, console, plan.measure) as show,
+            watching(plan.shares(), console, plan.measure) as show,
             closing(events),
         ):
             for event in events:
@@ -167,6 +167,8 @@ class Run:
                 if progress.ended:
                     ended = progress.ended.model_dump(mode="json")
                     log("epoch", done=progress.done, **ended)
+                if progress.steps:
+                    log("measured", steps=progress.steps, epochs=progress.epochs)
                 if progress.saved:
                     log("saved", done=progress.done)
 

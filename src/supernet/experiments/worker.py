@@ -71,7 +71,7 @@ def _train_job(
     train(
         net,
         data,
-        recipe_of(settings, standalone=standalone, epochs=job.epochs),
+        recipe_of(settings, standalone=standalone, epochs=job.epochs, seconds=job.seconds),
         sampler=every if standalone else sampler_of(settings, net, data),
         score=None if standalone else scored_of(settings, net.space),
         device=device_of(settings),
@@ -115,13 +115,13 @@ def _warm_up(settings: Settings) -> None:
 def _throttled(
     report: Callable[[Progress], None], *, seconds: float = 0.2
 ) -> Callable[[Progress], None]:
-    """Pass on what ends an epoch or was saved, and otherwise only so often."""
+    """Pass on what ends an epoch, was saved or was measured, and otherwise only so often."""
     last = 0.0
 
     def pass_on(progress: Progress) -> None:
         nonlocal last
         now = time.monotonic()
-        if progress.ended or progress.saved or now - last >= seconds:
+        if progress.ended or progress.saved or progress.steps or now - last >= seconds:
             last = now
             report(progress)
 

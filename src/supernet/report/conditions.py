@@ -6,6 +6,7 @@ from supernet.records import Results
 from supernet.report.wording import brief, several
 
 _SETTINGS = {
+    "seconds": "CPU seconds of the supernet",
     "epochs": "epochs",
     "batch_size": "batch",
     "learning_rate": "learning rate",
@@ -22,11 +23,10 @@ def seeds(results: Results) -> str:
 
 def training(results: Results) -> str:
     """Say how the networks were trained, as far as the settings tell."""
-    found = [
-        f"{name} {brief(str(results.settings[key]))}"
-        for key, name in _SETTINGS.items()
-        if results.settings.get(key) is not None
-    ]
+    known = {key: value for key, value in results.settings.items() if value is not None}
+    if "seconds" in known and not any(seed.standalone for seed in results.seeds):
+        known.pop("epochs", None)  # which nothing was trained for
+    found = [f"{name} {brief(str(known[key]))}" for key, name in _SETTINGS.items() if key in known]
     return ", ".join([f"{results.data.train:,} training images", *found])
 
 

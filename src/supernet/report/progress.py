@@ -60,7 +60,7 @@ def stating(what: str, console: Console) -> Iterator[Callable[[str, float], None
 
 @contextmanager
 def watching(
-    work: Mapping[str, int], console: Console, measure: Measure = ACCURACY
+    work: Mapping[str, float], console: Console, measure: Measure = ACCURACY
 ) -> Iterator[Watch]:
     """Show the progress of several trainings inside the block.
 
@@ -107,7 +107,7 @@ def watching(
 class _Clock:
     """Estimates the time left from the work done so far."""
 
-    def __init__(self, work: Mapping[str, int]) -> None:
+    def __init__(self, work: Mapping[str, float]) -> None:
         total = sum(work.values()) or 1
         self.share = {name: part / total for name, part in work.items()}
         self.before: dict[str, float] = {}  # of runs that were resumed

@@ -16,7 +16,7 @@ from supernet.runs.checkpoints import State
 from supernet.space import Architecture
 from supernet.training.recipe import Recipe
 from supernet.training.samplers import Draw, training_macs
-from supernet.training.steps import Step
+from supernet.training.steps import Step, Steps
 
 Kind = Literal["training", "recalibration", "scoring"]
 Subject = Literal["supernet", "standalone", "longer"]
@@ -68,6 +68,11 @@ class Ledger:
         entry.images += step.samples
         entry.macs += step.samples * self._macs_of(step.draw)
         return step
+
+    def measure(self, steps: Steps) -> None:
+        """Let steps find out how many of them a budget is; the time that takes is training's."""
+        with self._clock("training"):
+            steps.measure()
 
     @contextmanager
     def entering(self, kind: Kind) -> Iterator[Entry]:

@@ -29,6 +29,10 @@ class Recipe:
 
     Attributes:
         epochs: Passes over the training samples.
+        seconds: If set, instead of `epochs`: what the steps of the training may take, in CPU
+            seconds (on a GPU, in seconds). How long a step takes is measured first; that fixes the
+            number of steps, from which schedule and everything else follow. The last pass may be
+            one of half to one and a half.
         batch_size: Samples per batch. A loader of your own keeps its own.
         learning_rate: The peak, with `one-cycle`; the only one, with `constant`.
         optimizer: `sgd`, `adam` or `adamw`. The default learning rate is one for SGD; the others
@@ -117,6 +121,15 @@ class Recipe:
     accumulate: Annotated[
         int, _knob("Batches per step, whose gradients are averaged.", ge=1, le=10_000)
     ] = 1
+    seconds: Annotated[
+        float | None,
+        _number(
+            "CPU seconds of a supernet's training, instead of epochs; how many steps these are is "
+            "measured first.",
+            gt=0,
+            le=10_000_000,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         for name, adapter in _adapters().items():

@@ -50,6 +50,7 @@ def train(
     *,
     task: Task | None = None,
     epochs: int | None = None,
+    seconds: float | None = None,
     sampler: AnySampler | str | None = None,
     score: Scored | None = None,
     optimizer: OptimizerMaker | None = None,
@@ -77,7 +78,9 @@ def train(
             `supernet.training.sources.as_data`.
         recipe: How to train; `Recipe()` by default.
         task: What the network is for; classification by default.
-        epochs: Instead of the recipe's.
+        epochs: Instead of the recipe's, and of its seconds.
+        seconds: Instead of the recipe's; see `Recipe`. Two trainings with the same seconds may
+            differ in the number of steps; going on from checkpoints keeps it.
         sampler: Which architectures a step trains: a sampler, or the name of one. By default
             `every` for spaces of some tens that share most of their work, else `uniform`.
         score: Which architectures are scored: how many, `"all"`, or these. By default all of at
@@ -121,7 +124,7 @@ def train(
     session = TrainingSession(
         supernet,
         data,
-        _recipe_of(recipe, epochs),
+        _recipe_of(recipe, epochs, seconds),
         task=task,
         sampler=sampler,
         score=score,
@@ -151,12 +154,14 @@ class Saved:
         net: The weights it ended with, by name; empty if it hasn't.
         done: How much of it was done, from 0 to 1.
         cpu_s: The CPU seconds in its ledger so far.
+        epochs: How many epochs it has in all; 0 if nothing was saved.
     """
 
     result: TrainingResult | None
     net: Mapping[str, Tensor]
     done: float
     cpu_s: float
+    epochs: int = 0
 
 
 NOTHING_SAVED = Saved(None, {}, 0.0, 0.0)
@@ -182,9 +187,10 @@ def read_saved(checkpoints: Checkpoints, job: Mapping[str, Any] | None = None) -
     with _of_this_training(checkpoints):
         if "result" not in state:
             cpu_s = sum(entry["cpu_s"] for entry in state["ledger"].values())
-            return Saved(None, {}, state["done"], cpu_s)
+            return Saved(None, {}, state["done"], cpu_s, state["of_epochs"])
         result = from_state(state["result"])
-        return Saved(result, state["net"], 1.0, sum(phase.cpu_s for phase in result.phases))
+        cpu_s = sum(phase.cpu_s for phase in result.phases)
+        return Saved(result, state["net"], 1.0, cpu_s, len(result.training.epochs))
 
 
 class TrainingSession:
@@ -320,12 +326,17 @@ class TrainingSession:
         self, checkpoints: Checkpoints | None, stop: Callable[[], bool]
     ) -> Iterator[Progress]:
         steps = self._steps
+        if not steps.steps:
+            self._ledger.measure(steps)
+            yield self._progress(steps=steps.steps)
+            if checkpoints:  # at once: measured again, it would be another number
+                yield from self._save(checkpoints)
         while True:
             if checkpoints and checkpoints.due:
                 yield from self._save(checkpoints)
             if stop():
                 raise Stopped("stopped between two steps, as asked")
-            if steps.step == (len(self._epochs) + 1) * steps.per_epoch:
+            if steps.step == steps.end_of(len(self._epochs) + 1):
                 found = self._score_epoch(stop)
                 yield self._progress(ended=self._epochs[-1])
                 self._losses.clear()
@@ -335,7 +346,7 @@ class TrainingSession:
                     return
             step = self._ledger.next_step(steps)
             # Where training was rolled back, those after it are no more.
-            self._losses[(step.step - 1) % steps.per_epoch :] = [step.loss]
+            self._losses[step.step - 1 - len(self._epochs) * steps.per_epoch :] = [step.loss]
             yield self._progress()
 
     def _score_epoch(self, stop: Callable[[], bool]) -> TrainingResult | None:
@@ -388,6 +399,7 @@ class TrainingSession:
                 test=[] if test is None else [accuracy(found.scores) for found in test],
                 skipped=self._steps.skipped,
                 rollbacks=self._steps.rollbacks,
+                steps=self._steps.steps,
             ),
             validation=rows.numpy(),
             test=(rows[:, :0] if test is None else stack([found.scores for found in test])).numpy(),
@@ -397,16 +409,19 @@ class TrainingSession:
             test_losses=None if test is None else _losses_of(test),
         )
 
-    def _progress(self, *, ended: Epoch | None = None, saved: bool = False) -> Progress:
-        step, per_epoch = self._steps.step, self._steps.per_epoch
+    def _progress(
+        self, *, ended: Epoch | None = None, saved: bool = False, steps: int | None = None
+    ) -> Progress:
+        step, of = self._steps.step, self._steps
         return Progress(
-            done=step / self._steps.steps,
-            epoch=max(1, math.ceil(step / per_epoch)),
-            epochs=self.recipe.epochs,
+            done=step / of.steps,
+            epoch=min(max(1, math.ceil(step / of.per_epoch)), of.epochs),
+            epochs=of.epochs,
             loss=self._losses[-1] if self._losses else None,
             step=step,
             ended=ended,
             saved=saved,
+            steps=steps,
         )
 
     def _save(self, checkpoints: Checkpoints) -> Iterator[Progress]:
@@ -416,6 +431,7 @@ class TrainingSession:
             {
                 "identity": self.identity,
                 "done": self._steps.step / self._steps.steps,
+                "of_epochs": self._steps.epochs,
                 "steps": self._steps.state(),
                 "epochs": [epoch.model_dump() for epoch in self._epochs],
                 "losses": self._losses,
@@ -431,13 +447,19 @@ class TrainingSession:
         self._ledger.restore(state["ledger"])
 
 
-def _recipe_of(recipe: Recipe | None, epochs: int | None) -> Recipe:
+def _recipe_of(recipe: Recipe | None, epochs: int | None, seconds: float | None) -> Recipe:
     recipe = Recipe() if recipe is None else recipe
     if not isinstance(recipe, Recipe):
         raise SettingsError(
             f"recipe is a {type(recipe).__name__}; give a Recipe, such as Recipe(epochs=3)"
         )
-    return recipe if epochs is None else replace(recipe, epochs=epochs)
+    if epochs is not None and seconds is not None:
+        raise SettingsError(
+            f"epochs is {epochs} and seconds {seconds}; give one of them, to say when it ends"
+        )
+    if seconds is not None:
+        return replace(recipe, seconds=seconds)
+    return recipe if epochs is None else replace(recipe, epochs=epochs, seconds=None)
 
 
 def _as_supernet(net: Supernet | nn.Module) -> Supernet:

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, final
 
@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from supernet.errors import DataError, DivergedError
+from supernet.errors import DataError, DivergedError, SettingsError
 from supernet.evaluation.batches import device_of, moved, not_finite, samples_in, split_inputs
 from supernet.evaluation.batchnorm import has_batch_norms
 from supernet.nn.supernet import Supernet
 from supernet.runs.checkpoints import foreign_refused
 from supernet.tasks import Task
+from supernet.training.budget import clock_of, fit_steps
 from supernet.training.data import TrainingData, count_batches, draw_example
 from supernet.training.ema import Average
 from supernet.training.losses import Losses
@@ -78,7 +79,8 @@ def train_steps(
     A step draws architectures, runs them in one shared pass, and follows the gradient of their
     *mean* loss, so one learning rate serves any number of them.
 
-    Batches go to the device that the network is on.
+    Batches go to the device that the network is on. With the recipe's `seconds`, the number of
+    steps is measured before the first; see `Steps.measure`.
 
     Args:
         supernet: What to train, in place; `Supernet(net)` for a plain network.
@@ -112,8 +114,10 @@ class Steps(Iterator[Step]):
 
     Attributes:
         step: How many steps were done.
-        steps: How many there are in all.
+        steps: How many there are in all; 0 while a budget of seconds was not measured.
         per_epoch: How many make an epoch.
+        epochs: How many epochs they are. With a budget of seconds, the last may be one of half to
+            one and a half.
         skipped: How many were skipped, as the recipe's `on_nan` has it.
         rollbacks: How often training went back to the beginning of an epoch.
     """
@@ -138,13 +142,12 @@ class Steps(Iterator[Step]):
                 f"({count_batches(data, recipe.batch_size)} batches); choose a smaller batch_size "
                 "or accumulate"
             )
-        self.steps = self.per_epoch * recipe.epochs
         self.step = self.skipped = self.rollbacks = 0
         self._supernet, self._data, self._recipe = supernet, data, recipe
-        self._sampler, self._seed = sampler, seed
+        self._sampler, self._seed, self._maker = sampler, seed, optimizer
         self._rng = random.Random(seed)
         self._optimizer = make_optimizer(supernet, recipe, optimizer)
-        self._schedule = make_schedule(self._optimizer, recipe, self.steps)
+        self._fix(self.per_epoch * recipe.epochs if recipe.seconds is None else 0)
         self._losses = Losses(supernet, recipe, task)
         self._average = Average(supernet.net, recipe.ema)
         self._batches: Iterator[Batch] = iter(())
@@ -154,13 +157,64 @@ class Steps(Iterator[Step]):
         self._anchor: Mapping[str, Any] | None = None  # what a rollback goes back to
         self._returns = 0  # and how often it did
 
+    def end_of(self, epoch: int) -> int:
+        """Return which step ends an epoch, both counted from 1."""
+        return self.steps if epoch >= self.epochs else epoch * self.per_epoch
+
+    def measure(self) -> int:
+        """Measure how many steps the recipe's `seconds` are, and return their number.
+
+        Some steps are tried at a learning rate of 0, spread over the training, and what they
+        changed is put back. What that takes is part of the budget. The number is part of `state`,
+        so whoever goes on from one has the same number. Done by itself before the first step.
+
+        Raises:
+            SettingsError: If not a single step fits, or there is nothing to measure.
+        """
+        if self.steps or self._recipe.seconds is None:
+            raise SettingsError("the number of steps is known; only seconds have to be measured")
+        net = self._supernet.net
+        weights, generators = copy.deepcopy(net.state_dict()), _generators(self._device)
+        recipe = replace(self._recipe, seconds=None, on_nan="skip", schedule="constant")
+        trial = Steps(
+            *(self._supernet, self._data, recipe, self._sampler, self._seed),
+            *(self._losses.task, self._maker),
+        )
+        trial._losses = self._losses  # what is prepared or compiled there is so for good
+        scale_rates(trial._optimizer, trial._schedule, 0.0)
+        try:
+            self._fix(fit_steps(self._recipe.seconds, trial._try, clock_of(self._device)))
+        finally:
+            trial._batches = iter(())  # ends its pass through a loader before the next begins
+            self._supernet.zero_grad(set_to_none=True)
+            net.load_state_dict(weights)
+            _set_generators(self._device, generators)
+        return self.steps
+
+    def _try(self, done: float) -> None:
+        """Do the work of a step as it is at a point of the training."""
+        if self.step % self.per_epoch == 0:
+            self._begin_epoch()
+        self._descend(*self._draw_at(done))
+        self.step += 1
+
+    def _fix(self, steps: int) -> None:
+        """Take so many steps in all; 0 if that is not known yet."""
+        self.steps, self.epochs = steps, max(1, round(steps / self.per_epoch))
+        self._schedule = make_schedule(self._optimizer, self._recipe, steps)
+
+    def _draw_at(self, done: float) -> tuple[list[Batch], Draw]:
+        """Return what the next step trains, and on what."""
+        batches = [self._next_batch() for _ in range(self._recipe.accumulate)]
+        return batches, sampler_at(self._sampler, done)(self._supernet.space, self._rng)
+
     def __next__(self) -> Step:
+        if not self.steps:
+            self.measure()
         while self.step < self.steps:
             if self.step % self.per_epoch == 0:
                 self._begin_epoch()
-            batches = [self._next_batch() for _ in range(self._recipe.accumulate)]
-            sampler = sampler_at(self._sampler, self.step / self.steps)
-            draw = sampler(self._supernet.space, self._rng)
+            batches, draw = self._draw_at(self.step / self.steps)
             loss = self._descend(batches, draw)
             if loss is None and self._recipe.on_nan == "rollback":
                 self._roll_back(batches, draw)
@@ -171,11 +225,12 @@ class Steps(Iterator[Step]):
             self._schedule.step()
             self.step += 1
             self.skipped += loss is None
+            epoch = min(1 + (self.step - 1) // self.per_epoch, self.epochs)
             return Step(
-                epoch=1 + (self.step - 1) // self.per_epoch,
+                epoch=epoch,
                 step=self.step,
                 steps=self.steps,
-                ends_epoch=self.step % self.per_epoch == 0,
+                ends_epoch=self.step == self.end_of(epoch),
                 loss=math.nan if loss is None else loss,
                 draw=draw,
                 skipped=loss is None,
@@ -211,6 +266,8 @@ class Steps(Iterator[Step]):
             "the saved state is not one of this network and recipe",
             "use it with what it was saved from, or start again elsewhere",
         ):
+            if self._recipe.seconds is not None and not self.steps and type(state["steps"]) is int:
+                self._fix(state["steps"])  # as it was measured there
             if (state["recipe"], state["steps"]) != (asdict(self._recipe), self.steps):
                 raise ValueError(f"it is of {state['steps']} steps with {state['recipe']}")
             self.skipped, self.rollbacks = state["skipped"], state["rollbacks"]
