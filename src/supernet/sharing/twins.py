@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from supernet.nn.supernet import Supernet
 from supernet.sharing.cache import Cache, cache_of
@@ -31,6 +31,7 @@ def twin_of(
     marked = {m for m in supernet.modules_with_choices if m in known.whole or has_hooks(m)}
     marked.update(whole)
     memo: dict[int, Any] = _empties(supernet.net) if meta else {}
+    _copy_graph_modules(supernet.net, memo)
     net = copy.deepcopy(supernet.net, memo)
     for module in net.modules():
         for hooks in hooks_of(module):
@@ -43,6 +44,18 @@ def twin_of(
     return Supernet(net.to("meta") if meta else net), Cache(
         whole=(m for m, original in originals.items() if original in marked), note=note
     )
+
+
+def _copy_graph_modules(net: nn.Module, memo: dict[int, Any]) -> None:
+    """Copy the graph modules of a network as other modules are copied, for `copy.deepcopy`.
+
+    By themselves they would generate the code of their forward again, for every copy.
+    """
+    for module in reversed(list(net.modules())):  # those inside first
+        if isinstance(module, fx.GraphModule):
+            twin = memo[id(module)] = object.__new__(type(module))
+            memo[id(module.graph)] = module.graph
+            vars(twin).update(copy.deepcopy(vars(module), memo))
 
 
 def _empties(net: nn.Module) -> dict[int, Any]:
