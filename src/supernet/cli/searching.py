@@ -41,81 +41,103 @@ _SHOWN = 8
 _ALONE = 3
 
 
+ObjectiveOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What to optimize: score, loss, params, macs or latency_ms; may be given again. "
+        "By default score and macs."
+    ),
+]
+
+
+LimitOption = Annotated[
+    list[str] | None,
+    typer.Option(help='Limit, such as "macs <= 5e6 and block1.depth == 2"; may be given again.'),
+]
+
+
+BudgetOption = Annotated[int, typer.Option(help="Most architectures to evaluate.")]
+GenerationOption = Annotated[int, typer.Option(help="Architectures scored in one pass.")]
+
+
+StrategyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="exhaustive, random, evolution, nsga2 or guided; by default exhaustive if the "
+        "budget is enough, else guided."
+    ),
+]
+
+
+SeedOption = Annotated[int, typer.Option(help="Seed of the search.")]
+SupernetSeedOption = Annotated[
+    int | None, typer.Option(help="Seed of the supernet; by default the run's first.")
+]
+
+
+ConfirmOption = Annotated[
+    str,
+    typer.Option(
+        metavar="N|alone|alone:N",
+        help="Networks of the front to score on the test split: N with the supernet's weights, "
+        f"or N (by default {_ALONE}) trained alone with the run's recipe.",
+    ),
+]
+
+
+BaselineOption = Annotated[
+    bool, typer.Option("--baseline", help="Also run a random search with the same budget.")
+]
+
+
+LatencyTableOption = Annotated[
+    Path | None, typer.Option(help="A latency table, made by `supernet latency`.")
+]
+AnyDeviceOption = Annotated[
+    bool, typer.Option("--any-device", help="Allow a latency table of another device.")
+]
+
+
+ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads to compute with.")]
+
+
+DataOption = Annotated[
+    Path | None, typer.Option(help="Where the data are now, if they were moved.")
+]
+
+
+SearchFolderOption = Annotated[
+    Path | None, typer.Option(help="Search folder; by default one in the run folder.")
+]
+
+
 def search(
     run: RunArgument,
     *,
-    objective: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What to optimize: score, loss, params, macs or latency_ms; may be given again. "
-            "By default score and macs."
-        ),
-    ] = None,
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(
-            help='Limit, such as "macs <= 5e6 and block1.depth == 2"; may be given again.'
-        ),
-    ] = None,
-    budget: Annotated[int, typer.Option(help="Most architectures to evaluate.")] = 200,
-    generation: Annotated[int, typer.Option(help="Architectures scored in one pass.")] = 16,
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            help="exhaustive, random, evolution, nsga2 or guided; by default exhaustive if the "
-            "budget is enough, else guided."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
-    supernet_seed: Annotated[
-        int | None, typer.Option(help="Seed of the supernet; by default the run's first.")
-    ] = None,
-    confirm: Annotated[
-        str,
-        typer.Option(
-            metavar="N|alone|alone:N",
-            help="Networks of the front to score on the test split: N with the supernet's weights, "
-            f"or N (by default {_ALONE}) trained alone with the run's recipe.",
-        ),
-    ] = "0",
-    baseline: Annotated[
-        bool, typer.Option("--baseline", help="Also run a random search with the same budget.")
-    ] = False,
-    latency: Annotated[
-        Path | None, typer.Option(help="A latency table, made by `supernet latency`.")
-    ] = None,
-    any_device: Annotated[
-        bool, typer.Option("--any-device", help="Allow a latency table of another device.")
-    ] = False,
-    threads: Annotated[int, typer.Option(min=1, help="Threads to compute with.")] = 1,
-    data: Annotated[
-        Path | None, typer.Option(help="Where the data are now, if they were moved.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Search folder; by default one in the run folder.")
-    ] = None,
+    objective: ObjectiveOption = None,
+    limit: LimitOption = None,
+    budget: BudgetOption = 200,
+    generation: GenerationOption = 16,
+    strategy: StrategyOption = None,
+    seed: SeedOption = 0,
+    supernet_seed: SupernetSeedOption = None,
+    confirm: ConfirmOption = "0",
+    baseline: BaselineOption = False,
+    latency: LatencyTableOption = None,
+    any_device: AnyDeviceOption = False,
+    threads: ThreadsOption = 1,
+    data: DataOption = None,
+    out: SearchFolderOption = None,
     checkpoint_every: CheckpointEveryOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
     """Search a run's supernet for the best networks."""
     from supernet.strategies.constraints import as_limits
-    from supernet.strategies.loop import STRATEGIES
-    from supernet.strategies.problem import as_objectives
 
-    objectives = tuple(objective or ("score", "macs"))
-    as_objectives(objectives)
-    as_limits(limit or ())
-    _check_numbers(budget=(budget, 1), generation=(generation, 1))
+    objectives, limits = tuple(objective or ("score", "macs")), as_limits(limit or ())
     few, alone = _parse_confirm(confirm)
-    if strategy is not None and strategy not in STRATEGIES:
-        raise SettingsError(f"unknown strategy {strategy!r}; known are {', '.join(STRATEGIES)}")
-    names = {*objectives, *(one.name for one in as_limits(limit or ()))}
-    if "latency_ms" in names and latency is None:
-        raise LatencyError(
-            "latency_ms needs a table: make one with `supernet latency`, and name it with --latency"
-        )
-    if latency is not None and not latency.is_file():
-        raise LatencyError(f"can't read the latency table {visible(str(latency))}: there is none")
+    _check_numbers(budget=(budget, 1), generation=(generation, 1))
+    _check_wanted(objectives, [one.name for one in limits], strategy, latency)
     if not run.is_dir():
         raise RunFolderError(f"there is no run folder {visible(str(run))}; `ls runs` shows yours")
     console = Console(stderr=True)
@@ -128,7 +150,7 @@ def search(
         loaded = load_run(run, seed=supernet_seed, data=None if data is None else str(data))
     settings = searching.SearchSettings(
         objectives=objectives,
-        limits=" and ".join(map(str, as_limits(limit or ()))),
+        limits=" and ".join(map(str, limits)),
         budget=budget,
         generation=generation,
         strategy=strategy,
@@ -154,6 +176,24 @@ def search(
         print_json({"folder": str(folder), "front": content})
         return
     _show(report, folder)
+
+
+def _check_wanted(
+    objectives: Sequence[str], limited: Sequence[str], strategy: str | None, latency: Path | None
+) -> None:
+    """Raise if there is no such objective or strategy, or no latency table where one is needed."""
+    from supernet.strategies.loop import STRATEGIES
+    from supernet.strategies.problem import as_objectives
+
+    as_objectives(objectives)
+    if strategy is not None and strategy not in STRATEGIES:
+        raise SettingsError(f"unknown strategy {strategy!r}; known are {', '.join(STRATEGIES)}")
+    if "latency_ms" in {*objectives, *limited} and latency is None:
+        raise LatencyError(
+            "latency_ms needs a table: make one with `supernet latency`, and name it with --latency"
+        )
+    if latency is not None and not latency.is_file():
+        raise LatencyError(f"can't read the latency table {visible(str(latency))}: there is none")
 
 
 def _parse_confirm(text: str) -> tuple[int, bool]:
@@ -267,7 +307,7 @@ def latency(
         str, typer.Option(help="What runs the network: torch or onnxruntime.")
     ] = "torch",
     batch: Annotated[int, typer.Option(help="Samples per batch.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads to compute with.")] = 1,
+    threads: ThreadsOption = 1,
     rounds: Annotated[int, typer.Option(help="Measurements of each piece.")] = 30,
     as_json: JsonOption = False,
 ) -> None:

@@ -200,12 +200,7 @@ def judge(
         test_images=scores.one_shot_test.shape[2],
         tau=agreement.tau(),
         tau_p=kendall(ranking, truth)[1] if ranked else math.nan,
-        tau_by={}
-        if by_loss is None
-        else {
-            name: _agreement(one, rng, draws).tau()
-            for name, one in (("score", plain), ("loss", by_loss))
-        },
+        tau_by={} if by_loss is None else _tau_by(rng, draws, score=plain, loss=by_loss),
         ranked_by=rank_by,
         spearman=agreement.rho(),
         chance_tau=chance_tau(scores.networks),
@@ -219,17 +214,10 @@ def judge(
         advantage=agreement.advantage(best) if best else None,
         picked=labels[int(pick(seen.validation, sizes))],
         best=labels[int(pick(seen.standalone, sizes))],
-        regret=interval(
-            float(
-                regret_rows(seen.validation[None], seen.standalone[None], sizes, nothing=nothing)[0]
-            ),
-            regret_rows(drawn.validation, drawn.standalone, sizes, nothing=nothing),
-        ),
+        regret=_regret(seen, drawn, sizes, nothing),
         mean_gap=mean_gap,
         gaps=_each(seen.one_shot - seen.standalone, drawn.one_shot - drawn.standalone),
-        longer_gap=None
-        if seen.longer is None or drawn.longer is None
-        else _mean_gap(seen.longer, seen.standalone, drawn.longer, drawn.standalone),
+        longer_gap=_longer_gap(seen, drawn),
         one_shot=_each(seen.one_shot, drawn.one_shot, hits),
         standalone=_each(seen.standalone, drawn.standalone, hits),
         cost_ratio=ratio,
@@ -237,13 +225,36 @@ def judge(
         breakeven=None if undertrained else breakeven(costs),
         undertrained=undertrained,
         sentences=[],
-        failed={
-            name: [labels[i] for i in np.flatnonzero(failed.any(axis=0)).tolist()]
-            for name, failed in scores.failed.items()
-            if failed.any()
-        },
+        failed=_failed(scores, labels),
     )
     return verdict.model_copy(update={"sentences": sentences(verdict)})
+
+
+def _tau_by(rng: np.random.Generator, draws: int, **ranked_by: Scores) -> dict[str, Estimate]:
+    """Return the tau of each way to rank."""
+    return {name: _agreement(scores, rng, draws).tau() for name, scores in ranked_by.items()}
+
+
+def _regret(seen: Means, drawn: Means, sizes: Floats, nothing: float | None) -> Estimate:
+    (value,) = regret_rows(seen.validation[None], seen.standalone[None], sizes, nothing=nothing)
+    return interval(
+        float(value), regret_rows(drawn.validation, drawn.standalone, sizes, nothing=nothing)
+    )
+
+
+def _longer_gap(seen: Means, drawn: Means) -> Estimate | None:
+    if seen.longer is None or drawn.longer is None:
+        return None
+    return _mean_gap(seen.longer, seen.standalone, drawn.longer, drawn.standalone)
+
+
+def _failed(scores: Scores, labels: Sequence[str]) -> dict[str, list[str]]:
+    """Return which architectures failed under any seed, by the evaluation that failed."""
+    return {
+        name: [labels[i] for i in np.flatnonzero(failed.any(axis=0)).tolist()]
+        for name, failed in scores.failed.items()
+        if failed.any()
+    }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
