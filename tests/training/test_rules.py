@@ -39,6 +39,8 @@ def weigh(arch: Architecture) -> float:
     return 1.0 + len(arch) + sum(map(int, arch.values()))
 
 
+#: The smallest of `network()` weighs 5, the largest 8.
+SIZE = samplers.Size("weight", weigh, 5.0, 8.0)
 #: Each rule, and what it takes to draw the largest in every step.
 RULES: dict[str, AnySampler] = {
     "every": samplers.every,
@@ -50,6 +52,9 @@ RULES: dict[str, AnySampler] = {
     "Split": samplers.Split(3),
     "Weighted": samplers.Weighted(samplers.Fair(), weigh),
     "warm_up": samplers.warm_up(samplers.uniform, 0.4),
+    "Favoring": samplers.Favoring(samplers.uniform, SIZE, 2.0),
+    "Pacing": samplers.Pacing(samplers.Fair(), SIZE),
+    "Ranking": samplers.Ranking(samplers.Fair(), SIZE, 0.5, margin=0.1),
 }
 RECIPE = Recipe(epochs=2, batch_size=BATCH, learning_rate=0.1, weight_decay=0.01)
 #: More than one architecture's activations take, and less than those of all.
@@ -72,9 +77,10 @@ LOSSES: dict[str, dict[str, Any]] = {
         "on_nan": "rollback",
     },
 }
-#: What a divided batch can't do.
+#: What a divided batch can't do, nor a ranking.
 APART = {"distill", "all"}
-PAIRS = [(r, loss) for r in RULES for loss in LOSSES if not (r == "Split" and loss in APART)]
+ALONE = {"Split", "Ranking"}
+PAIRS = [(r, loss) for r in RULES for loss in LOSSES if not (r in ALONE and loss in APART)]
 pairs = pytest.mark.parametrize(("rule", "loss"), PAIRS)
 
 
@@ -136,7 +142,7 @@ def one_by_one(supernet: Supernet, x: Tensor, y: Tensor, draw: Draw, recipe: Rec
     weights = draw.weights or [1.0] * count
     largest = supernet.space.largest
     targets = supernet(x, largest).detach().softmax(dim=1)
-    total, losses = 0.0, []
+    total, losses, plain = 0.0, [], []
     for arch, weight, start, end in zip(draw.archs, weights, starts, ends, strict=True):
         logits, rows = supernet(x[start:end], arch), slice(start, end)
         if recipe.distill and arch != largest:
@@ -144,8 +150,19 @@ def one_by_one(supernet: Supernet, x: Tensor, y: Tensor, draw: Draw, recipe: Rec
         else:
             loss = F.cross_entropy(logits, y[rows], label_smoothing=recipe.label_smoothing)
         losses.append(loss * weight * (end - start))
+        plain.append(loss)
         total += weight * (end - start)
-    return torch.stack(losses).sum() / total
+    mean = torch.stack(losses).sum() / total
+    if draw.prior is None:
+        return mean
+    parts = samplers.parts_of(draw, recipe.max_bytes, lambda: Planner(supernet, x))
+    part_of = [next(n for n, part in enumerate(parts) if arch in part) for arch in draw.archs]
+    lacking = [
+        (plain[i] - plain[j] + draw.prior.margin).relu() * draw.prior.weight
+        for i, j in draw.prior.pairs
+        if part_of[i] == part_of[j]
+    ]
+    return mean + torch.stack([mean * 0, *lacking]).sum() / len(draw.prior.pairs)
 
 
 @pytest.mark.sampled
@@ -258,6 +275,8 @@ def test_a_supernet_of_one_architecture_trains_as_a_plain_loop_has_it(rule: str,
             found.backward()
             if recipe.clip_norm:
                 nn.utils.clip_grad_norm_(reference.parameters(), recipe.clip_norm)
+            for group in optimizer.param_groups:  # which the schedule sets again
+                group["lr"] *= 1 - step / STEPS if rule == "Pacing" else 1
             optimizer.step()
             by_hand.append(found.item())
             decay = min(recipe.ema, (1 + step) / (10 + step))
@@ -297,6 +316,12 @@ def test_the_cases_are_what_they_say() -> None:
     for built, max_bytes in ((network(), PARTS), (network(norm=nn.LayerNorm).double(), 2 * PARTS)):
         x = noise(BATCH, 5).to(next(built.parameters()).dtype)
         assert len(plan(built, built.space, x).split(max_bytes=max_bytes)) > 1
+    supernet, x, y = network(), noise(BATCH, 5), torch.arange(BATCH) % 3
+    draw = drawn("Ranking", "labels", supernet)[1]
+    with_prior, without = (
+        sum(Losses(supernet, RECIPE).of(x, y, each)) for each in (draw, replace(draw, prior=None))
+    )
+    assert with_prior > without
     for changed in ("clip_norm", "label_smoothing", "distill"):
         ours, theirs = network(), network()
         list(begin("every", changed, ours))
@@ -365,7 +390,7 @@ def test_compiling_ends_with_the_ninth_set(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_code_shown_runs() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    code = "".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
     code = code.replace("(distill", "(epochs=1, distill")
     found: dict[str, Any] = {"sn": sn, "data": tiny_data(train=130)}
     found["supernet"] = nine(widths=(2, 2))

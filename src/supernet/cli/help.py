@@ -178,9 +178,9 @@ def _with_facts(name: str, record: tuple[str, str], values: Mapping[str, Any]) -
 
 def _choices(knob: Knob) -> tuple[str, ...]:
     """Return the values that a setting may have, if they are few words."""
-    if get_origin(knob.annotation) is Literal:
-        return tuple(map(str, get_args(knob.annotation)))
-    return ()
+    kinds = [knob.annotation, *get_args(knob.annotation)]
+    words = next((kind for kind in kinds if get_origin(kind) is Literal), None)
+    return tuple(map(str, get_args(words)))
 
 
 def _metavar(knob: Knob) -> str | None:

@@ -67,10 +67,12 @@ def count_layers(net: nn.Module) -> int:
     Convolutions, linear layers and the like: modules without children that hold a weight of two or
     more axes. Norms and scales don't count.
     """
-    return sum(
-        any(p.ndim > 1 for p in module.parameters(recurse=False))
-        for module in net.modules()
-        if not any(True for _ in module.children())
+    return sum(map(_is_layer, net.modules()))
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return not any(True for _ in module.children()) and any(
+        p.ndim > 1 for p in module.parameters(recurse=False)
     )
 
 
@@ -134,7 +136,7 @@ def plan_costs(supernet: Supernet, shape: Form) -> dict[str, Cost]:
     space, x = supernet.space, empty_batch(shape)
     tracer = Tracer(supernet, x)
     blank = copy.deepcopy(supernet.net).to("meta")
-    holders = _ParamHolders(blank)
+    holders = _Holders(blank, count_params, _trainable)
 
     def flops_of(arch: Architecture) -> dict[str, int]:
         return {place: work.flops for place, work in tracer.works_of(arch).items() if work.flops}
@@ -144,7 +146,7 @@ def plan_costs(supernet: Supernet, shape: Form) -> dict[str, Cost]:
         "macs": lambda arch: count_macs(supernet, arch, shape),
     }
     planned: dict[str, Cost] = {
-        "params": TableCost(Parts(space, holders.params_of), _number),
+        "params": TableCost(Parts(space, holders.of), _number),
         "macs": TableCost(Parts(space, flops_of), _number, factor=1 / (2 * samples_in(x))),
     }
     rng = random.Random(0)
@@ -153,6 +155,32 @@ def plan_costs(supernet: Supernet, shape: Form) -> dict[str, Cost]:
         if any(_differs(planned[name], count, arch) for arch in tried):
             planned[name] = functools.lru_cache(maxsize=100_000)(count)
     return planned
+
+
+def plan_layers(supernet: Supernet) -> Cost:
+    """Return how many layers an architecture runs, as a function that builds nothing.
+
+    It equals `count_layers` of the extracted network; see `plan_costs`.
+    """
+    blank = copy.deepcopy(supernet.net).to("meta")
+    cost = TableCost(Parts(supernet.space, _Holders(blank, count_layers, _own_layer).of), _number)
+
+    def count(arch: Architecture) -> int:
+        return count_layers(extract(supernet, arch))
+
+    rng = random.Random(0)
+    tried = [supernet.space.largest, *(supernet.space.sample(rng, by="options") for _ in range(3))]
+    if any(_differs(cost, count, arch) for arch in tried):
+        return functools.lru_cache(maxsize=100_000)(count)
+    return cost
+
+
+def _trainable(module: nn.Module, own: Sequence[nn.Parameter]) -> int:
+    return sum(p.numel() for p in own if p.requires_grad)
+
+
+def _own_layer(module: nn.Module, own: Sequence[nn.Parameter]) -> int:
+    return int(_is_layer(module))
 
 
 def _differs(cost: Cost, count: Callable[[Architecture], int], arch: Architecture) -> bool:
@@ -168,15 +196,26 @@ def _number(part: Hashable) -> float:
 
 
 @final
-class _ParamHolders:
-    """Says where an architecture's parameters are: what `extract` would keep, without doing it."""
+class _Holders:
+    """Says what an architecture's modules hold: what `extract` would keep, without doing it.
 
-    def __init__(self, net: nn.Module) -> None:
-        self._net = net
+    Args:
+        net: The network.
+        whole: Counts what a plain network holds.
+        alone: Counts what a module holds without its children, given its own parameters.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        whole: Callable[[nn.Module], int],
+        alone: Callable[[nn.Module, Sequence[nn.Parameter]], int],
+    ) -> None:
+        self._net, self._whole, self._alone = net, whole, alone
         self._known: dict[tuple[str, Architecture], int] = {}
 
-    def params_of(self, arch: Architecture) -> dict[str, int]:
-        """Return how many there are, by the path of the module that holds them."""
+    def of(self, arch: Architecture) -> dict[str, int]:
+        """Return how much there is, by the path of the module that holds it."""
         found: dict[str, int] = {}
         self._walk(self._net, "", arch, found, set())
         return found
@@ -199,13 +238,13 @@ class _ParamHolders:
         if isinstance(module, ChoiceModule):
             what = path, restrict(arch, module)
             if what not in self._known:
-                self._known[what] = count_params(to_plain(copy.deepcopy(module), arch))
+                self._known[what] = self._whole(to_plain(copy.deepcopy(module), arch))
             found[path] = self._known[what]
             return
-        own = [p for p in module.parameters(recurse=False) if p.requires_grad and id(p) not in seen]
+        own = [p for p in module.parameters(recurse=False) if id(p) not in seen]
         seen.update(map(id, own))
-        if own:
-            found[path] = sum(p.numel() for p in own)
+        if own and (amount := self._alone(module, own)):
+            found[path] = amount
         for name, child in module.named_children():
             self._walk(child, f"{path}/{name}", arch, found, seen)
 

@@ -238,4 +238,11 @@ def sampler_of(settings: Settings, supernet: Supernet, data: ImageData) -> AnySa
         order=tuple(part.strip() for part in wanted.order.split(",")),
         largest_first=wanted.largest_first,
         with_largest=settings.recipe.distill,
+        favor=wanted.favor,
+        weigh=wanted.weigh,
+        power=wanted.power,
+        pace=wanted.pace,
+        decay=wanted.decay,
+        prior=wanted.prior,
+        prior_weight=wanted.prior_weight,
     )

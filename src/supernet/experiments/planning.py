@@ -288,7 +288,7 @@ class _Costs:
         rng = random.Random(0)
         probes = _PROBES if supernet.space.size <= ALL_UP_TO else _FEWER_PROBES
         draws = Counter(
-            sampler_at(sampler, probe / probes)(supernet.space, rng) for probe in range(probes)
+            sampler_at(sampler, probe / probes)(supernet.space, rng).work for probe in range(probes)
         )
         bound = self.settings.recipe.max_bytes
         macs = sum(n * training_macs(draw, self.planner, bound) for draw, n in draws.items())

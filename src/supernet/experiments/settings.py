@@ -32,7 +32,7 @@ from supernet.reading import SMALL, parse_yaml, read_regular
 from supernet.runs.functions import check_function, parse_function
 from supernet.text import show
 from supernet.training.recipe import Recipe
-from supernet.training.samplers.naming import SAMPLERS, require_sampler
+from supernet.training.samplers.naming import SAMPLERS, require_fitting, require_sampler
 
 
 def _as_text(name: str) -> str:
@@ -81,6 +81,10 @@ _Several = Annotated[
     BeforeValidator(_count),
     PlainSerializer(_word, when_used="json"),
 ]
+
+
+#: By what architectures are called larger; see `make_size`.
+_Size = Literal["layers", "macs", "params"] | None
 
 
 class Part(BaseModel):
@@ -202,6 +206,34 @@ class SamplerSettings(Part):
         lt=1,
         description="Share of the training in which the largest architecture trains alone first.",
     )
+    favor: _Size = Field(
+        default=None,
+        description="Draw larger architectures more often, by this size.",
+    )
+    weigh: _Size = Field(
+        default=None,
+        description="Let the losses of larger architectures count more, by this size.",
+    )
+    power: float = Field(
+        default=1.0, ge=-10, le=10, description="Power of the size in favor and weigh."
+    )
+    pace: _Size = Field(
+        default=None,
+        description="Let the learning rate of smaller architectures fall faster, by this size.",
+    )
+    decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=10,
+        description="How much faster the rate of the smallest falls with pace; 1: as a square.",
+    )
+    prior: _Size = Field(
+        default=None,
+        description="Train for a ranking too, in which what is larger by this size is better.",
+    )
+    prior_weight: float = Field(
+        default=1.0, gt=0, le=1000, description="How much the ranking counts beside the loss."
+    )
 
 
 class RunSettings(Part):
@@ -280,6 +312,14 @@ class Settings(BaseModel):
             raise ValueError(
                 "with the sampler split nothing can be distilled: the largest architecture sees "
                 "its own part of the batch only; use sandwich, or don't distill"
+            )
+        if sampler.name is not None:
+            require_fitting(
+                sampler.name,
+                favor=sampler.favor,
+                weigh=sampler.weigh,
+                prior=sampler.prior,
+                distills=recipe.distill,
             )
         if sampler.name == "sandwich" and sampler.paths < 2:
             raise ValueError("the sampler sandwich needs at least 2 paths, largest and smallest")

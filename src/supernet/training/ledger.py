@@ -126,7 +126,8 @@ class Ledger:
         entry.wall_s += time.perf_counter() - wall
         entry.cpu_s += time.process_time() - cpu
 
-    def _macs_of(self, draw: Draw) -> int:
+    def _macs_of(self, drawn: Draw) -> int:
+        draw = drawn.work
         if draw in self._known:
             return self._known[draw]
         if len(self._known) >= COUNTED_DRAWS:

@@ -78,7 +78,8 @@ class Losses:
         It is the mean over samples and architectures, weighted as the draw has it; each
         architecture sees all samples, or its own part of them if the draw is divided. With the
         recipe's `distill`, targets are what the largest puts out, but for the largest itself, and
-        for what comes to the same. No gradient flows through targets.
+        for what comes to the same. No gradient flows through targets. With a `prior`, what its
+        pairs lack comes on top; where the draw is done in parts, of pairs within a part.
 
         Raises:
             DataError: If outputs and targets don't fit the task.
@@ -88,6 +89,7 @@ class Losses:
         self._check(draw)
         taught: Any = None  # what the teacher puts out
         for archs in self._parts(x, draw):
+            lacking: Tensor | None = None
             with self._precision():
                 if draw.divided and len(archs) > 1:
                     loss = self._divided(x, y, archs)
@@ -95,9 +97,12 @@ class Losses:
                     groups = self._run(x, archs)
                     if self._teacher in archs:
                         taught = _outputs_of(groups, self._teacher)
-                    loss = self._mean(groups, y, draw, taught)
-            whole = archs is draw.archs
-            yield loss if whole else loss * (draw.weight(archs) / draw.weight(draw.archs))
+                    losses = [self._loss(group, y, taught) for group in groups]
+                    loss = _mean(groups, losses, draw)
+                    lacking = None if draw.prior is None else _lacking(groups, losses, draw)
+            if archs is not draw.archs:
+                loss = loss * (draw.weight(archs) / draw.weight(draw.archs))
+            yield loss if lacking is None else loss + lacking
 
     def _precision(self) -> AbstractContextManager[object]:
         kind = self._device.type
@@ -109,6 +114,12 @@ class Losses:
         if draw.divided and self._compiled is not None:
             raise SettingsError(
                 "a divided batch can't be compiled; use the sampler `every`, or don't compile"
+            )
+        if draw.prior is not None and (draw.divided or self._teacher is not None):
+            what = "each sees other images" if draw.divided else "most are distilled"
+            raise SettingsError(
+                f"a ranking is trained by losses of the same images and labels, and {what}; use "
+                f"{'another sampler' if draw.divided else 'the sampler without it'}, or don't rank"
             )
         if self._teacher is None:
             return
@@ -147,17 +158,6 @@ class Losses:
             return [Group(self.supernet(first, archs[0], **others), tuple(archs))]
         return sharing.run(self.supernet, first, archs, **others)
 
-    def _mean(self, groups: Sequence[Group], y: Any, draw: Draw, taught: Any) -> Tensor:
-        if len(groups) == 1:  # what follows would change no bit of it
-            return self._loss(groups[0], y, taught)
-        weights = [draw.weight(group.archs) for group in groups]
-        total = sum(weights)
-        losses = [
-            self._loss(group, y, taught) * (weight / total)
-            for group, weight in zip(groups, weights, strict=True)
-        ]
-        return torch.stack(losses).sum()
-
     def _loss(self, group: Group, y: Any, taught: Any) -> Tensor:
         self._see(group.value, y)
         if taught is None or self._teacher in group.archs:
@@ -180,6 +180,36 @@ class Losses:
         if form not in self._known:
             check_batch(self.task, outputs, targets)
             self._known.add(form)
+
+
+def _mean(groups: Sequence[Group], losses: Sequence[Tensor], draw: Draw) -> Tensor:
+    """Return the mean of the losses of groups, weighted as the draw has it."""
+    if len(groups) == 1:  # what follows would change no bit of it
+        return losses[0]
+    weights = [draw.weight(group.archs) for group in groups]
+    total = sum(weights)
+    parts = [loss * (weight / total) for loss, weight in zip(losses, weights, strict=True)]
+    return torch.stack(parts).sum()
+
+
+def _lacking(groups: Sequence[Group], losses: Sequence[Tensor], draw: Draw) -> Tensor | None:
+    """Return by how much pairs of the prior are the wrong way round, as a mean over all of its.
+
+    Pairs that compute the same are no pairs: nothing could order them.
+    """
+    assert draw.prior is not None
+    of = {arch: number for number, group in enumerate(groups) for arch in group.archs}
+    places = [of.get(arch, -1) for arch in draw.archs]
+    pairs = [(places[i], places[j]) for i, j in draw.prior.pairs]
+    pairs = [(i, j) for i, j in pairs if min(i, j) >= 0 and i != j]
+    if not pairs:
+        return None
+    better, worse = (
+        torch.tensor(side, device=losses[0].device) for side in zip(*pairs, strict=True)
+    )
+    each = torch.stack(list(losses))
+    excess = (each[better] - each[worse] + draw.prior.margin).relu()
+    return excess.sum() * (draw.prior.weight / len(draw.prior.pairs))
 
 
 def mean_loss(

@@ -6,7 +6,7 @@ import copy
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, final
@@ -337,7 +337,8 @@ class Steps(Iterator[Step]):
             if not forgiving or self._has_sound_gradient():
                 if self._recipe.clip_norm is not None:
                     clip_grad_norm_(self._supernet.parameters(), self._recipe.clip_norm)
-                self._optimizer.step()
+                with _at_rate(self._optimizer, draw.rate):
+                    self._optimizer.step()
                 self._average.update(self.step)
                 return total
         if not forgiving:
@@ -413,6 +414,20 @@ class Steps(Iterator[Step]):
             f"the {what} at step {self.step + 1}{', ' if after else ''}{after}, "
             f"with a learning rate of {rate:.4g}; {remedy}"
         )
+
+
+@contextmanager
+def _at_rate(optimizer: Optimizer, factor: float) -> Iterator[None]:
+    """Multiply the learning rate inside the block by a factor."""
+    if factor == 1:
+        yield
+        return
+    before = [group["lr"] for group in optimizer.param_groups]
+    for group, rate in zip(optimizer.param_groups, before, strict=True):
+        group["lr"] = rate * factor
+    yield
+    for group, rate in zip(optimizer.param_groups, before, strict=True):
+        group["lr"] = rate
 
 
 def _generators(device: torch.device) -> dict[str, Tensor]:

@@ -12,7 +12,15 @@ a method `at` instead, which returns such a function for every point of the trai
 
 from supernet.training.samplers.balanced import Fair, Split
 from supernet.training.samplers.costs import parts_of, training_macs
-from supernet.training.samplers.draws import AnySampler, Draw, Sampler, Staged, name_of, sampler_at
+from supernet.training.samplers.draws import (
+    AnySampler,
+    Draw,
+    Prior,
+    Sampler,
+    Staged,
+    name_of,
+    sampler_at,
+)
 from supernet.training.samplers.naming import SAMPLERS, default_sampler, make_sampler
 from supernet.training.samplers.paths import (
     MOST_AT_ONCE,
@@ -21,6 +29,15 @@ from supernet.training.samplers.paths import (
     largest,
     uniform,
     uniform_options,
+)
+from supernet.training.samplers.sizes import (
+    Favoring,
+    Pacing,
+    Power,
+    Ranking,
+    Size,
+    SizeKind,
+    make_size,
 )
 from supernet.training.samplers.stages import Phases, Shrinking, Weighted, WithLargest, warm_up
 from supernet.training.samplers.subtrees import Subtree, make_subtree
@@ -31,10 +48,17 @@ __all__ = [
     "AnySampler",
     "Draw",
     "Fair",
+    "Favoring",
+    "Pacing",
     "Phases",
+    "Power",
+    "Prior",
+    "Ranking",
     "Sampler",
     "Sandwich",
     "Shrinking",
+    "Size",
+    "SizeKind",
     "Split",
     "Staged",
     "Subtree",
@@ -44,6 +68,7 @@ __all__ = [
     "every",
     "largest",
     "make_sampler",
+    "make_size",
     "make_subtree",
     "name_of",
     "parts_of",

@@ -13,6 +13,21 @@ from supernet.space import Architecture, SearchSpace
 
 
 @dataclass(frozen=True, slots=True)
+class Prior:
+    """Which architectures of a draw should have the lower loss, and how much that counts.
+
+    Attributes:
+        pairs: Of places in the draw: the first should have the lower loss.
+        weight: How much it counts, relative to the mean loss.
+        margin: By how much it should be lower.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    weight: float = 1.0
+    margin: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Draw:
     """What a step trains.
 
@@ -20,17 +35,23 @@ class Draw:
         archs: The architectures.
         divided: Whether the batch is divided among them; otherwise each gets all of it.
         weights: How much the loss of each counts, relative to the others; by default all the same.
+        rate: By what the learning rate is multiplied in this step.
+        prior: Which of them should have the lower loss; see `Ranking`.
 
     Raises:
         SettingsError: If there isn't one weight above 0 for each of distinct architectures, or the
-            batch is divided too.
+            batch is divided too; or if the rate is not a number above 0.
     """
 
     archs: tuple[Architecture, ...]
     divided: bool = False
     weights: tuple[float, ...] | None = None
+    rate: float = 1.0
+    prior: Prior | None = None
 
     def __post_init__(self) -> None:
+        if not 0 < self.rate < math.inf:
+            raise SettingsError(f"the rate of a draw is {self.rate}; it must be a number above 0")
         if self.weights is None:
             return
         if self.divided:
@@ -52,6 +73,11 @@ class Draw:
             return len(tuple(archs))
         of = dict(zip(self.archs, self.weights, strict=True))
         return sum(map(of.__getitem__, archs))
+
+    @property
+    def work(self) -> Draw:
+        """What of it decides the work of a step: architectures, and whether the batch is cut."""
+        return Draw(self.archs, self.divided)
 
     def adding(self, arch: Architecture) -> Draw:
         """Return the draw with one more architecture, which counts 1; as it is if it is in there.

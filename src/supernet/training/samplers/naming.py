@@ -10,7 +10,8 @@ from supernet.errors import SettingsError
 from supernet.training.samplers.balanced import Fair, Split
 from supernet.training.samplers.draws import AnySampler
 from supernet.training.samplers.paths import Sandwich, every, uniform, uniform_options
-from supernet.training.samplers.stages import Shrinking, WithLargest, warm_up
+from supernet.training.samplers.sizes import Favoring, Pacing, Power, Ranking, SizeKind, make_size
+from supernet.training.samplers.stages import Shrinking, Weighted, WithLargest, warm_up
 from supernet.training.samplers.subtrees import make_subtree
 
 if TYPE_CHECKING:
@@ -76,6 +77,39 @@ def require_sampler(name: str) -> None:
         raise SettingsError(f"there is no sampler {name!r}; choose {', '.join(others)} or {last}")
 
 
+def require_fitting(
+    name: str,
+    *,
+    favor: str | None = None,
+    weigh: str | None = None,
+    prior: str | None = None,
+    distills: bool = False,
+) -> None:
+    """Raise where one of these would do nothing with a sampler, or can't be had.
+
+    Raises:
+        SettingsError: If so, with the way out.
+    """
+    one = name.startswith("uniform")
+    if favor and name == "every":
+        raise SettingsError(
+            "favor draws larger architectures more often, and the sampler every draws all in every "
+            "step; use weigh, or another sampler, such as uniform"
+        )
+    for option, wanted in (("weigh", weigh), ("prior", prior)):
+        if wanted and (one or name == "split"):
+            why = "draws one" if one else "shows each other images"
+            raise SettingsError(
+                f"{option} compares the architectures of a step, and the sampler {name} {why}; use "
+                "another, such as every, fair or sandwich"
+            )
+    if prior and distills:
+        raise SettingsError(
+            "a prior compares losses by the same labels, and with distill all but the largest "
+            "architecture learn from its outputs; leave one of the two out"
+        )
+
+
 def default_sampler(supernet: Supernet, x: Any) -> str:
     """Return the name of the sampler that fits a space.
 
@@ -106,6 +140,13 @@ def make_sampler(
     order: tuple[str, ...] = ("*",),
     largest_first: float = 0.0,
     with_largest: bool = False,
+    favor: SizeKind | None = None,
+    weigh: SizeKind | None = None,
+    power: float = 1.0,
+    pace: SizeKind | None = None,
+    decay: float = 1.0,
+    prior: SizeKind | None = None,
+    prior_weight: float = 1.0,
 ) -> AnySampler:
     """Return a sampler by its name.
 
@@ -120,6 +161,13 @@ def make_sampler(
         largest_first: The share of the training in which the largest architecture is trained alone
             before; see `warm_up`.
         with_largest: Whether to add the largest architecture to every draw; see `WithLargest`.
+        favor: By which size larger architectures are drawn more often; see `Favoring`.
+        weigh: By which size losses of larger ones count more; see `Weighted` and `Power`.
+        power: Of the size, for both.
+        pace: By which size the learning rate of smaller ones falls faster; see `Pacing`.
+        decay: Of `pace`.
+        prior: By which size larger ones should rank higher; see `Ranking`.
+        prior_weight: How much that counts.
 
     Raises:
         SettingsError: If there is no such sampler, or it can't be had for these arguments.
@@ -127,7 +175,17 @@ def make_sampler(
     if name is None:
         name = default_sampler(supernet, x)
     require_sampler(name)
+    require_fitting(name, favor=favor, weigh=weigh, prior=prior, distills=with_largest)
     sampler = SAMPLERS[name].make(_Wanted(supernet, x, budget, paths, order))
+    sizes = {by: make_size(supernet, x, by) for by in (favor, weigh, pace, prior) if by}
+    if favor:
+        sampler = Favoring(sampler, sizes[favor], power)
     if largest_first:
         sampler = warm_up(sampler, largest_first)
-    return WithLargest(sampler) if with_largest else sampler
+    if with_largest:
+        sampler = WithLargest(sampler)
+    if weigh:
+        sampler = Weighted(sampler, Power(sizes[weigh], power))
+    if pace:
+        sampler = Pacing(sampler, sizes[pace], decay)
+    return Ranking(sampler, sizes[prior], prior_weight) if prior else sampler
