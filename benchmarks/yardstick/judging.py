@@ -1,0 +1,155 @@
+"""How good a ranking of the yardstick's networks is, uncorrected and corrected by a few labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernet.evaluation.ranking.baselines import choose
+from supernet.evaluation.ranking.correction import correct, one_hot
+from supernet.evaluation.ranking.metrics import kendall, pick, regret_rows
+from yardstick.table import Floats, Table
+
+#: Numbers of networks trained alone, and how often each number is drawn.
+LABELS: Final = (10, 20, 40)
+DRAWS: Final = 20
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A ranking held against the truth: Kendall's tau in all and in the better half, and regret."""
+
+    tau: float
+    better: float
+    regret: float
+
+
+def judge_ranking(table: Table, scores: Floats) -> Judged:
+    """Return how well scores, (A,), higher is better, rank a space's networks."""
+    truth, half, macs = table.truth, table.better, table.sizes["macs"]
+    return Judged(
+        tau=kendall(scores, truth)[0],
+        better=kendall(scores[half], truth[half])[0],
+        regret=float(regret_rows(scores[None], truth[None], macs)[0]),
+    )
+
+
+def best_trivial(table: Table) -> str:
+    """Return which of MACs, parameters and layers ranks a space best."""
+    chosen = choose({name: size.tolist() for name, size in table.sizes.items()}, table.truth)
+    assert chosen is not None
+    return chosen.name
+
+
+def judge_corrections(
+    table: Table, scores: Mapping[str, Floats], *, draws: int = DRAWS
+) -> list[dict[str, Any]]:
+    """Return what rankings reach with labels, on the networks that gave none.
+
+    Each number of labels is drawn several times; what is returned are means over the draws. A
+    label is the accuracy of one seed, the truth on the rest the mean of all.
+
+    Args:
+        table: The networks trained alone.
+        scores: One-shot accuracy and loss, the loss with its sign turned, (A,) each.
+        draws: How often.
+    """
+    found: list[dict[str, Any]] = []
+    for labels in LABELS:
+        if labels > len(table.archs) - 10:
+            continue
+        rows: dict[str, list[tuple[float, float, float]]] = {}
+        for draw in range(draws):
+            rng = np.random.default_rng(1000 * labels + draw)
+            known = rng.permutation(len(table.archs))[:labels]
+            for name, ranking in _rankings(table, scores, known).items():
+                rows.setdefault(name, []).append(_judge_rest(table, ranking, known))
+        found += [
+            {"labels": labels, "by": name}
+            | dict(
+                zip(
+                    ("tau", "better", "regret"),
+                    (round(float(value), 4) for value in np.nanmean(judged, axis=0)),
+                    strict=True,
+                )
+            )
+            for name, judged in rows.items()
+        ]
+    return found
+
+
+def _judge_rest(
+    table: Table, ranking: Floats, known: NDArray[np.intp]
+) -> tuple[float, float, float]:
+    """Return tau in all and in the better half of the networks without labels, and the regret.
+
+    The regret is of the best by the ranking of all, those with labels included.
+    """
+    rest = np.setdiff1d(np.arange(len(ranking)), known)
+    half = rest[np.argsort(-table.truth[rest], kind="stable")[: len(rest) // 2]]
+    picked = int(pick(ranking, table.sizes["macs"]))
+    return (
+        kendall(ranking[rest], table.truth[rest])[0],
+        kendall(ranking[half], table.truth[half])[0],
+        float(table.truth.max() - table.truth[picked]),
+    )
+
+
+def _rankings(
+    table: Table, scores: Mapping[str, Floats], known: NDArray[np.intp]
+) -> dict[str, Floats]:
+    """Return the rankings of all networks that can be made of some labels, by name."""
+    labels = table.accuracies[0][known]
+    sizes = {"log macs": np.log(table.sizes["macs"]), "layers": table.sizes["layers"]}
+    hot = one_hot([dict(arch) for arch in table.archs])
+    return {
+        **{f"uncorrected {name}": each for name, each in scores.items()},
+        "trivial": table.sizes[best_trivial(table)],
+        "ridge on choices": ridge(hot, known, labels),
+        "ridge on choices and sizes": ridge(
+            np.column_stack([hot, *map(_standard, sizes.values())]), known, labels
+        ),
+        "corrected": _corrected(table, known, labels, {"one_shot": scores["loss"], **sizes}),
+        "labels without supernet": _corrected(
+            table, known, labels, {"one_shot": sizes["log macs"], "layers": sizes["layers"]}
+        ),
+    }
+
+
+def _corrected(
+    table: Table, known: NDArray[np.intp], labels: Floats, features: Mapping[str, Floats]
+) -> Floats:
+    names = [arch.label for arch in table.archs]
+    found = correct(
+        [dict(arch) for arch in table.archs],
+        {name: feature.tolist() for name, feature in features.items()},
+        known.tolist(),
+        labels,
+        labels=names,
+        macs=table.sizes["macs"].astype(int).tolist(),
+    )
+    return np.array([each.value for each in found.predicted])
+
+
+def ridge(features: Floats, known: Sequence[int] | NDArray[np.intp], labels: Floats) -> Floats:
+    """Return the prediction of a ridge regression, its penalty chosen by leaving one out."""
+    x = np.column_stack([features - features.mean(axis=0)])
+    mean = labels.mean()
+    gram = x[known] @ x[known].T
+    best: tuple[float, Floats] | None = None
+    for penalty in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0):
+        inverse = np.linalg.inv(gram + penalty * np.eye(len(labels)) + 1 / len(labels))
+        weights = inverse @ (labels - mean)
+        error = float(np.mean((weights / np.diag(inverse)) ** 2))
+        if best is None or error < best[0]:
+            best = error, mean + (x @ x[known].T + 1 / len(labels)) @ weights
+    assert best is not None
+    return best[1]
+
+
+def _standard(values: Floats) -> Floats:
+    return np.asarray((values - values.mean()) / (values.std() or 1.0))
