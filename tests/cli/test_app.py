@@ -313,6 +313,75 @@ def test_help_lists_every_command_with_its_whole_summary(call: Call) -> None:
     assert sorted(listed) == COMMANDS
 
 
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_no_summary_of_a_command_is_cut_off(
+    columns: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    _, out, _ = call("--help")
+    listed = out.split("Commands:")[1]
+    assert max(map(len, listed.splitlines())) <= int(columns)
+    assert "..." not in listed
+    words = " ".join(listed.split())
+    for command in COMMANDS:
+        _, text, _ = call(command, "--help")
+        summary = text.split("\n\n")[1]
+        assert " ".join(summary.split()) in words
+
+
+@pytest.mark.parametrize("program", [["-m", "supernet"], [str(SUPERNET)]])
+def test_the_shell_completes_commands_and_options(program: list[str]) -> None:
+    def complete(words: str, at: int) -> list[str]:
+        asked = {"_SUPERNET_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+        done = subprocess.run(
+            [sys.executable, *program],
+            capture_output=True,
+            text=True,
+            timeout=HANG_S,
+            env=os.environ | asked,
+        )
+        return done.stdout.split()
+
+    assert complete("supernet comp", 1) == ["compare"]
+    assert "--seeds" in complete("supernet compare --see", 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["extract", "nowhere", "--best"], 4, "there is no run folder nowhere"),
+        (["finetune", "nowhere", "--best"], 4, "there is no run folder nowhere"),
+        (["predict", "nowhere", "x.png"], 4, "there is no model folder nowhere"),
+        (["search", "nowhere"], 4, "there is no run folder nowhere"),
+        (["compare", "--data=nowhere"], 3, "nowhere is not there"),
+        (
+            ["compare", "--train-images=55001"],
+            3,
+            "55001 images were asked for; there are 1 to 55000",
+        ),
+        (["train", "--net=mnits"], 7, "did you mean mnist?"),
+        (["train", "--epocs=3"], 2, "--epochs"),
+    ],
+)
+def test_mistakes_are_told_before_pytorch_is_loaded(
+    arguments: list[str], code: int, said: str
+) -> None:
+    program = f"""
+import sys
+sys.argv = {["supernet", *arguments]!r}
+from supernet.cli.app import main
+try:
+    main()
+finally:
+    assert "torch" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_S
+    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+
+
 @pytest.mark.parametrize("command", ["compare", "train"])
 def test_help_names_the_settings_that_a_command_uses(command: str, call: Call) -> None:
     _, out, _ = call(command, "--help")

@@ -5,9 +5,11 @@ import pytest
 import typer.testing
 
 from supernet.cli import app
+from supernet.datasets import load_mnist
 from supernet.errors import SettingsError
 from supernet.experiments.settings import (
     COUNTS,
+    PACKAGED,
     PRESETS,
     Settings,
     make_settings,
@@ -245,3 +247,7 @@ def test_what_a_preset_counts_is_a_most_and_what_is_asked_for_is_not(tmp_path: P
     assert asked == resolve_settings("quick")
     made = make_settings({"epochs": 3, "train_images": 400})
     assert made.data.at_most == set(COUNTS) - {"train_images"}
+
+
+def test_the_packaged_mnist_has_as_many_training_images_as_is_said() -> None:
+    assert len(load_mnist().train) == PACKAGED

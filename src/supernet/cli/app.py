@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from supernet.cli.help import HelpCommand
+from supernet.cli.help import HelpCommand, HelpGroup
 from supernet.cli.models import extract, finetune, predict
 from supernet.cli.networks import describe, spaces
 from supernet.cli.options import (
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from supernet.records import Manifest
 
 app = typer.Typer(
+    cls=HelpGroup,
     help="One-shot architecture search: train one network, rank all in it, check the ranking.\n\n"
     "Help on a command: supernet COMMAND -h.",
     no_args_is_help=True,
@@ -78,7 +79,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         with telling_warnings():
-            app()  # handles wrong usage and closed pipes itself
+            app(prog_name="supernet")  # handles wrong usage and closed pipes itself
     except (StopSignal, SupernetError) as error:
         fail(error)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from supernet.experiments.settings import KNOBS, PRESETS, Knob, resolve_settings
 
@@ -91,6 +91,20 @@ _TYPES = {
     "path": "PATH",
     "list[path]": "PATH",
 }
+
+
+class HelpGroup(TyperGroup):
+    """The commands, each with its whole summary, however narrow the terminal."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands in the order in which they were defined."""
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            summary = (command.help or "").partition("\n\n")[0] if command else ""
+            rows.append((name, " ".join(summary.split())))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 class HelpCommand(TyperCommand):

@@ -14,6 +14,7 @@ from supernet.cli.options import CheckpointEveryOption, JsonOption, RunArgument
 from supernet.cli.output import as_argument, command_line, print_json, show_next
 from supernet.errors import ModelFolderError
 from supernet.report.progress import waiting, watching
+from supernet.runs.folder import read_results
 from supernet.text import show
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def extract(
 
     A model folder loads without this package.
     """
+    read_results(run)  # before PyTorch loads
     console = Console(stderr=True)
     with waiting("loading the run and its data", console):
         from supernet.experiments import extraction
@@ -131,6 +133,7 @@ def finetune(
     It starts from the weights it has in the supernet. Stopped or killed, the same command resumes
     it.
     """
+    read_results(run)  # before PyTorch loads
     console = Console(stderr=True)
     with waiting("loading the run and its data", console):
         from supernet.experiments import extraction, tuning
@@ -180,6 +183,8 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Classify pictures with the network of a model folder."""
+    if not model.is_dir():  # before PyTorch loads
+        raise ModelFolderError(f"there is no model folder {show(model)}; `ls models` shows yours")
     console = Console(stderr=True)
     with waiting("loading PyTorch and the network", console):
         from supernet.export import prediction

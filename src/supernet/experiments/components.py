@@ -13,7 +13,7 @@ import torch
 from supernet.datasets import ImageData, load_folder, load_mnist
 from supernet.errors import DataError, SettingsError
 from supernet.evaluation.cost import empty_batch
-from supernet.experiments.settings import DataSettings, Settings
+from supernet.experiments.settings import DataSettings, Settings, require_images
 from supernet.experiments.userdata import take_data
 from supernet.networks.named import NamedNetwork, build_network
 from supernet.nn.supernet import Supernet
@@ -49,11 +49,7 @@ def limit_data(settings: DataSettings, data: ImageData) -> ImageData:
         DataError: If there are too few.
     """
     there, held = len(data.train), len(data.validation)
-    if settings.train_images is not None and settings.train_images > there:
-        raise DataError(
-            f"{settings.train_images} images were asked for; there are 1 to {there} to have to "
-            "learn from; choose fewer with --train-images, or all"
-        )
+    require_images(settings.train_images, there)
     data = data.limit(
         train=settings.train_images,
         validation=min(settings.validation_images or held, held),

@@ -55,6 +55,9 @@ _Text = Annotated[str, AfterValidator(_as_text)]
 _Texts = Annotated[tuple[_Text, ...], Field(strict=False)]
 
 
+#: Training images of the packaged MNIST, known without reading it.
+PACKAGED = 55_000
+
 #: How many images are used; each may be `all`.
 COUNTS = ("train_images", "validation_images", "calibration_images")
 
@@ -466,6 +469,8 @@ def check_sources(settings: Settings) -> None:
     """
     check_network(settings.network.wanted)
     check_data(settings.data.source)
+    if settings.data.source is None and "train_images" not in settings.data.at_most:
+        require_images(settings.data.train_images, PACKAGED)
     if function := parse_function(settings.run.task, SettingsError):
         check_function(function)
 
@@ -482,6 +487,19 @@ def check_data(source: str | None) -> None:
         check_function(function)
     elif not _exists(source):
         raise DataError(f"{source} is not there; check the path")
+
+
+def require_images(asked: int | None, there: int) -> None:
+    """Raise unless so many training images can be had.
+
+    Raises:
+        DataError: If there are fewer.
+    """
+    if asked is not None and asked > there:
+        raise DataError(
+            f"{asked} images were asked for; there are 1 to {there} to have to learn from; choose "
+            "fewer with --train-images, or all"
+        )
 
 
 def _exists(path: str) -> bool:

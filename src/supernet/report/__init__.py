@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["plot", "print_results", "write_report"]
 
 
-def write_report(results: Results, folder: Path) -> list[Path]:
+def write_report(results: Results, folder: str | Path) -> list[Path]:
     """Write the figures, `report.html` and `results.csv` into `folder`.
 
     Each file appears whole or not at all, and the same results give the same bytes. What a partial
@@ -37,6 +37,7 @@ def write_report(results: Results, folder: Path) -> list[Path]:
     from supernet.report.page import to_html
     from supernet.runs.files import write
 
+    folder = Path(folder)
     figures = render_all(results)
     page = to_html(results, {name: images["svg"] for name, images in figures.items()})
     written = [
@@ -46,7 +47,7 @@ def write_report(results: Results, folder: Path) -> list[Path]:
     return written + _write_figures(figures, folder)
 
 
-def plot(results: Results, folder: Path) -> list[Path]:
+def plot(results: Results, folder: str | Path) -> list[Path]:
     """Write the figures alone into `folder / "figures"`, each as SVG and PNG.
 
     Raises:
@@ -54,7 +55,7 @@ def plot(results: Results, folder: Path) -> list[Path]:
     """
     from supernet.report.figures.collection import render_all
 
-    return _write_figures(render_all(results), folder)
+    return _write_figures(render_all(results), Path(folder))
 
 
 def print_results(results: Results, console: Console) -> None:
