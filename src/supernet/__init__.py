@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from supernet.records import Measure as Measure
     from supernet.report import print_results as print_results, write_report as write_report
     from supernet.runs.checkpoints import Checkpoints as Checkpoints
+    from supernet.runs.ranks import Ranks as Ranks, join_ranks as join_ranks
     from supernet.sharing import plan as plan
     from supernet.space import (
         Architecture as Architecture,
@@ -159,6 +160,7 @@ _HOME = {
     "Objective": "strategies",
     "OneOf": "nn.choices",
     "Phases": "training.samplers",
+    "Ranks": "runs.ranks",
     "Recipe": "training.recipe",
     "Regression": "tasks",
     "Residual": "nn.elastic",
@@ -203,6 +205,7 @@ _HOME = {
     "extract": "evaluation.extraction",
     "find_best": "evaluation.accuracy",
     "finetune": "training.finetuning",
+    "join_ranks": "runs.ranks",
     "load": "export.model_folder",
     "load_folder": "datasets",
     "load_idx": "datasets",

@@ -16,6 +16,7 @@
   - ModelFolderError     a model folder can't be used, written or read
   - DivergedError        training produced a loss that is not a number
   - WorkerError          a worker process failed for good
+    - RankError            ranks of a training disagree, or one of them is gone
   - Stopped              work was asked to stop, and did
 
 and three warnings:
@@ -89,6 +90,10 @@ class DivergedError(SupernetError, ArithmeticError):
 
 class WorkerError(SupernetError, RuntimeError):
     """A worker process failed for good."""
+
+
+class RankError(WorkerError):
+    """Ranks of one training disagree, or one of them is gone or never came."""
 
 
 class Stopped(SupernetError):

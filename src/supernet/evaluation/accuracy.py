@@ -28,17 +28,22 @@ from supernet.evaluation.batches import (
 )
 from supernet.evaluation.batchnorm import Statistics, calibrate, evaluating, require_statistics
 from supernet.nn.supernet import Supernet
+from supernet.runs.ranks import ALONE, Ranks
 from supernet.space import Architecture
 from supernet.tasks import (
     Classification,
     Task,
     check_batch,
     check_scores,
+    count_samples,
     form_of,
     tensors_in,
 )
 
 _Candidate = TypeVar("_Candidate")
+
+#: The types that scores and losses may have.
+_KINDS = (torch.bool, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -97,7 +102,12 @@ def score(
 
 @torch.no_grad()
 def score_samples(
-    statistics: Statistics, batches: Batches, task: Task | None = None, *, losses: bool = True
+    statistics: Statistics,
+    batches: Batches,
+    task: Task | None = None,
+    *,
+    losses: bool = True,
+    ranks: Ranks = ALONE,
 ) -> dict[Architecture, Scores]:
     """Return score and loss of each sample by each calibrated architecture, from one pass.
 
@@ -108,13 +118,18 @@ def score_samples(
         batches: See `score`.
         task: See `score`.
         losses: Whether losses are wanted too.
+        ranks: Who does it together, with the same batches: they take turns, and all get the scores
+            of all.
     """
     judge = _Judge(task or Classification(), losses=losses)
     device = device_of(statistics.supernet)
     parts: dict[Architecture, list[Scores | None]] = {arch: [] for arch in statistics.archs}
-    fault = None
+    fault, sizes = None, []
     with evaluating(statistics.supernet):
         for number, (x, y) in enumerate(pairs_of(batches)):
+            sizes.append(count_samples(y, x))
+            if not ranks.takes(number):
+                continue
             x, y = moved(x, device), moved(y, device)
             for group in statistics.run(x):
                 found = judge.score(group.value, y, number)
@@ -122,12 +137,66 @@ def score_samples(
                     parts[arch].append(found)
                 if found is None and fault is None:
                     fault = not_finite(x, f"the inputs of batch {number}")
-    joined = {arch: _joined(those) for arch, those in parts.items()}
+    if ranks.several and sizes:
+        joined = _gathered(parts, sizes, ranks)
+        fault = next(filter(None, ranks.texts(fault or "")), None)
+    else:
+        joined = {arch: _joined(those) for arch, those in parts.items()}
     if joined and all(found.scores is None for found in joined.values()):
         if fault is not None:
             raise DataError(fault)
         raise DivergedError(_nothing_finite([arch.label for arch in joined]))
     return joined
+
+
+def _gathered(
+    parts: Mapping[Architecture, Sequence[Scores | None]], sizes: Sequence[int], ranks: Ranks
+) -> dict[Architecture, Scores]:
+    """Return the scores of all ranks, whose batches took turns.
+
+    Args:
+        parts: What each architecture scores on the batches of this one.
+        sizes: How many samples there are in every batch.
+        ranks: Who they are.
+    """
+    failed = torch.tensor([any(part is None for part in those) for those in parts.values()])
+    failed = ranks.add(failed.byte()).bool()
+    sound = [arch for arch, fails in zip(parts, failed.tolist(), strict=True) if not fails]
+    scores, losses = (
+        _columns([[getattr(part, name) for part in parts[arch]] for arch in sound], sizes, ranks)
+        for name in ("scores", "losses")
+    )
+    found = {
+        arch: Scores(scores[row], None if losses is None else losses[row])
+        for row, arch in enumerate(sound)
+        if scores is not None
+    }
+    return {arch: found.get(arch, Scores(None)) for arch in parts}
+
+
+def _columns(
+    rows: Sequence[Sequence[Tensor | None]], sizes: Sequence[int], ranks: Ranks
+) -> Tensor | None:
+    """Return rows of numbers, (rows, samples), of whose batches each rank has its own.
+
+    None if no rank has any. They go as bytes if they are booleans, else in float64, which holds
+    numbers of all other types.
+    """
+    there = [number for number in range(len(sizes)) if ranks.takes(number)]
+    first = next((part for row in rows for part in row if part is not None), None)
+    kinds = ranks.gather(torch.tensor(0 if first is None else 1 + _KINDS.index(first.dtype)))
+    if not rows or not kinds.any():
+        return None
+    kind = _KINDS[int(kinds.max()) - 1]
+    found = torch.zeros(
+        len(rows), sum(sizes), dtype=torch.uint8 if kind == torch.bool else torch.float64
+    )
+    columns = found.split(list(sizes), dim=1)
+    for at, row in enumerate(rows):
+        for number, part in zip(there, row, strict=True):
+            if part is not None:
+                columns[number][at] = part
+    return ranks.add(found).to(kind)
 
 
 @torch.no_grad()

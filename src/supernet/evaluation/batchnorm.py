@@ -41,6 +41,7 @@ from supernet.nn.elastic.narrowed import Narrowed
 from supernet.nn.elastic.norms import ElasticBatchNorm
 from supernet.nn.extraction import UNUSABLE_VARIANCE
 from supernet.nn.supernet import Supernet, fresh_statistics
+from supernet.runs.ranks import ALONE, Ranks
 from supernet.sharing import Group, Instruction
 from supernet.space import Architecture
 
@@ -173,15 +174,10 @@ class _Watched:
 
 
 #: Where the arguments of the functions that normalize stand.
-_ARGUMENTS: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
+NORMALIZING: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
     F.batch_norm: (
-        "input",
-        "running_mean",
-        "running_var",
-        "weight",
-        "bias",
-        "training",
-        "momentum",
+        *("input", "running_mean", "running_var", "weight", "bias", "training", "momentum"),
+        "eps",
     ),
     torch.batch_norm: (
         *("input", "weight", "bias", "running_mean", "running_var", "training", "momentum"),
@@ -222,6 +218,26 @@ class _Pool:
         self._mean += away * (count / total)
         self._count = total
 
+    def forget(self) -> None:
+        """Forget what it was given."""
+        self._count = 0
+        self._mean.zero_()
+        self._squares.zero_()
+
+    def sums(self) -> Tensor:
+        """Return count, and the sum of all values per channel: what adds up over ranks."""
+        return torch.cat([self._mean.new_tensor([self._count]), self._mean * self._count])
+
+    def squares_around(self, sums: Tensor) -> Tensor:
+        """Return the sum of squared deviations per channel from the mean of all ranks' values."""
+        away = self._mean - sums[1:] / sums[0].clamp(min=1)
+        return self._squares + away.square() * self._count
+
+    def take_over(self, sums: Tensor, squares: Tensor) -> None:
+        """Go on with what all ranks together have seen."""
+        self._count = int(sums[0])
+        self._mean, self._squares = sums[1:] / sums[0].clamp(min=1), squares
+
     def is_finite(self) -> bool:
         """Return whether all that the norm saw were finite numbers."""
         return bool(torch.isfinite(self._mean).all() and torch.isfinite(self._squares).all())
@@ -254,6 +270,25 @@ class _Pools:
         """
         return _Watching(self._pools)
 
+    def merge(self, ranks: Ranks, *, forget: bool) -> None:
+        """Put together what the norms have seen on all ranks.
+
+        Args:
+            ranks: Who they are. All have the same pools, in the same order.
+            forget: Whether what was seen here doesn't count.
+        """
+        pools = list(self._pools.values())
+        if not ranks.several or not pools:
+            return
+        for pool in pools if forget else ():
+            pool.forget()
+        sizes = [1 + len(pool.mean) for pool in pools]
+        sums = ranks.add(torch.cat([pool.sums() for pool in pools])).split(sizes)
+        around = [pool.squares_around(those) for pool, those in zip(pools, sums, strict=True)]
+        squares = ranks.add(torch.cat(around)).split([size - 1 for size in sizes])
+        for pool, those, deviations in zip(pools, sums, squares, strict=True):
+            pool.take_over(those, deviations)
+
     def are_finite(self) -> bool:
         """Return whether all that all norms saw were finite numbers."""
         return all(pool.is_finite() for pool in self._pools.values())
@@ -277,9 +312,9 @@ class _Watching(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in _ARGUMENTS:
+        if func not in NORMALIZING:
             return func(*args, **kwargs)
-        given = dict(zip(_ARGUMENTS[func], args, strict=False)) | kwargs
+        given = dict(zip(NORMALIZING[func], args, strict=False)) | kwargs
         pool = self._pools.get(id(given.get("running_mean")))
         if pool is None or not given.get("training"):
             return func(*args, **kwargs)
@@ -336,6 +371,11 @@ class Statistics:
         program, tensors = sharing.prepare(self.supernet, first, self.archs, **others)
         return sharing.execute(program, self.supernet, tensors, self._carry_out)
 
+    def fill(self, x: Any) -> None:
+        """Run all architectures on `x` for the sake of their statistics."""
+        for _ in self.run(x):
+            pass
+
     def _carry_out(
         self, instruction: Instruction, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> Any:
@@ -374,19 +414,29 @@ class Statistics:
             self._pools.add(self._buffers[key])
         return self._buffers[key]
 
-    def settle(self, found: _Watched) -> None:
+    def settle(self, found: _Watched, ranks: Ranks, *, idle: bool) -> None:
         """Keep the statistics of all batches, instead of the last one's; see `calibrate`.
+
+        Args:
+            found: What was gone through.
+            ranks: Who did.
+            idle: Whether what this one ran doesn't count.
 
         Raises:
             DataError: If some are not finite, because an input isn't.
         """
+        self._pools.merge(ranks, forget=idle)
         found.blame(self._pools)
         self._pools.write()
 
 
 @torch.no_grad()
 def calibrate(
-    supernet: Supernet, archs: Iterable[Architecture] | Architecture, batches: Inputs
+    supernet: Supernet,
+    archs: Iterable[Architecture] | Architecture,
+    batches: Inputs,
+    *,
+    ranks: Ranks = ALONE,
 ) -> Statistics:
     """Return statistics for every one of `archs`, from one shared pass over `batches`.
 
@@ -397,6 +447,8 @@ def calibrate(
         supernet: The network that holds them.
         archs: Architectures, or one.
         batches: Samples of the training set, as for `recalibrate`.
+        ranks: Who does it together, with the same batches: they take turns, and all get the
+            statistics of all, which equal those of one process to rounding.
 
     Raises:
         CalibrationError: If `batches` is empty, or holds one sample, and there are batch norms; or
@@ -413,11 +465,16 @@ def calibrate(
     statistics = Statistics(supernet, [archs] if isinstance(archs, Architecture) else archs)
     given, device = evened(inputs_of(batches)), device_of(supernet)
     found = _Watched(_sized(given, "calibration") if _norms(supernet) else given)
+    idle, first = True, None
     with averaging(supernet):
-        for batch in found:
-            for _ in statistics.run(moved(batch, device)):
-                pass
-    statistics.settle(found)
+        for number, batch in enumerate(found):
+            first = batch if first is None else first
+            if ranks.takes(number):
+                statistics.fill(moved(batch, device))
+                idle = False
+        if idle and first is not None:  # for the form of the statistics, which those of others have
+            statistics.fill(moved(first, device))
+    statistics.settle(found, ranks, idle=idle)
     return statistics
 
 

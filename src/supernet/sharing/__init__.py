@@ -16,7 +16,7 @@ networks, and stage trees in hyper-parameter search.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from supernet.errors import SharingError
@@ -92,7 +92,12 @@ def outputs(
 
 
 def divide(
-    supernet: Supernet, x: Any, archs: Iterable[Architecture], /, **inputs: Any
+    supernet: Supernet,
+    x: Any,
+    archs: Iterable[Architecture],
+    part: Callable[[int], range] | None = None,
+    /,
+    **inputs: Any,
 ) -> list[Part]:
     """Divide a batch among `archs`, and return what each makes of its samples.
 
@@ -104,6 +109,8 @@ def divide(
         supernet: The network, in whatever mode it is.
         x: Its first input. The samples are along the first axis of this and of all other tensors.
         archs: Architectures of its space, at most as many as there are samples.
+        part: Given how many samples an architecture gets, it returns which of them are run here, if
+            others run the rest; by default all.
         **inputs: Its other inputs.
 
     Raises:
@@ -120,5 +127,9 @@ def divide(
             f"a batch can be divided only if all inputs have as many samples; these have "
             f"{sorted(samples)}"
         )
-    division = Division(program.archs, samples.pop())
+    if part is None:
+        return execute_divided(program, supernet, tensors, Division(program.archs, samples.pop()))
+    division = Division(program.archs, samples.pop(), part)
+    rows = division.rows(program.archs)
+    tensors = [tensor[rows] for tensor in tensors]
     return execute_divided(program, supernet, tensors, division)

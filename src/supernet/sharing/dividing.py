@@ -7,7 +7,7 @@ norms see the samples of all the architectures that come this far together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
@@ -31,18 +31,29 @@ class Part:
         value: The result, with the samples of `rows`, in this order.
         archs: The architectures.
         rows: int64; which samples of the batch these are.
+        block: int64; which are the architectures' in all, those that others run included.
     """
 
     value: Any
     archs: tuple[Architecture, ...]
     rows: Tensor
+    block: Tensor
 
 
 @final
 class Division:
-    """Which samples each architecture gets: neighbors in the batch, as evenly as can be."""
+    """Which samples each architecture gets: neighbors in the batch, as evenly as can be.
 
-    def __init__(self, archs: Sequence[Architecture], samples: int) -> None:
+    Args:
+        archs: The architectures.
+        samples: How many there are.
+        part: Given how many samples an architecture gets, it returns which of them are run here; by
+            default all.
+    """
+
+    def __init__(
+        self, archs: Sequence[Architecture], samples: int, part: Callable[[int], range] = range
+    ) -> None:
         if samples < len(archs):
             raise SharingError(
                 f"a batch of {samples} can't be divided among {len(archs)} architectures; draw "
@@ -50,14 +61,21 @@ class Division:
             )
         ends = [samples * (place + 1) // len(archs) for place in range(len(archs))]
         starts = [0, *ends[:-1]]
-        self._rows = {a: range(s, e) for a, s, e in zip(archs, starts, ends, strict=True)}
+        self._blocks = {a: range(s, e) for a, s, e in zip(archs, starts, ends, strict=True)}
+        self._rows = {
+            arch: [block[at] for at in part(len(block))] for arch, block in self._blocks.items()
+        }
 
     def rows(self, archs: Sequence[Architecture]) -> Tensor:
-        """Return the samples of some architectures."""
+        """Return the samples of some architectures that are run here."""
         return torch.tensor([row for arch in archs for row in self._rows[arch]])
 
+    def block(self, archs: Sequence[Architecture]) -> Tensor:
+        """Return the samples of some architectures, wherever they are run."""
+        return torch.tensor([row for arch in archs for row in self._blocks[arch]])
+
     def count(self, archs: Sequence[Architecture]) -> int:
-        """Return how many samples they have."""
+        """Return how many samples of theirs are run here."""
         return sum(len(self._rows[arch]) for arch in archs)
 
     def cut(self, value: Tensor, of: Sequence[Architecture], to: Sequence[Architecture]) -> Tensor:
@@ -87,7 +105,9 @@ def execute_divided(
     """
     take = _take_samples(program, division)
     parts = interpret(program, inputs, partial(run_plainly, supernet), take=take)
-    return [Part(value, o.archs, division.rows(o.archs)) for o, value in parts]
+    return [
+        Part(value, o.archs, division.rows(o.archs), division.block(o.archs)) for o, value in parts
+    ]
 
 
 def _take_samples(program: Program, division: Division) -> Take:

@@ -68,6 +68,12 @@ class Classification(Task):
             reduction="none",
         )
 
+    def weight(self, targets: Tensor, samples: int) -> float:
+        """Return the weights of the samples' classes together; of soft labels, their number."""
+        if self.class_weights is None or targets.ndim > 1:
+            return samples
+        return sum_of_weights(self.class_weights, targets)
+
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return which samples are hits."""
         labels = _as_labels(targets, outputs)
@@ -112,6 +118,11 @@ class Classification(Task):
 def weights_like(weights: tuple[float, ...] | None, outputs: Tensor) -> Tensor | None:
     """Return weights as a tensor where outputs are, in their type."""
     return None if weights is None else outputs.new_tensor(weights)
+
+
+def sum_of_weights(weights: tuple[float, ...], classes: Tensor) -> float:
+    """Return the weights of classes, (N,), added up."""
+    return float(torch.tensor(weights, dtype=torch.float64)[classes.cpu().long()].sum())
 
 
 def check_weights(name: str, weights: tuple[float, ...] | None) -> None:

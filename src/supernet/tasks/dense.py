@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from supernet.records import Measure
-from supernet.tasks.classification import check_weights, soften, weights_like
+from supernet.tasks.classification import check_weights, soften, sum_of_weights, weights_like
 from supernet.tasks.task import Task, check_classes, check_outputs, is_whole, mismatch
 
 
@@ -53,6 +53,13 @@ class Dense(Task):
             reduction="none",
         )
         return mean_of_counted(each, targets != self.ignored)
+
+    def weight(self, targets: Tensor, samples: int) -> float:
+        """Return how many pixels count, or the weights of their classes together."""
+        counted = targets[targets != self.ignored]
+        if self.class_weights is None:
+            return len(counted)
+        return sum_of_weights(self.class_weights, counted)
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the share of the pixels that count that are right, for each sample."""

@@ -48,6 +48,10 @@ class NextToken(Task):
         )
         return mean_of_counted(each, targets != self.ignored)
 
+    def weight(self, targets: Tensor, samples: int) -> float:
+        """Return how many tokens count."""
+        return int((targets != self.ignored).sum())
+
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return minus the mean cross-entropy of the tokens of each sample."""
         return -self.losses(outputs, targets)

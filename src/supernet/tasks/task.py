@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -50,6 +51,18 @@ class Task(ABC):
         ]
         return torch.stack(rows)
 
+    def weight(self, targets: Any, samples: int) -> float:
+        """Return how much a batch counts where its loss is put together with those of others.
+
+        The mean of losses, so weighted, is the loss of all samples as one batch. It is the number
+        of samples, unless `loss` is a mean over something else, such as the pixels that count.
+
+        Args:
+            targets: Of the batch.
+            samples: How many it has.
+        """
+        return samples
+
     def distill(self, outputs: Any, teacher: Any) -> Tensor:
         """Return the loss of a batch against what a teacher puts out for it (`Recipe.distill`).
 
@@ -85,6 +98,34 @@ def check_batch(task: Task, outputs: Any, targets: Any) -> None:
             "without axes"
         )
     check_scores(task, scores, outputs, targets)
+
+
+def check_weight(task: Task, outputs: Any, targets: Any) -> None:
+    """Check that the loss of a batch is the mean of its halves' losses, as the task weights them.
+
+    Raises:
+        DataError: If it isn't, so that the batch can't be shared.
+    """
+    samples = count_samples(targets, outputs)
+    cuts = [slice(0, samples // 2), slice(samples // 2, samples)]
+    if samples < 2:
+        return
+    whole, total = 0.0, 0.0
+    with torch.no_grad():
+        for cut in cuts:
+            part = _row(targets, cut)
+            weight = task.weight(part, cut.stop - cut.start)
+            whole += weight * float(task.loss(_row(outputs, cut), part)) if weight else 0.0
+            total += weight
+        loss = float(task.loss(outputs, targets))
+    if not total or not math.isfinite(loss):
+        return
+    if abs(whole / total - loss) > 1e-3 * max(1.0, abs(loss)):
+        raise DataError(
+            f"{type(task).__name__}.loss is {loss:.4g} for a batch, and {whole / total:.4g} from "
+            "its two halves, so a batch can't be shared among ranks; if it is a mean over "
+            "something else than samples, say so in a method weight(targets, samples)"
+        )
 
 
 def check_scores(
@@ -217,9 +258,9 @@ def check_classes(
         )
 
 
-def _row(value: Any, row: int) -> Any:
+def _row(value: Any, row: int | slice) -> Any:
     if isinstance(value, Tensor):
-        return value[row : row + 1]
+        return value[row if isinstance(row, slice) else slice(row, row + 1)]
     if isinstance(value, tuple):
         parts = [_row(part, row) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)

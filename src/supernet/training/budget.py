@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from supernet.errors import SettingsError
+from supernet.runs.ranks import ALONE, Ranks
 
 #: The share of the budget that is spent on measuring, if it takes `_ENOUGH` steps at least.
 _SHARE = 0.03
@@ -17,9 +18,13 @@ _ENOUGH = 16
 _MOST = 0.1
 
 
-def clock_of(device: torch.device) -> Callable[[], float]:
-    """Return the clock that a budget is measured by: CPU time, or wall time on other devices."""
-    return time.process_time if device.type == "cpu" else time.perf_counter
+def clock_of(device: torch.device, ranks: Ranks = ALONE) -> Callable[[], float]:
+    """Return the clock that a budget is measured by: CPU time, or wall time on other devices.
+
+    It tells all ranks the same: the CPU time of all of them together, or their mean wall time.
+    """
+    own, share = (time.process_time, 1) if device.type == "cpu" else (time.perf_counter, ranks.size)
+    return (lambda: ranks.total(own() / share)[0]) if ranks.several else own
 
 
 def fit_steps(seconds: float, take: Callable[[float], None], clock: Callable[[], float]) -> int:

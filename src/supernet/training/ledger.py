@@ -13,6 +13,7 @@ from supernet.evaluation.batches import planner_for
 from supernet.nn.supernet import Supernet
 from supernet.records import Phase
 from supernet.runs.checkpoints import State
+from supernet.runs.ranks import ALONE, Ranks
 from supernet.space import Architecture
 from supernet.training.recipe import Recipe
 from supernet.training.samplers import Draw, training_macs
@@ -50,11 +51,20 @@ class Ledger:
         recipe: How it is trained.
         subject: Under which heading the entries go.
         seed: For the entries too.
+        ranks: Who trains it. Samples and multiply-adds are those of all together, and so are CPU
+            seconds as soon as they leave here; time passes for all at once.
     """
 
     def __init__(
-        self, supernet: Supernet, inputs: Any, recipe: Recipe, subject: Subject, seed: int
+        self,
+        supernet: Supernet,
+        inputs: Any,
+        recipe: Recipe,
+        subject: Subject,
+        seed: int,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self._ranks = ranks
         self._planner = planner_for(supernet, inputs)
         self._max_bytes = recipe.max_bytes
         self._subject, self._seed = subject, seed
@@ -98,11 +108,17 @@ class Ledger:
 
     def state(self) -> State:
         """Return what is entered, as data."""
-        return {kind: dict(vars(entry)) for kind, entry in self._entries.items()}
+        cpu_s = self._ranks.total(*(entry.cpu_s for entry in self._entries.values()))
+        return {
+            kind: {**vars(entry), "cpu_s": seconds}
+            for (kind, entry), seconds in zip(self._entries.items(), cpu_s, strict=True)
+        }
 
     def restore(self, state: State) -> None:
         """Go on from a state."""
         self._entries = {kind: Entry(**entry) for kind, entry in state.items()}
+        for entry in self._entries.values() if not self._ranks.first else ():
+            entry.cpu_s = 0.0  # the first one has it
 
     def phases(self) -> tuple[Phase, ...]:
         """Return the entries as records."""
@@ -113,9 +129,9 @@ class Ledger:
                 subject=self._subject,
                 seed=self._seed,
                 arch=None,
-                **vars(entry),
+                **entry,
             )
-            for kind, entry in self._entries.items()
+            for kind, entry in self.state().items()
         )
 
     @contextmanager

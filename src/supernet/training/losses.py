@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -12,12 +13,29 @@ from torch import Tensor
 
 from supernet import sharing
 from supernet.errors import SettingsError
-from supernet.evaluation.batches import device_of, planner_for, split_inputs
+from supernet.evaluation.batches import (
+    device_of,
+    moved,
+    planner_for,
+    samples_in,
+    split_inputs,
+)
+from supernet.evaluation.cost import empty_batch
 from supernet.nn.supernet import Supernet
+from supernet.runs.ranks import ALONE, Ranks
 from supernet.sharing import Group
 from supernet.sharing.structure import replace as replace_in
 from supernet.space import Architecture
-from supernet.tasks import Classification, Task, check_batch, form_of
+from supernet.tasks import Classification, Task, check_batch, check_weight, form_of
+from supernet.training.distributed import (
+    Portion,
+    largest_part,
+    require_divisible,
+    share_of,
+    take_portion,
+    take_rows,
+    weigh,
+)
 from supernet.training.recipe import Recipe
 from supernet.training.samplers import Draw, parts_of
 
@@ -51,13 +69,17 @@ class Losses:
         supernet: The network.
         recipe: How it is trained.
         task: What it is for; see `task_of`.
+        ranks: Who trains it. Each has its part of a batch, and of the loss.
 
     Raises:
         SettingsError: If the recipe asks for bfloat16 and this machine has none.
     """
 
-    def __init__(self, supernet: Supernet, recipe: Recipe, task: Task | None = None) -> None:
+    def __init__(
+        self, supernet: Supernet, recipe: Recipe, task: Task | None = None, ranks: Ranks = ALONE
+    ) -> None:
         self.supernet = supernet
+        self._ranks = ranks
         self.recipe = recipe
         self.task = task_of(task, recipe)
         self._device = device_of(supernet) or torch.device("cpu")
@@ -73,7 +95,7 @@ class Losses:
         self._known: set[object] = set()  # forms of outputs and targets that were checked
 
     def of(self, x: Any, y: Any, draw: Draw) -> Iterator[Tensor]:
-        """Yield losses whose sum is the mean loss of the draw on a batch.
+        """Yield losses whose sum, over all ranks, is the mean loss of the draw on a batch.
 
         It is the mean over samples and architectures, weighted as the draw has it; each
         architecture sees all samples, or its own part of them if the draw is divided. With the
@@ -87,19 +109,26 @@ class Losses:
             SharingError: If one architecture alone needs more than `max_bytes`.
         """
         self._check(draw)
+        divided = draw.divided and len(draw.archs) > 1
+        portion = Portion(x, y) if divided else take_portion(x, y, self.task, self._ranks)
+        portion = replace(
+            portion,
+            inputs=moved(portion.inputs, self._device),
+            targets=moved(portion.targets, self._device),
+        )
         taught: Any = None  # what the teacher puts out
         for archs in self._parts(x, draw):
             lacking: Tensor | None = None
             with self._precision():
-                if draw.divided and len(archs) > 1:
-                    loss = self._divided(x, y, archs)
+                if divided:
+                    loss = self._divided(portion.inputs, portion.targets, archs)
                 else:
-                    groups = self._run(x, archs)
+                    groups = self._run(portion.inputs, archs)
                     if self._teacher in archs:
                         taught = _outputs_of(groups, self._teacher)
-                    losses = [self._loss(group, y, taught) for group in groups]
+                    losses = [self._loss(group, portion, taught) for group in groups]
                     loss = _mean(groups, losses, draw)
-                    lacking = None if draw.prior is None else _lacking(groups, losses, draw)
+                    lacking = _lacking(groups, losses, draw, self._ranks) if draw.prior else None
             if archs is not draw.archs:
                 loss = loss * (draw.weight(archs) / draw.weight(draw.archs))
             yield loss if lacking is None else loss + lacking
@@ -138,7 +167,10 @@ class Losses:
         def planner() -> sharing.Planner:
             form = form_of(x)
             if form not in self._planners:
-                self._planners[form] = planner_for(self.supernet, x)
+                planned = x
+                if self._ranks.several:  # for the largest part of a batch: all do the same
+                    planned = empty_batch(x, largest_part(samples_in(x), self._ranks))
+                self._planners[form] = planner_for(self.supernet, planned)
             return self._planners[form]
 
         parts = parts_of(draw, self.recipe.max_bytes, planner)
@@ -158,20 +190,29 @@ class Losses:
             return [Group(self.supernet(first, archs[0], **others), tuple(archs))]
         return sharing.run(self.supernet, first, archs, **others)
 
-    def _loss(self, group: Group, y: Any, taught: Any) -> Tensor:
-        self._see(group.value, y)
+    def _loss(self, group: Group, portion: Portion, taught: Any) -> Tensor:
+        outputs, targets = group.value, portion.targets
+        self._see(outputs, targets)
         if taught is None or self._teacher in group.archs:
-            return self.task.loss(group.value, y)
-        return self.task.distill(group.value, taught)
+            return weigh(partial(self.task.loss, outputs, targets), outputs, portion.of_loss)
+        return weigh(partial(self.task.distill, outputs, taught), outputs, portion.of_samples)
 
     def _divided(self, x: Any, y: Any, archs: Sequence[Architecture]) -> Tensor:
+        ranks, task = self._ranks, self.task
+        require_divisible(samples_in(x), len(set(archs)), ranks)
         first, others = split_inputs(self.supernet.net, x)
         losses, samples = [], 0
-        for part in sharing.divide(self.supernet, first, archs, **others):
-            own = replace_in(y, Tensor, lambda tensor, rows=part.rows: tensor[rows])  # type: ignore[misc]
-            self._see(part.value, own)
-            losses.append(self.task.loss(part.value, own) * len(part.rows))
-            samples += len(part.rows)
+        own = ranks.part if ranks.several else None
+        for part in sharing.divide(self.supernet, first, archs, own, **others):
+            targets, count = take_rows(y, part.rows), len(part.block)
+            self._see(part.value, targets)
+            share = None
+            if ranks.several:
+                of_all = task.weight(take_rows(y, part.block), count)
+                share = share_of(task.weight(targets, len(part.rows)), of_all)
+            loss = weigh(partial(task.loss, part.value, targets), part.value, share)
+            losses.append(loss * count)
+            samples += count
         return torch.stack(losses).sum() / samples
 
     def _see(self, outputs: Any, targets: Any) -> None:
@@ -179,6 +220,8 @@ class Losses:
         form = form_of(outputs), form_of(targets)
         if form not in self._known:
             check_batch(self.task, outputs, targets)
+            if self._ranks.several:
+                check_weight(self.task, outputs, targets)
             self._known.add(form)
 
 
@@ -192,7 +235,9 @@ def _mean(groups: Sequence[Group], losses: Sequence[Tensor], draw: Draw) -> Tens
     return torch.stack(parts).sum()
 
 
-def _lacking(groups: Sequence[Group], losses: Sequence[Tensor], draw: Draw) -> Tensor | None:
+def _lacking(
+    groups: Sequence[Group], losses: Sequence[Tensor], draw: Draw, ranks: Ranks
+) -> Tensor | None:
     """Return by how much pairs of the prior are the wrong way round, as a mean over all of its.
 
     Pairs that compute the same are no pairs: nothing could order them.
@@ -208,7 +253,10 @@ def _lacking(groups: Sequence[Group], losses: Sequence[Tensor], draw: Draw) -> T
         torch.tensor(side, device=losses[0].device) for side in zip(*pairs, strict=True)
     )
     each = torch.stack(list(losses))
-    excess = (each[better] - each[worse] + draw.prior.margin).relu()
+    excess = each[better] - each[worse] + draw.prior.margin / ranks.size
+    # What counts is how the losses lie over the samples of all ranks.
+    above = ranks.add(excess.detach().clone()) > 0 if ranks.several else None
+    excess = excess.relu() if above is None else excess * above
     return excess.sum() * (draw.prior.weight / len(draw.prior.pairs))
 
 

@@ -16,13 +16,16 @@ from torch.utils.data import DataLoader
 
 from supernet.errors import CheckpointError, DataError, DivergedError, SettingsError, Stopped
 from supernet.evaluation.accuracy import Scores, accuracy, score_samples, stack
-from supernet.evaluation.batches import device_of, even_size, moved, split_inputs
+from supernet.evaluation.batches import device_of, even_size, moved, samples_in, split_inputs
 from supernet.evaluation.batchnorm import Statistics, calibrate, evaluating, has_batch_norms
+from supernet.evaluation.cost import empty_batch
 from supernet.nn.supernet import Supernet
 from supernet.records import Epoch, Progress, Training
-from supernet.runs.checkpoints import Checkpoints, State, foreign_refused
+from supernet.runs.checkpoints import Checkpoints, State, foreign_refused, pack, unpack
+from supernet.runs.ranks import ALONE, Ranks
 from supernet.tasks import Task, check_batch, describe, tensors_in
 from supernet.training.data import Data as Data, Samples, SplitData, empty_inputs
+from supernet.training.distributed import largest_part
 from supernet.training.ledger import Ledger, Subject
 from supernet.training.losses import task_of
 from supernet.training.optimizers import OptimizerMaker
@@ -63,6 +66,7 @@ def train(
     watch: Callable[[Progress], None] | None = None,
     checkpoints: Checkpoints | None = None,
     stop: Callable[[], bool] = lambda: False,
+    distributed: Ranks = ALONE,
 ) -> TrainingResult:
     """Train a supernet, or a plain network, and score its architectures, or a sample of them.
 
@@ -102,12 +106,17 @@ def train(
             same arguments then give the same result, bit for bit, times excepted, however often and
             wherever the process was killed.
         stop: Asked between steps whether to stop, after saving.
+        distributed: The processes that train it together, as `join_ranks` gives them; by default,
+            this one alone. Each takes its part of every batch, and of the scoring; all get the
+            same weights and the same result, which equal those of one process to rounding. The
+            first one alone writes checkpoints and shows progress.
 
     Raises:
         CheckpointError: If what was saved there is of another training.
         DataError: If a batch, or the calibration, asks for more samples than there are, or they
             don't fit the task.
         DivergedError: If a loss or an output is not a finite number.
+        RankError: If ranks disagree, or one is gone.
         RunFolderError: If a checkpoint can't be written or read.
         SettingsError: If an argument makes no sense, or doesn't go with the others.
         Stopped: If `stop` said so.
@@ -134,8 +143,9 @@ def train(
         device=device,
         subject=subject,
         job=job,
+        distributed=distributed,
     )
-    if progress is None and watch is not None:
+    if (progress is None and watch is not None) or not distributed.first:
         progress = False
     with showing(progress, session.subject, session.task.measure) as show:
         for event in session.events(checkpoints, stop):
@@ -220,7 +230,9 @@ class TrainingSession:
         device: str | torch.device | None = None,
         subject: Subject | None = None,
         job: Mapping[str, Any] | None = None,
+        distributed: Ranks = ALONE,
     ) -> None:
+        self._ranks = distributed
         self.supernet = _as_supernet(supernet)
         self.data = as_data(data)
         self.recipe, self.task = recipe, task_of(task, recipe)
@@ -251,8 +263,11 @@ class TrainingSession:
             seed=seed,
             task=self.task,
             optimizer=optimizer,
+            distributed=distributed,
         )
-        self._ledger = Ledger(self.supernet, inputs, recipe, self.subject, seed)
+        if distributed.several:  # in each, activations of its part of a batch
+            inputs = empty_batch(inputs, largest_part(samples_in(inputs), distributed))
+        self._ledger = Ledger(self.supernet, inputs, recipe, self.subject, seed, distributed)
         self._epochs: list[Epoch] = []
         self._losses: list[float] = []  # of the epoch under way
         self._result: TrainingResult | None = None
@@ -273,7 +288,9 @@ class TrainingSession:
             "network": _digest(_description_of(self.supernet.net)),
             "data": dict(getattr(self.data, "sha256", {})),
             "job": dict(job or {}),
+            "ranks": distributed.size if distributed.several else None,
         }
+        distributed.require_same(self.identity)
 
     @property
     def result(self) -> TrainingResult:
@@ -296,10 +313,11 @@ class TrainingSession:
         An event comes after every step, every epoch and every checkpoint. Leaving the loop leaves
         the training where it is, unsaved.
         """
+        self._ranks.require_same({"checkpoints": checkpoints is not None})
         if checkpoints is None:
             yield from self._to_end(None, stop)
             return
-        if (state := checkpoints.load()) is not None:
+        if (state := self._load(checkpoints)) is not None:
             _check_same(checkpoints, state, self.identity)
             with _of_this_training(checkpoints):
                 if "result" in state:
@@ -319,8 +337,18 @@ class TrainingSession:
             raise DivergedError(
                 f"{error}; the last good checkpoint is {checkpoints.newest}"
             ) from None
-        net = self.supernet.net.state_dict()
-        checkpoints.save({"identity": self.identity, "result": to_state(self.result), "net": net})
+        if self._ranks.first:
+            net = self.supernet.net.state_dict()
+            result = to_state(self.result)
+            checkpoints.save({"identity": self.identity, "result": result, "net": net})
+
+    def _load(self, checkpoints: Checkpoints) -> State | None:
+        """Return what the first rank finds in the checkpoints, or None."""
+        if not self._ranks.several:
+            return checkpoints.load()
+        state = checkpoints.load() if self._ranks.first else None
+        content = self._ranks.tell(None if state is None else pack(state))
+        return None if content is None else unpack(content)
 
     def _to_end(
         self, checkpoints: Checkpoints | None, stop: Callable[[], bool]
@@ -332,9 +360,11 @@ class TrainingSession:
             if checkpoints:  # at once: measured again, it would be another number
                 yield from self._save(checkpoints)
         while True:
-            if checkpoints and checkpoints.due:
+            due = checkpoints is not None and checkpoints.due and self._ranks.first
+            due, stopped = self._ranks.any(due, stop())
+            if checkpoints and due:
                 yield from self._save(checkpoints)
-            if stop():
+            if stopped:
                 raise Stopped("stopped between two steps, as asked")
             if steps.step == steps.end_of(len(self._epochs) + 1):
                 found = self._score_epoch(stop)
@@ -352,15 +382,19 @@ class TrainingSession:
     def _score_epoch(self, stop: Callable[[], bool]) -> TrainingResult | None:
         """Score the epoch that has ended; after the last one, on the test samples too.
 
-        If it is stopped meanwhile, it is as if it had not begun.
+        If it is stopped meanwhile, it is as if it had not begun. Ranks, of which each has other
+        batches, are asked again when it has ended.
         """
+        if self._ranks.several:
+            stop = _never
+        self._steps.require_same()
         last = self._steps.step == self._steps.steps
         test: list[Scores] | None = None
         with self._ledger.all_or_nothing(), self._steps.averaged():
             with self._ledger.entering("recalibration") as entry:
                 size = even_size(len(self.calibration), SCORING_BATCH)
                 batches = _heeding(self.calibration.batches(size), stop)
-                statistics = calibrate(self.supernet, self.archs, batches)
+                statistics = calibrate(self.supernet, self.archs, batches, ranks=self._ranks)
                 self._ledger.passed(entry, self.archs, len(self.calibration))
             validation = self._score(statistics, self.data.validation, stop)
             if last and self.data.test is not None:
@@ -381,7 +415,7 @@ class TrainingSession:
         quick = type(self.task).losses is not Task.losses
         with self._ledger.entering("scoring") as entry:
             batches = _heeding(samples.batches(SCORING_BATCH), stop)
-            found = score_samples(statistics, batches, self.task, losses=quick)
+            found = score_samples(statistics, batches, self.task, losses=quick, ranks=self._ranks)
             self._ledger.passed(entry, self.archs, len(samples))
         return [found[arch] for arch in self.archs]
 
@@ -427,17 +461,18 @@ class TrainingSession:
     def _save(self, checkpoints: Checkpoints) -> Iterator[Progress]:
         if not self._steps.sound:
             return  # better an older one
-        checkpoints.save(
-            {
-                "identity": self.identity,
-                "done": self._steps.step / self._steps.steps,
-                "of_epochs": self._steps.epochs,
-                "steps": self._steps.state(),
-                "epochs": [epoch.model_dump() for epoch in self._epochs],
-                "losses": self._losses,
-                "ledger": self._ledger.state(),
-            }
-        )
+        self._steps.require_same()
+        state = {
+            "identity": self.identity,
+            "done": self._steps.step / self._steps.steps,
+            "of_epochs": self._steps.epochs,
+            "steps": self._steps.state(),
+            "epochs": [epoch.model_dump() for epoch in self._epochs],
+            "losses": self._losses,
+            "ledger": self._ledger.state(),
+        }
+        if self._ranks.first:
+            checkpoints.save(state)
         yield self._progress(saved=True)
 
     def _restore(self, state: State) -> None:
@@ -568,6 +603,10 @@ def _heeding(batches: Iterable[_T], stop: Callable[[], bool]) -> Iterator[_T]:
         if stop():
             raise Stopped("stopped between two batches, as asked")
         yield batch
+
+
+def _never() -> bool:
+    return False
 
 
 def _losses_of(found: Sequence[Scores]) -> Any:

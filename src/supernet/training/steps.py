@@ -21,9 +21,11 @@ from supernet.evaluation.batches import device_of, moved, not_finite, samples_in
 from supernet.evaluation.batchnorm import has_batch_norms
 from supernet.nn.supernet import Supernet
 from supernet.runs.checkpoints import foreign_refused
+from supernet.runs.ranks import ALONE, Ranks
 from supernet.tasks import Task
 from supernet.training.budget import clock_of, fit_steps
 from supernet.training.data import TrainingData, count_batches, draw_example
+from supernet.training.distributed import Together
 from supernet.training.ema import Average
 from supernet.training.losses import Losses
 from supernet.training.optimizers import (
@@ -34,6 +36,7 @@ from supernet.training.optimizers import (
 )
 from supernet.training.recipe import Recipe
 from supernet.training.samplers import AnySampler, Draw, every, make_sampler, sampler_at
+from supernet.training.synchronized import pull_back, synchronized
 
 #: In a row, of the steps that `on_nan="skip"` skips.
 MOST_SKIPPED = 10
@@ -73,6 +76,7 @@ def train_steps(
     seed: int = 0,
     task: Task | None = None,
     optimizer: OptimizerMaker | None = None,
+    distributed: Ranks = ALONE,
 ) -> Steps:
     """Train, and yield after every step; the caller may evaluate, log, save or stop in between.
 
@@ -92,17 +96,20 @@ def train_steps(
         task: What the network is for; classification by default.
         optimizer: A function that makes the optimizer of the network, parameter groups and all,
             instead of the recipe's.
+        distributed: The processes that train it together, as `join_ranks` gives them; each takes
+            its part of every batch. All go on from the first one's weights.
 
     Raises:
         DataError: If there are fewer samples than one step has, or they don't fit the task.
         DivergedError: If a loss is not a finite number, unless the recipe's `on_nan` gets round it;
             names step, architecture, learning rate.
+        RankError: If ranks disagree, or one is gone.
         SettingsError: If the recipe asks for what this machine or the sampler can't do.
         SharingError: If one architecture alone needs more than `max_bytes`.
     """
     if isinstance(sampler, str):
         sampler = make_sampler(sampler, supernet, draw_example(data, recipe.batch_size, seed))
-    return Steps(supernet, data, recipe, sampler, seed, task, optimizer)
+    return Steps(supernet, data, recipe, sampler, seed, task, optimizer, distributed)
 
 
 @final
@@ -131,6 +138,7 @@ class Steps(Iterator[Step]):
         seed: int,
         task: Task | None = None,
         optimizer: OptimizerMaker | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.per_epoch = count_batches(data, recipe.batch_size) // recipe.accumulate
         if self.per_epoch == 0:
@@ -146,9 +154,10 @@ class Steps(Iterator[Step]):
         self._supernet, self._data, self._recipe = supernet, data, recipe
         self._sampler, self._seed, self._maker = sampler, seed, optimizer
         self._rng = random.Random(seed)
+        self._ranks, self._together = ranks, Together(supernet.net, recipe, ranks)
         self._optimizer = make_optimizer(supernet, recipe, optimizer)
         self._fix(self.per_epoch * recipe.epochs if recipe.seconds is None else 0)
-        self._losses = Losses(supernet, recipe, task)
+        self._losses = Losses(supernet, recipe, task, ranks)
         self._average = Average(supernet.net, recipe.ema)
         self._batches: Iterator[Batch] = iter(())
         self._device = device_of(supernet) or torch.device("cpu")
@@ -178,12 +187,13 @@ class Steps(Iterator[Step]):
         recipe = replace(self._recipe, seconds=None, on_nan="skip", schedule="constant")
         trial = Steps(
             *(self._supernet, self._data, recipe, self._sampler, self._seed),
-            *(self._losses.task, self._maker),
+            *(self._losses.task, self._maker, self._ranks),
         )
         trial._losses = self._losses  # what is prepared or compiled there is so for good
         scale_rates(trial._optimizer, trial._schedule, 0.0)
         try:
-            self._fix(fit_steps(self._recipe.seconds, trial._try, clock_of(self._device)))
+            clock = clock_of(self._device, self._ranks)
+            self._fix(fit_steps(self._recipe.seconds, trial._try, clock))
         finally:
             trial._batches = iter(())  # ends its pass through a loader before the next begins
             self._supernet.zero_grad(set_to_none=True)
@@ -206,7 +216,9 @@ class Steps(Iterator[Step]):
     def _draw_at(self, done: float) -> tuple[list[Batch], Draw]:
         """Return what the next step trains, and on what."""
         batches = [self._next_batch() for _ in range(self._recipe.accumulate)]
-        return batches, sampler_at(self._sampler, done)(self._supernet.space, self._rng)
+        draw = sampler_at(self._sampler, done)(self._supernet.space, self._rng)
+        self._together.agree(self.step, draw, () if self.step % self.per_epoch else batches)
+        return batches, draw
 
     def __next__(self) -> Step:
         if not self.steps:
@@ -242,15 +254,21 @@ class Steps(Iterator[Step]):
         """Return everything that the rest of the training depends on.
 
         Its tensors are the training's own, which the next step changes: save or copy them first.
-        PyTorch's default generators, from which dropout draws, are part of it.
+        PyTorch's default generators, from which dropout draws, are part of it: those of all ranks,
+        which call this together.
         """
+        anchor = self._anchor
+        if anchor is not None:
+            anchor = {**anchor, "generators": self._of_all_ranks(anchor["generators"])}
+        position = self._position()
         return {
-            **self._position(),
+            **position,
+            "generators": self._of_all_ranks(position["generators"]),
             "recipe": asdict(self._recipe),
             "steps": self.steps,
             "skipped": self.skipped,
             "rollbacks": self.rollbacks,
-            "anchor": self._anchor,
+            "anchor": anchor,
             "returns": self._returns,
         }
 
@@ -271,8 +289,25 @@ class Steps(Iterator[Step]):
             if (state["recipe"], state["steps"]) != (asdict(self._recipe), self.steps):
                 raise ValueError(f"it is of {state['steps']} steps with {state['recipe']}")
             self.skipped, self.rollbacks = state["skipped"], state["rollbacks"]
-            self._anchor, self._returns = state["anchor"], state["returns"]
-            self._go_to(state)
+            self._anchor, self._returns = self._own(state["anchor"]), state["returns"]
+            self._go_to(self._own(state))
+            self._together.forget()
+
+    def _of_all_ranks(self, generators: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the states of generators with an axis for ranks, if there are several."""
+        if not self._ranks.several:
+            return generators
+        return {name: self._ranks.gather(state) for name, state in generators.items()}
+
+    def _own(self, position: Mapping[str, Any] | None) -> Any:
+        """Return a position with the generators of this rank, out of those of all."""
+        if position is None or not self._ranks.several:
+            return position
+        own = {
+            name: states[self._ranks.rank].clone()
+            for name, states in position["generators"].items()
+        }
+        return {**position, "generators": own}
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the network have, inside a `with` block, the weights to score or to keep.
@@ -317,7 +352,7 @@ class Steps(Iterator[Step]):
                 "the network has batch norms: a single sample has no variance; leave such batches "
                 "out, or make them larger"
             )
-        return moved(x, self._device), moved(y, self._device)
+        return x, y
 
     def _descend(self, batches: Sequence[Batch], draw: Draw) -> float | None:
         """Follow the gradient; return the loss, or None if there is none to follow."""
@@ -326,21 +361,14 @@ class Steps(Iterator[Step]):
         self._optimizer.zero_grad(set_to_none=True)
         forgiving = self._recipe.on_nan != "stop"
         buffers = [b.clone() for b in self._supernet.buffers()] if forgiving else []
-        total = 0.0
-        for loss in self._losses_of(batches, draw):
-            value = loss.item()
-            if not math.isfinite(value):
-                break
-            loss.backward()
-            total += value
-        else:
-            if not forgiving or self._has_sound_gradient():
-                if self._recipe.clip_norm is not None:
-                    clip_grad_norm_(self._supernet.parameters(), self._recipe.clip_norm)
-                with _at_rate(self._optimizer, draw.rate):
-                    self._optimizer.step()
-                self._average.update(self.step)
-                return total
+        total = self._backward(batches, draw)
+        if math.isfinite(total) and (not forgiving or self._has_sound_gradient()):
+            if self._recipe.clip_norm is not None:
+                clip_grad_norm_(self._supernet.parameters(), self._recipe.clip_norm)
+            with _at_rate(self._optimizer, draw.rate):
+                self._optimizer.step()
+            self._average.update(self.step)
+            return total
         if not forgiving:
             raise self._diverged(batches, draw)
         for buffer, before in zip(self._supernet.buffers(), buffers, strict=True):
@@ -349,6 +377,27 @@ class Steps(Iterator[Step]):
         self._optimizer.zero_grad(set_to_none=True)
         self._optimizer.step()
         return None
+
+    def require_same(self) -> None:
+        """See that all ranks have come to the same weights; see `Together.require_same`."""
+        self._together.require_same(self.step)
+
+    def _backward(self, batches: Sequence[Batch], draw: Draw) -> float:
+        """Add up gradients, over all ranks too; return the loss, and stop where it is not finite.
+
+        One of several ranks goes on to the end, where the others wait for it, and learn of it.
+        """
+        total = 0.0
+        with synchronized(self._ranks):
+            for loss in self._losses_of(batches, draw):
+                total += loss.item()
+                if self._ranks.several:
+                    pull_back(loss)
+                elif math.isfinite(total):
+                    loss.backward()
+                else:
+                    return total
+        return self._together.reduce(draw, total)
 
     def _losses_of(self, batches: Sequence[Batch], draw: Draw) -> Iterator[Tensor]:
         for x, y in batches:
@@ -399,7 +448,8 @@ class Steps(Iterator[Step]):
             remedy = not_finite(x, "the inputs") or not_finite(y, "the targets") or remedy
         losses = dict.fromkeys(draw.archs, torch.tensor(0.0))
         for x, y in batches:
-            first, others = split_inputs(self._supernet.net, x)
+            y = moved(y, self._device)
+            first, others = split_inputs(self._supernet.net, moved(x, self._device))
             for arch in draw.archs:
                 outputs = self._supernet(first, arch, **others)
                 losses[arch] = losses[arch] + self._losses.task.loss(outputs, y).cpu()

@@ -129,4 +129,6 @@ def name_of(sampler: object) -> str:
         return f"({', '.join(map(name_of, sampler))}{',' * (len(sampler) == 1)})"
     if callable(sampler) or isinstance(sampler, Staged):
         return str(getattr(sampler, "__qualname__", type(sampler).__qualname__))
+    if type(sampler).__repr__ is object.__repr__:  # which says where in memory it is
+        return type(sampler).__qualname__
     return repr(sampler)
