@@ -23,13 +23,14 @@ from yardstick.judging import Judged, best_trivial, judge_corrections, judge_ran
 from yardstick.lines import append, read
 from yardstick.rules import RULES
 from yardstick.spaces import SAMPLED, SPACES, sample
-from yardstick.supernets import score_all, train_supernet
+from yardstick.supernets import relative_cost, score_all, steps_for, train_supernet
 from yardstick.table import Floats, Table, table_of
 
+from supernet.datasets import ImageData
 from supernet.runs.process import set_up_process
 
 TABLE = Path(__file__).parent / "results" / "yardstick.jsonl"
-SECONDS = 15.0
+SECONDS = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,14 +65,39 @@ def train_missing(args: argparse.Namespace) -> None:
                 alike = [line for line in read(args.out) if job.items() <= line.items()]
                 if any(line["seed"] == seed for line in alike):
                     continue
-                steps = alike[0]["steps"] if alike else None
-                supernet, told = train_supernet(
-                    space, RULES[rule], seed, data, seconds=args.seconds, steps=steps
-                )
+                told = _steps(args, space, rule, alike, data)
+                supernet, took = train_supernet(space, RULES[rule], seed, data, told["steps"])
                 archs = sample(SPACES[space](0), args.networks)
                 scores = score_all(supernet, archs, data, args.scored)
                 when = {"torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
-                append(args.out, job | {"seed": seed} | told | scores | when)
+                append(args.out, job | {"seed": seed} | told | took | scores | when)
+
+
+def _steps(
+    args: argparse.Namespace,
+    space: str,
+    rule: str,
+    alike: list[dict[str, Any]],
+    data: ImageData,
+) -> dict[str, Any]:
+    """Return how many steps a rule has, and what one costs, relative to today's.
+
+    Today's are as many as fit in the seconds, once; others have more or fewer as one costs. Runs of
+    other seeds repeat what is known.
+    """
+    if alike:
+        return {key: alike[0][key] for key in ("steps", "relative_cost")}
+    if rule == "today":
+        steps = steps_for(space, RULES[rule], args.seconds, data)
+        return {"steps": steps, "relative_cost": 1.0}
+    todays = {"space": space, "rule": "today", "seconds": args.seconds}
+    known = [line["steps"] for line in read(args.out) if todays.items() <= line.items()]
+    if not known:
+        raise SystemExit(f"train by the rule today first, for {args.seconds:g} s on {space}")
+    cost = 1.0
+    if not RULES[rule].costs_alike:
+        cost = relative_cost(space, RULES[rule], RULES["today"], data)
+    return {"steps": round(known[0] / cost), "relative_cost": round(cost, 3)}
 
 
 def report(args: argparse.Namespace) -> None:

@@ -113,23 +113,27 @@ def _rankings(
         "ridge on choices and sizes": ridge(
             np.column_stack([hot, *map(_standard, sizes.values())]), known, labels
         ),
-        "corrected": _corrected(table, known, labels, {"one_shot": scores["loss"], **sizes}),
-        "labels without supernet": _corrected(
-            table, known, labels, {"one_shot": sizes["log macs"], "layers": sizes["layers"]}
-        ),
+        "corrected": _corrected(table, known, scores, sizes),
+        "labels without supernet": _corrected(table, known, {}, sizes),
     }
 
 
 def _corrected(
-    table: Table, known: NDArray[np.intp], labels: Floats, features: Mapping[str, Floats]
+    table: Table,
+    known: NDArray[np.intp],
+    scores: Mapping[str, Floats],
+    sizes: Mapping[str, Floats],
 ) -> Floats:
-    names = [arch.label for arch in table.archs]
+    """Return what the library's correction predicts; of sizes and choices if no scores."""
+    features = {"one_shot": np.full(len(table.archs), 0.5)}
+    if scores:
+        features = {"one_shot": scores["accuracy"] / 100, "one_shot_loss": -scores["loss"]}
     found = correct(
         [dict(arch) for arch in table.archs],
-        {name: feature.tolist() for name, feature in features.items()},
+        {name: feature.tolist() for name, feature in (features | dict(sizes)).items()},
         known.tolist(),
-        labels,
-        labels=names,
+        table.accuracies[0][known] / 100,
+        labels=[arch.label for arch in table.archs],
         macs=table.sizes["macs"].astype(int).tolist(),
     )
     return np.array([each.value for each in found.predicted])

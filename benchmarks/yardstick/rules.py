@@ -2,39 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
+import torch
+
+from supernet.nn.supernet import Supernet
 from supernet.training.samplers import (
+    AnySampler,
     Fair,
+    Favoring,
+    Pacing,
+    Power,
+    Ranking,
     Sandwich,
     Split,
+    Weighted,
     every,
-    make_sampler,
+    make_size,
     make_subtree,
     uniform,
     uniform_options,
 )
+from supernet.training.samplers.sizes import Size, SizeKind
 from yardstick.supernets import Rule
 
+#: Draws architectures by their size.
+Sized = Callable[[Size], AnySampler]
 
-def _at(rate: float, **changes: object) -> Rule:
-    """Return today's sampler at another rate."""
-    return Rule(
-        lambda supernet, x: make_sampler(None, supernet, x), {"learning_rate": rate} | changes
-    )
+
+def _uniform(**changes: Any) -> Rule:
+    """Return today's sampler with another recipe; `uniform` is the default of all three spaces."""
+    return Rule(lambda *_: uniform, changes, costs_alike=True)
+
+
+def _sized(make: Sized, by: SizeKind, **changes: Any) -> Rule:
+    def sampler(supernet: Supernet, x: torch.Tensor) -> AnySampler:
+        return make(make_size(supernet, x, by))
+
+    return Rule(sampler, changes)
+
+
+def _by_size(by: SizeKind, **changes: Any) -> dict[str, Rule]:
+    """Return the rules that go by a size."""
+    made: dict[str, Sized] = {
+        f"favor {by} 1": lambda size: Favoring(uniform, size, 1.0),
+        f"favor {by} 2": lambda size: Favoring(uniform, size, 2.0),
+        f"pace {by}": lambda size: Pacing(uniform, size),
+        f"favor {by} 1, pace": lambda size: Pacing(Favoring(uniform, size, 1.0), size),
+        f"fair, weigh {by}": lambda size: Weighted(Fair(), Power(size)),
+        f"fair, prior {by}": lambda size: Ranking(Fair(), size),
+        f"sandwich, prior {by}": lambda size: Ranking(Sandwich(), size),
+    }
+    return {name: _sized(make, by, **changes) for name, make in made.items()}
 
 
 RULES: Final[Mapping[str, Rule]] = {
-    "today": Rule(lambda supernet, x: make_sampler(None, supernet, x)),
-    **{f"rate {rate}": _at(rate) for rate in (0.02, 0.05, 0.1, 0.4)},
-    **{f"rate {rate}, warm-up 0.1": _at(rate, warmup=0.1) for rate in (0.1, 0.2, 0.4)},
-    "uniform": Rule(lambda *_: uniform),
-    "uniform options": Rule(lambda *_: uniform_options),
+    "today": _uniform(),
+    **{f"rate {rate}": _uniform(learning_rate=rate) for rate in (0.02, 0.05, 0.1, 0.4)},
+    **{
+        f"rate {rate}, warm-up 0.1": _uniform(learning_rate=rate, warmup=0.1)
+        for rate in (0.05, 0.1, 0.2)
+    },
+    **{f"batch {size}": Rule(lambda *_: uniform, {"batch_size": size}) for size in (16, 64)},
+    "averaged": _uniform(ema=0.98),
+    "uniform options": Rule(lambda *_: uniform_options, costs_alike=True),
     "every": Rule(lambda *_: every),
     "fair": Rule(lambda *_: Fair()),
     "sandwich": Rule(lambda *_: Sandwich()),
     "split": Rule(lambda *_: Split()),
     "subtree": Rule(lambda supernet, x: make_subtree(supernet, x, budget=1.5)),
-    "averaged": Rule(lambda supernet, x: make_sampler(None, supernet, x), {"ema": 0.99}),
+    **_by_size("layers"),
+    **_by_size("macs"),
+    **{
+        f"batch 64, rate {rate}": Rule(
+            lambda *_: uniform, {"batch_size": 64, "learning_rate": rate}
+        )
+        for rate in (0.05, 0.1)
+    },
+    "rate 0.05, averaged": _uniform(learning_rate=0.05, ema=0.98),
+    "rate 0.05, favor macs 2": _sized(
+        lambda size: Favoring(uniform, size, 2.0), "macs", learning_rate=0.05
+    ),
+    "batch 64, rate 0.05, favor macs 2": _sized(
+        lambda size: Favoring(uniform, size, 2.0), "macs", learning_rate=0.05, batch_size=64
+    ),
 }

@@ -52,7 +52,10 @@ def build_depth(seed: int) -> Supernet:
 
 
 def build_operations(seed: int) -> Supernet:
-    """Return eight places with one of five operations each, two of which learn nothing."""
+    """Return eight places with one of five operations each, two of which learn nothing.
+
+    All that sees more than one pixel is at these places, but for average pooling half-way.
+    """
     width = 8
 
     def place(number: int) -> OneOf:
@@ -62,17 +65,22 @@ def build_operations(seed: int) -> Supernet:
                 "skip": nn.Identity(),
                 "pool": nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False),
                 "conv1": conv_bn_relu(width, width, kernel=1),
+                "depthwise3": nn.Sequential(
+                    nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                ),
                 "conv3": conv_bn_relu(width, width, kernel=3),
-                "conv5": conv_bn_relu(width, width, kernel=5),
             },
         )
 
     with seeded(seed):
         places = [place(number) for number in range(1, 9)]
         net = nn.Sequential(
-            conv_bn_relu(SHAPE[0], width),
+            conv_bn_relu(SHAPE[0], width, kernel=1),
             *places[:4],
-            conv_bn_relu(width, width, stride=2),
+            nn.AvgPool2d(2, ceil_mode=True),
+            conv_bn_relu(width, width, kernel=1),
             *places[4:],
             *classifier(width, 10, shape=SHAPE, halvings=1),
         )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
+import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,8 +26,8 @@ from yardstick.spaces import SPACES
 
 #: What a run of the command line trains with today, but for the epochs.
 TODAY: Final = Recipe(batch_size=32, learning_rate=0.2)
-#: Each part of a training on trial, whose second half says what a step costs.
-TRIED: Final = 40
+#: Steps that are timed at a time, and how often.
+TRIED, TURNS = 16, 5
 
 
 @dataclass(frozen=True)
@@ -33,41 +37,37 @@ class Rule:
     Attributes:
         make: Makes the sampler for a network and an input.
         changes: Fields of the recipe other than today's.
+        costs_alike: Whether a step costs as much as today's, so that nobody need measure.
     """
 
     make: Callable[[Supernet, torch.Tensor], AnySampler]
     changes: Mapping[str, Any] = field(default_factory=dict)
+    costs_alike: bool = False
 
 
 def train_supernet(
-    space: str,
-    rule: Rule,
-    seed: int,
-    data: ImageData,
-    *,
-    seconds: float,
-    steps: int | None = None,
+    space: str, rule: Rule, seed: int, data: ImageData, steps: int
 ) -> tuple[Supernet, dict[str, Any]]:
-    """Return a supernet trained for so many CPU seconds, and what that took.
+    """Return a supernet trained for so many steps, to whole epochs, and what that took.
 
     Args:
         space: Which space.
         rule: How.
         seed: Of weights, data order and sampler.
         data: The yardstick's.
-        seconds: How many; the steps that fit are found by a short training on trial.
-        steps: How many steps instead, if it is known.
+        steps: About how many.
     """
     build, recipe = SPACES[space], replace(TODAY, **rule.changes)
     sampler = rule.make(build(seed), torch.zeros(2, *SHAPE))
-    if steps is None:
-        steps = round(seconds / seconds_per_step(build(seed), data, recipe, sampler))
-    per_epoch = len(data.train) // recipe.batch_size
-    epochs = max(1, round(steps / per_epoch))
     supernet = build(seed)
+    images, epochs = _images_for(steps, recipe, data)
     start = time.process_time()
     training = train_steps(
-        supernet, data.train, replace(recipe, epochs=epochs), sampler=sampler, seed=seed
+        supernet,
+        data.train.first(images),
+        replace(recipe, epochs=epochs),
+        sampler=sampler,
+        seed=seed,
     )
     drawn = [len(step.draw.archs) for step in training]
     training.settle()
@@ -78,17 +78,44 @@ def train_supernet(
     }
 
 
-def seconds_per_step(
-    supernet: Supernet, data: ImageData, recipe: Recipe, sampler: AnySampler
-) -> float:
-    """Return the CPU seconds of a step, from a short training on trial; it spoils the network."""
-    trial = replace(recipe, epochs=1, learning_rate=1e-3)
-    for _ in range(2):
-        start = time.process_time()
-        part = data.train.first(TRIED * recipe.batch_size)
-        for _ in train_steps(supernet, part, trial, sampler=sampler):
-            pass
-    return (time.process_time() - start) / TRIED
+def _images_for(steps: int, recipe: Recipe, data: ImageData) -> tuple[int, int]:
+    """Return of how many images how many epochs are about so many steps."""
+    epochs = max(1, math.ceil(steps * recipe.batch_size / len(data.train)))
+    return max(1, steps // epochs) * recipe.batch_size, epochs
+
+
+def steps_for(space: str, rule: Rule, seconds: float, data: ImageData) -> int:
+    """Return how many steps of a rule take so many CPU seconds."""
+    (cost,) = _costs([_trial(space, rule, data)])
+    return round(seconds / cost)
+
+
+def relative_cost(space: str, rule: Rule, today: Rule, data: ImageData) -> float:
+    """Return how many times what a step costs today it costs by a rule, measured in turn."""
+    mine, todays = _costs([_trial(space, rule, data), _trial(space, today, data)])
+    return mine / todays
+
+
+def _costs(trials: list[Callable[[], object]]) -> list[float]:
+    """Return the CPU seconds of a step of each: the median of turns, after one that isn't timed."""
+    taken: list[list[float]] = [[] for _ in trials]
+    for _ in range(TURNS + 1):
+        for trial, times in zip(trials, taken, strict=True):
+            start = time.process_time()
+            trial()
+            times.append((time.process_time() - start) / TRIED)
+    return [statistics.median(times[1:]) for times in taken]
+
+
+def _trial(space: str, rule: Rule, data: ImageData) -> Callable[[], object]:
+    supernet, probe = SPACES[space](0), SPACES[space](0)
+    sampler = rule.make(probe, torch.zeros(2, *SHAPE))
+    recipe = replace(TODAY, **rule.changes, epochs=1)
+    part = data.train.first(TRIED * recipe.batch_size)
+    seeds = itertools.count()
+    return lambda: collections.deque(
+        train_steps(supernet, part, recipe, sampler=sampler, seed=next(seeds)), maxlen=0
+    )
 
 
 def score_all(

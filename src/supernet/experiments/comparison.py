@@ -423,10 +423,13 @@ def _corrected(
     known = [i for i, score in enumerate(alone) if np.isfinite(score)]
     if len(places) == len(architectures) or len(known) < FEWEST or not np.isfinite(inside).all():
         return None
+    losses = losses_of(seeds)
+    mean_losses = None if losses is None else losses.mean(axis=(0, 2), dtype=np.float64)
     return correct(
         [arch.options for arch in architectures],
         {
             "one_shot": inside.tolist(),
+            **({} if mean_losses is None else {"one_shot_loss": mean_losses.tolist()}),
             "log MACs": [math.log(max(arch.macs, 1)) for arch in architectures],
             "layers": [arch.layers or 0 for arch in architectures],
         },

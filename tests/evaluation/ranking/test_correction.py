@@ -52,21 +52,52 @@ def test_a_bias_that_goes_with_a_choice_is_taken_out() -> None:
 
 
 def test_leaving_one_out_is_what_fitting_without_it_gives() -> None:
-    """The closed form, against inverting the smaller matrix."""
+    """The closed form, against inverting the smaller matrix, for every part of the mixture."""
     from supernet.evaluation.ranking import correction
 
     trained = list(range(0, 32, 3))
     truth, one_shot = truth_and_one_shot()
-    linear = ((one_shot - one_shot.mean()) / one_shot.std())[trained][:, None]
-    hot = one_hot(OPTIONS)[trained]
-    process = correction._Process(linear, hot, truth[trained])
-    closed = process.leave_one_out()
-    gram = np.linalg.inv(process.inverse)
-    for i in range(len(trained)):
-        rest = [j for j in range(len(trained)) if j != i]
-        weights = np.linalg.solve(gram[np.ix_(rest, rest)], process.targets[rest])
-        by_hand = process.center + process.scale * float(gram[i, rest] @ weights)
-        assert closed[i] == pytest.approx(by_hand, abs=1e-6)
+    known = correction._known_of(
+        OPTIONS, {"one_shot": one_shot.tolist(), "a": range(32)}, correction._Odds()
+    ).at(trained)
+    process = correction._Process(known, truth[trained])
+    by_hand = np.zeros(len(trained))
+    for weight, part in zip(process.weights, process.parts, strict=True):
+        gram = np.linalg.inv(part.inverse)
+        for i in range(len(trained)):
+            rest = [j for j in range(len(trained)) if j != i]
+            solved = np.linalg.solve(gram[np.ix_(rest, rest)], process.targets[rest])
+            by_hand[i] += weight * (process.center + process.scale * gram[i, rest] @ solved)
+    assert len(process.parts) > 1
+    assert process.leave_one_out() == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_a_feature_that_says_nothing_does_little_harm() -> None:
+    truth, _ = truth_and_one_shot()
+    trained = np.random.default_rng(2).permutation(len(OPTIONS))[:8].tolist()
+    noise = np.random.default_rng(3).normal(size=(6, len(OPTIONS)))
+    features = {"one_shot": truth.tolist()} | {
+        f"noise{i}": row.tolist() for i, row in enumerate(noise)
+    }
+    found = corrected(trained, features=features)
+    assert kendall(np.array([p.value for p in found.predicted]), truth)[0] > 0.95
+
+
+def test_losses_are_another_way_to_say_how_good_it_is() -> None:
+    truth, _ = truth_and_one_shot()
+    trained = np.random.default_rng(2).permutation(len(OPTIONS))[:10].tolist()
+    useless = np.random.default_rng(3).random(len(OPTIONS)).tolist()
+    without = corrected(trained, features={"one_shot": useless})
+    features = {"one_shot": useless, "one_shot_loss": (-np.log(truth)).tolist()}
+    found = corrected(trained, features=features)
+    assert found.error < without.error
+    signless = features | {"one_shot_loss": (-truth).tolist()}
+    assert corrected(trained, features=signless).error < without.error
+
+
+def test_shares_are_predicted_as_shares() -> None:
+    found = corrected(range(8), scores=np.array([1.0, 1.0, 1.0, 1.0, 0.99, 1.0, 0.0, 0.5]))
+    assert all(0 <= p.low <= p.value <= p.high <= 1 for p in found.predicted)
 
 
 def test_it_says_when_it_does_not_help() -> None:

@@ -3,15 +3,21 @@
 A supernet's scores are wrong in ways that have to do with the choices: it favors what trains fast.
 Some networks trained alone show how. The score of a network is modeled as
 
-    score = linear function of (one-shot score, log MACs, layers) + f(choices) + noise,
+    score = linear function of (one-shot score and loss, log MACs, layers) + f(choices) + noise,
 
 f being a Gaussian process with the covariance that a search uses: two architectures are alike by
 the share of choices on which they agree (`supernet.strategies.gaussian_process`; Rasmussen and
-Williams, "Gaussian Processes for Machine Learning", 2006, sections 2.7 and 5.4.1). The coefficients
-of the linear function have a wide normal prior; how much is left to f, its mix and length, and the
-noise are those with the largest marginal likelihood on a grid. How good it is, is told by leaving
-out one trained network at a time; these four numbers stay what they were, which flatters it a
-little.
+Williams, "Gaussian Processes for Machine Learning", 2006, sections 2.7 and 5.4.1). Shares such as
+accuracies are modeled as log-odds, of which a point near 99 % is more than one near 60 %, and
+losses as their logarithms.
+
+The coefficients of the linear function have a normal prior, which for what isn't of the supernet
+may be narrower, or nothing. How narrow, how much is left to f, its mix and length, and the noise
+are not chosen, as few networks can't tell which are right: predictions are averaged over a grid of
+them, by their marginal likelihoods. So a feature that doesn't help is left out by as much as the
+networks speak against it. How good all this is, is told by leaving out one trained network at a
+time; the weights of the grid stay what they were, which flatters it a little. It was settled with
+`benchmarks/rankings.py`.
 """
 
 from __future__ import annotations
@@ -19,11 +25,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import scipy.linalg
+import scipy.special
 
 from supernet.errors import DataError
 from supernet.evaluation.ranking.metrics import Floats, kendall, pick
@@ -35,23 +42,43 @@ FEWEST: Final = 6
 """With fewer trained networks than this there is more to estimate than to estimate it from."""
 
 _Z: Final = 1.959964
-_WIDE: Final = 10.0
-"""Prior variance of a coefficient, where scores and features have variance 1."""
+_NEAREST: Final = 1e-4
+"""How near to 0 and 1 a share may come before its log-odds are taken."""
 
+_ASIDES: Final = (0.0, 0.1, 1.0)
+_SHARES: Final = (0.0, 0.1, 0.3, 1.0)
 _MIXES: Final = (0.0, 0.5, 1.0)
 _LENGTHS: Final = (0.15, 0.5)
-_SHARES: Final = (0.0, 0.1, 0.3, 1.0)
 _NOISES: Final = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+_NEGLIGIBLE: Final = 1e-3
+"""Knobs that are so much less likely than the likeliest are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """How much f has of the variance, its mix and length, and the variance of noise."""
+    """The prior variance of coefficients, how much f has, its mix and length, and that of noise.
 
+    `aside` is of the coefficients of features that aren't the supernet's; those have 1, where
+    scores and features have variance 1.
+    """
+
+    aside: float
     share: float
     mix: float
     length: float
     noise: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """What is known of architectures: features that are the supernet's, others, and choices."""
+
+    own: Floats
+    others: Floats
+    hot: Floats
+
+    def at(self, rows: Sequence[int]) -> _Known:
+        return _Known(self.own[rows], self.others[rows], self.hot[rows])
 
 
 def correct(
@@ -70,8 +97,9 @@ def correct(
         options: What each architecture chose, A of them; a choice it doesn't have counts as one
         more
             option.
-        features: A number for each architecture, by name; `one_shot` must be among them, higher
-            is better. Others are log MACs, layers, what you have.
+        features: A number for each architecture, by name. `one_shot` must be among them, its score
+            in the supernet, higher is better; `one_shot_loss`, lower is better, may be. Others are
+            log MACs, layers, what you have.
         trained: The numbers of the architectures trained alone, k of them, each once.
         scores: Their scores, (k,), finite.
         labels: Names of the architectures.
@@ -84,22 +112,23 @@ def correct(
     _check(options, features, trained, scores, labels)
     rows = list(trained)
     truth = np.asarray(scores, np.float64)
-    linear = _standardized(np.array([features[name] for name in features], np.float64).T)
-    hot = one_hot(options)
-    full = _Process(linear[rows], hot[rows], truth)
-    alone = _Process(np.zeros((len(rows), 0)), hot[rows], truth)
-    mean, deviation = full.predict(linear, hot)
-    left_out = full.leave_one_out()
-    one_shot = np.asarray(features["one_shot"], np.float64)[rows]
+    one_shot = np.asarray(features["one_shot"], np.float64)
+    scale = _Odds() if _are_shares(truth) and _are_shares(one_shot) else _Plain()
+    known = _known_of(options, features, scale)
+    full = _Process(known.at(rows), scale.to(truth))
+    alone = _Process(replace(known, own=known.own[:, :0]).at(rows), scale.to(truth))
+    mean, deviation = full.predict(known)
+    value, low, high = (scale.back(mean + z * deviation) for z in (0, -_Z, _Z))
+    left_out = scale.back(full.leave_one_out())
     record = Corrected(
         trained=len(rows),
         measure=measure,
         predicted=[
-            Estimate(value=m, low=m - _Z * d, high=m + _Z * d)
-            for m, d in zip(mean.tolist(), deviation.tolist(), strict=True)
+            Estimate(value=v, low=a, high=b)
+            for v, a, b in zip(value.tolist(), low.tolist(), high.tolist(), strict=True)
         ],
         taus={
-            "one_shot": kendall(one_shot, truth)[0],
+            "one_shot": kendall(one_shot[rows], truth)[0],
             "corrected": kendall(left_out, truth)[0],
             "choices": kendall(alone.leave_one_out(), truth)[0],
         },
@@ -124,54 +153,140 @@ def one_hot(options: Sequence[Mapping[str, int | str]]) -> Floats:
 
 
 class _Process:
-    """The Gaussian process, fitted to k scores."""
+    """The Gaussian process, fitted to k scores: a mixture over knobs."""
 
-    def __init__(self, linear: Floats, hot: Floats, scores: Floats) -> None:
-        self.linear, self.hot = linear, hot
+    def __init__(self, known: _Known, scores: Floats) -> None:
+        self.known = known
         self.center, self.scale = float(scores.mean()), float(scores.std()) or 1.0
         self.targets = (scores - self.center) / self.scale
-        fits = [(_likelihood(self._gram(knobs), self.targets), knobs) for knobs in _grid()]
-        self.knobs = max(fits, key=lambda fit: fit[0])[1]
-        self.inverse = np.linalg.inv(self._gram(self.knobs))
-        self.weights = self.inverse @ self.targets
-        # The size of everything, by maximum likelihood given the knobs.
-        self.size = math.sqrt(max(float(self.targets @ self.weights) / len(scores), 1e-12))
+        knobs = _grid(f=known.hot.shape[1] > 0, aside=known.others.shape[1] > 0)
+        grams = _Grams(known, known)
+        fits = np.array([_likelihood(_noisy(grams.of(each), each), self.targets) for each in knobs])
+        weights = np.exp(fits - fits.max())
+        kept = np.flatnonzero(weights > _NEGLIGIBLE)
+        self.weights = weights[kept] / weights[kept].sum()
+        self.parts = [
+            _Part(knobs[i], _inverse(_noisy(grams.of(knobs[i]), knobs[i])), self.targets)
+            for i in kept
+        ]
 
     def leave_one_out(self) -> Floats:
         """Return the prediction for each from all others (Rasmussen and Williams, eq. 5.12)."""
-        missing = self.targets - self.weights / np.diag(self.inverse)
-        return np.asarray(self.center + self.scale * missing)
+        missing = [self.targets - part.solved / np.diag(part.inverse) for part in self.parts]
+        return np.asarray(self.center + self.scale * (self.weights @ np.array(missing)))
 
-    def predict(self, linear: Floats, hot: Floats) -> tuple[Floats, Floats]:
+    def predict(self, known: _Known) -> tuple[Floats, Floats]:
         """Return means and standard deviations for architectures."""
-        cross = _covariance(linear, hot, self.linear, self.hot, self.knobs)
-        mean = cross @ self.weights
-        own = self.knobs.share + _WIDE * (linear**2).sum(axis=1) + 1.0
-        variance = own - np.einsum("ij,jk,ik->i", cross, self.inverse, cross, optimize=True)
-        deviation = self.size * np.sqrt(np.maximum(variance, 0))
+        grams, own = _Grams(known, self.known), _Grams(known, known)
+        means, variances = [], []
+        for part in self.parts:
+            cross = grams.of(part.knobs)
+            explained = np.einsum("ij,jk,ik->i", cross, part.inverse, cross, optimize=True)
+            left = np.maximum(own.diagonal_of(part.knobs) - explained, 0)
+            means.append(cross @ part.solved)
+            variances.append(part.size * left)
+        mean = self.weights @ np.array(means)
+        square = self.weights @ (np.array(variances) + np.array(means) ** 2)
+        deviation = np.sqrt(np.maximum(square - mean**2, 0))
         return self.center + self.scale * mean, self.scale * deviation
 
-    def _gram(self, knobs: Knobs) -> Floats:
-        gram = _covariance(self.linear, self.hot, self.linear, self.hot, knobs)
-        return np.asarray(gram + np.eye(len(gram)) * knobs.noise)
+
+class _Part:
+    """The process with some knobs; its size, by maximum likelihood given these, is a variance."""
+
+    def __init__(self, knobs: Knobs, inverse: Floats, targets: Floats) -> None:
+        self.knobs, self.inverse = knobs, inverse
+        self.solved: Floats = inverse @ targets
+        self.size = max(float(targets @ self.solved) / len(targets), 1e-12)
 
 
-def _covariance(
-    linear: Floats, hot: Floats, known_linear: Floats, known_hot: Floats, knobs: Knobs
-) -> Floats:
-    """Return the prior covariance of some architectures with others, without noise.
+class _Grams:
+    """Prior covariances of some architectures with others, without noise, for any knobs.
 
-    Each has `knobs.share` from its choices, as the search has it, scaled to 1.
+    Each has `knobs.share` from its choices, as the search has it, scaled to 1, and 1 for the mean.
     """
-    choices = max(int(known_hot[0].sum()), 1)
-    parameters = Parameters(mix=knobs.mix, length=knobs.length, noise=0.0)
-    one = knobs.mix * choices / 2 + 2 * (1 - knobs.mix)
-    alike = covariance(hot, known_hot, choices, parameters) / one
-    return np.asarray(knobs.share * alike + _WIDE * linear @ known_linear.T + 1.0)
+
+    def __init__(self, some: _Known, others: _Known) -> None:
+        self._some, self._others = some, others
+        self._own = some.own @ others.own.T
+        self._aside = some.others @ others.others.T
+        self._alike: dict[tuple[float, float], Floats] = {}
+
+    def of(self, knobs: Knobs) -> Floats:
+        """Return the covariances."""
+        linear = self._own + knobs.aside * self._aside + 1.0
+        return linear + knobs.share * self._by_choices(knobs) if knobs.share else linear
+
+    def diagonal_of(self, knobs: Knobs) -> Floats:
+        """Return those of each with itself."""
+        return np.asarray(np.diag(self._own) + knobs.aside * np.diag(self._aside) + 1 + knobs.share)
+
+    def _by_choices(self, knobs: Knobs) -> Floats:
+        key = knobs.mix, knobs.length
+        if key not in self._alike:
+            choices = max(int(self._others.hot[0].sum()), 1)
+            parameters = Parameters(mix=knobs.mix, length=knobs.length, noise=0.0)
+            one = knobs.mix * choices / 2 + 2 * (1 - knobs.mix)
+            alike = covariance(self._some.hot, self._others.hot, choices, parameters)
+            self._alike[key] = alike / one
+        return self._alike[key]
 
 
-def _grid() -> list[Knobs]:
-    return [Knobs(*knobs) for knobs in itertools.product(_SHARES, _MIXES, _LENGTHS, _NOISES)]
+class _Plain:
+    """Scores as they are."""
+
+    def to(self, scores: Floats) -> Floats:
+        return scores
+
+    def back(self, scores: Floats) -> Floats:
+        return scores
+
+
+class _Odds(_Plain):
+    """Shares as log-odds."""
+
+    def to(self, scores: Floats) -> Floats:
+        return np.asarray(scipy.special.logit(scores.clip(_NEAREST, 1 - _NEAREST)))
+
+    def back(self, scores: Floats) -> Floats:
+        return np.asarray(scipy.special.expit(scores))
+
+
+def _are_shares(scores: Floats) -> bool:
+    return bool(((scores >= 0) & (scores <= 1)).all())
+
+
+def _known_of(
+    options: Sequence[Mapping[str, int | str]],
+    features: Mapping[str, Sequence[float]],
+    scale: _Plain,
+) -> _Known:
+    columns = {name: np.asarray(values, np.float64) for name, values in features.items()}
+    own = [scale.to(columns.pop("one_shot"))]
+    if (losses := columns.pop("one_shot_loss", None)) is not None:
+        own.append(-np.log(losses) if (losses > 0).all() else -losses)
+    others = np.array(list(columns.values())).reshape(len(columns), len(options)).T
+    return _Known(_standardized(np.array(own).T), _standardized(others), one_hot(options))
+
+
+def _grid(*, f: bool, aside: bool) -> list[Knobs]:
+    """Return all knobs that differ in what they do: without f it has no mix, nor length."""
+    asides = _ASIDES if aside else _ASIDES[:1]
+    shares = [(0.0, _MIXES[0], _LENGTHS[0])]
+    if f:
+        shares += itertools.product(_SHARES[1:], _MIXES, _LENGTHS)
+    return [
+        Knobs(aside, share, mix, length, noise)
+        for aside, (share, mix, length), noise in itertools.product(asides, shares, _NOISES)
+    ]
+
+
+def _inverse(gram: Floats) -> Floats:
+    return np.asarray(np.linalg.inv(gram), np.float64)
+
+
+def _noisy(gram: Floats, knobs: Knobs) -> Floats:
+    return np.asarray(gram + np.eye(len(gram)) * knobs.noise)
 
 
 def _likelihood(gram: Floats, targets: Floats) -> float:
