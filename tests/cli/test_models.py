@@ -1,7 +1,6 @@
 """`extract`, `finetune` and `predict`, on a run that takes a second."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,11 @@ import torch
 from PIL import Image
 
 import supernet as sn
-from supernet.errors import RunFolderError, SettingsError, SpaceError
+from supernet.errors import RunFolderError, SpaceError
 from supernet.experiments.extraction import (
     check_score,
     choose,
     parse_architecture,
-    require_pictures,
     take_out,
 )
 from supernet.experiments.loading import LoadedRun, load_run
@@ -151,14 +149,6 @@ def test_an_edited_model_is_run_only_with_trust(model: Path, tmp_path: Path) -> 
         assert len(json.loads(out)) == 1
     finally:
         (model / "model.py").write_text(source)
-
-
-def test_only_runs_that_classify_pictures_are_taken(loaded: LoadedRun) -> None:
-    part = loaded.settings.run.model_copy(update={"task": "regression"})
-    other = replace(loaded, settings=loaded.settings.model_copy(update={"run": part}))
-    require_pictures(loaded)
-    with pytest.raises(SettingsError, match=r"its task is regression; from Python, supernet\.load"):
-        require_pictures(other)
 
 
 def test_a_network_that_scores_otherwise_than_the_run_says_is_refused(loaded: LoadedRun) -> None:

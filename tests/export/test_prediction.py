@@ -44,7 +44,7 @@ def test_pictures_are_classified_from_the_folder_alone(folder: Path, pictures: P
     ]
     probabilities = [[p for _, p in one.top] for one in found]
     torch.testing.assert_close(torch.tensor(probabilities), expected.values)
-    assert [Path(one.picture).name for one in found] == [f"{n:02}.png" for n in range(12)]
+    assert [Path(one.name).name for one in found] == [f"{n:02}.png" for n in range(12)]
 
 
 def test_what_was_done_to_a_picture_is_in_the_result(folder: Path, tmp_path: Path) -> None:
@@ -84,8 +84,9 @@ def test_a_folder_that_doesnt_fit_itself_is_refused(
 ) -> None:
     text = (folder / "config.json").read_text()
     for change, said in (
-        ({"classes": ["one"]}, "3.* numbers for a picture, and config.json names 1"),
-        ({"classes": None}, "doesn't say what images"),
+        ({"classes": ["one"]}, "puts out .*3.* and config.json names 1"),
+        ({"task": "next token"}, "not what networks for the task next token do"),
+        ({"input": None}, "doesn't say what the network takes"),
         ({"input": {"shape": [1, 8, 8], "mean": [0.0], "std": [0.0]}}, "a deviation of 0"),
         ({"input": {"shape": [3, 8, 8], "mean": [0.0], "std": [1.0]}}, "3 channels, 1 means"),
     ):

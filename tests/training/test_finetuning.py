@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from supernet.errors import CheckpointError, SettingsError, SpaceError, Stopped
+import supernet as sn
+from supernet.errors import CheckpointError, DataError, SettingsError, SpaceError, Stopped
 from supernet.evaluation.accuracy import score_network
 from supernet.evaluation.batchnorm import recalibrate
 from supernet.nn.extraction import extract
 from supernet.runs.checkpoints import Checkpoints
 from supernet.space import Architecture
-from supernet.training.finetuning import TaughtData, finetune
+from supernet.training.finetuning import TEACHER, Taught, TaughtData, finetune
 from supernet.training.recipe import Recipe
 from tests.conftest import nine, tiny_data
 
@@ -91,6 +92,25 @@ def test_the_state_of_another_architecture_is_not_taken_up(tmp_path: Path) -> No
             finetune(supernet, arch, DATA, RECIPE, taught=taught, checkpoints=Checkpoints(tmp_path))
 
 
+@pytest.mark.parametrize("task", [sn.Classification(), sn.MultiLabel(), sn.Regression("huber")])
+def test_a_task_is_taught_by_distilling_and_scored_by_itself(task: sn.Task) -> None:
+    outputs, said = torch.randn(5, 3), torch.randn(5, 3)
+    targets = {
+        sn.Classification: torch.arange(5) % 3,
+        sn.MultiLabel: torch.ones(5, 3),
+        sn.Regression: torch.zeros(5, 3),
+    }[type(task)]
+    taught = Taught(task)
+    assert torch.equal(taught.loss(outputs, {TEACHER: said}), task.distill(outputs, said))
+    for name in ("loss", "losses", "score"):
+        assert torch.equal(
+            getattr(taught, name)(outputs, targets), getattr(task, name)(outputs, targets)
+        )
+    assert taught.measure == task.measure
+    with pytest.raises(DataError):
+        taught.check(outputs, targets[:2])
+
+
 def test_a_teachers_outputs_take_the_place_of_labels() -> None:
     supernet = nine()
     teacher = extract(supernet, supernet.space.largest)
@@ -102,8 +122,9 @@ def test_a_teachers_outputs_take_the_place_of_labels() -> None:
     )  # fmt: skip
     for (x, soft), (same, _) in pairs:
         assert torch.equal(x, same)
-        assert torch.equal(soft, teacher.eval()(x).softmax(1).detach())
-        assert not soft.requires_grad
+        assert torch.equal(soft[TEACHER], teacher.eval()(x).detach())
+        assert not soft[TEACHER].requires_grad
+        assert torch.is_grad_enabled()
     assert torch.equal(next(taught.train.batches(8))[1], next(DATA.train.batches(8))[1])
 
 

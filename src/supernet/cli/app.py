@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 from supernet.cli.help import HelpCommand, HelpGroup
-from supernet.cli.models import extract, finetune, predict
+from supernet.cli.models import extract, finetune
 from supernet.cli.networks import describe, spaces
 from supernet.cli.options import (
     AllowMismatchOption,
@@ -45,6 +45,7 @@ from supernet.cli.output import (
     show_status,
     telling_warnings,
 )
+from supernet.cli.predicting import predict
 from supernet.cli.searching import latency, search
 from supernet.cli.signals import StopSignal, fail, heed_signals
 from supernet.errors import DataError, RunFolderError, SupernetError, WorkerError

@@ -59,7 +59,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "predict": (
         "supernet predict models/mine picture.png",
         "supernet predict models/mine folder --top-k=1 --json",
-        "supernet predict models/mine folder --runtime=onnxruntime",
+        "supernet predict models/mine inputs.npz --out=predictions.npz",
     ),
     "spaces": ("supernet spaces", "supernet spaces --json"),
     "describe": (

@@ -1,4 +1,4 @@
-"""The commands `extract`, `finetune` and `predict`. No torch at import."""
+"""The commands `extract` and `finetune`. No torch at import."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from supernet.cli.options import CheckpointEveryOption, JsonOption, RunArgument
-from supernet.cli.output import as_argument, command_line, print_json, show_next
+from supernet.cli.options import CheckpointEveryOption, JsonOption, RunArgument, ThreadsOption
+from supernet.cli.output import as_argument, command_line, print_json, say, show_next
 from supernet.errors import ModelFolderError
+from supernet.records import ACCURACY, Measure
 from supernet.report.progress import waiting, watching
+from supernet.report.wording import gap, gap_unit, score
 from supernet.runs.folder import read_results
-from supernet.text import show
 
 if TYPE_CHECKING:
     from supernet.experiments.extraction import Extracted
     from supernet.experiments.loading import LoadedRun
     from supernet.experiments.tuning import TunedModel
-    from supernet.export.prediction import Prediction
     from supernet.records import Estimate
     from supernet.space import Architecture
 
@@ -39,7 +37,6 @@ SeedOption = Annotated[
     int | None, typer.Option(help="Seed of the supernet; by default the run's first.")
 ]
 DataOption = Annotated[str | None, typer.Option(help="Where the data are now, if they were moved.")]
-ThreadsOption = Annotated[int, typer.Option(min=1, max=256, help="Threads to compute with.")]
 FolderOption = Annotated[
     Path | None, typer.Option(help="The model folder; by default a new one in models/.")
 ]
@@ -100,7 +97,7 @@ def extract(
     if as_json:
         print_json([_extracted_as_json(model) for model in written])
     else:
-        show_next(["predict", as_argument(written[-1].folder), "PICTURES"])
+        show_next(["predict", as_argument(written[-1].folder), _inputs_for(loaded)])
 
 
 def finetune(
@@ -115,7 +112,7 @@ def finetune(
         typer.Option(help="Peak learning rate; by default a tenth of the supernet's."),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images per step; by default the run's.")
+        int | None, typer.Option(min=1, help="Samples per step; by default the run's.")
     ] = None,
     taught: Annotated[
         bool,
@@ -146,7 +143,7 @@ def finetune(
     folder = out or extraction.default_folder(loaded, chosen, "-taught" if taught else "-tuned")
     _require_new(folder)
     name = f"tuning {chosen.label}"
-    with watching({name: 1}, console) as follow:
+    with watching({name: 1}, console, loaded.results.measure) as follow:
         model = tuning.tune(
             loaded,
             chosen,
@@ -162,51 +159,22 @@ def finetune(
         print_json(_tuned_as_json(model))
         return
     _show_tuned(model)
-    show_next(["predict", as_argument(folder), "PICTURES"])
-
-
-def predict(
-    model: Annotated[Path, typer.Argument(help="A model folder, as `extract` writes them.")],
-    images: Annotated[
-        list[Path], typer.Argument(help="Pictures, folders of pictures, or IDX files.")
-    ],
-    *,
-    top_k: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
-    runtime: Annotated[
-        str, typer.Option(help="What runs the network: torch or onnxruntime.")
-    ] = "torch",
-    trust: Annotated[
-        bool,
-        typer.Option("--trust", help="Allow running the folder's own model.py."),
-    ] = False,
-    threads: ThreadsOption = 1,
-    as_json: JsonOption = False,
-) -> None:
-    """Classify pictures with the network of a model folder."""
-    if not model.is_dir():  # before PyTorch loads
-        raise ModelFolderError(f"there is no model folder {show(model)}; `ls models` shows yours")
-    console = Console(stderr=True)
-    with waiting("loading PyTorch and the network", console):
-        from supernet.export import prediction
-        from supernet.runs.process import set_up_process
-
-        set_up_process(threads=threads)
-    found = prediction.predict(model, images, top=top_k, runtime=runtime, trust=trust)
-    if as_json:
-        print_json([_prediction_as_json(one) for one in found])
-        return
-    _show_predictions(list(found))
+    show_next(["predict", as_argument(folder), _inputs_for(loaded)])
 
 
 def _load(run: Path, seed: int | None, data: str | None, threads: int) -> LoadedRun:
-    from supernet.experiments.extraction import require_pictures
     from supernet.experiments.loading import load_run
     from supernet.runs.process import set_up_process
 
     set_up_process(threads=threads)
-    loaded = load_run(run, seed=seed, data=data)
-    require_pictures(loaded)
-    return loaded
+    return load_run(run, seed=seed, data=data)
+
+
+def _inputs_for(run: LoadedRun) -> str:
+    """Return what `predict` can be given for a network of a run."""
+    if hasattr(run.data.train, "mean"):
+        return "PICTURES"
+    return str(run.settings.data.source or "FILE.npz")
 
 
 def _folder_for(run: LoadedRun, arch: Architecture, out: Path | None, *, several: bool) -> Path:
@@ -227,80 +195,63 @@ def _require_new(folder: Path) -> None:
 
 
 def _show_extracted(model: Extracted) -> None:
-    console = Console()
-    facts = model.facts
-    console.out(f"{model.folder}: {model.arch.label}", highlight=False)
-    sizes = f"{facts.params:,} parameters, {facts.macs:,} multiply-adds per image"
-    console.out(f"  {sizes}", highlight=False)
-    for score in facts.scores:
-        console.out(
-            f"  {score.name} {_percent(score.estimate)} on {score.images:,} {score.split} images",
-            highlight=False,
-        )
+    console, facts = Console(), model.facts
+    say(console, f"{model.folder}: {model.arch.label}")
+    say(console, f"  {facts.params:,} parameters, {facts.macs:,} multiply-adds per sample")
+    for record in facts.scores:
+        shown = _interval(record.estimate, record.measure)
+        say(console, f"  {record.name} {shown} on {record.images:,} {record.split} samples")
     for file in model.exported:
         if file.format == "int8":
             continue
         same = "" if file.same_top1 is None else f", the same class for {file.same_top1:,}"
-        console.out(
-            f"  {file.path.name}: {file.size:,} bytes; on {file.samples:,} validation images its "
+        say(
+            console,
+            f"  {file.path.name}: {file.size:,} bytes; on {file.samples:,} validation samples its "
             f"outputs differ by {file.difference:.1g} at most{same}",
-            highlight=False,
         )
     if model.quantized is not None:
         cost = model.quantized
-        console.out(
+        say(
+            console,
             f"  {cost.file.path.name}: {cost.file.size:,} bytes ({cost.float_size:,} before); "
-            f"accuracy {_percent(cost.score)}, which is {_points(cost.cost)} less, on "
-            f"{cost.file.samples:,} validation images",
-            highlight=False,
+            f"accuracy {_interval(cost.score)}, which is {_gap(cost.cost)} less, on "
+            f"{cost.file.samples:,} validation samples",
         )
     for note in model.notes:
-        console.out(f"  note: {note}", highlight=False)
+        say(console, f"  note: {note}")
 
 
 def _show_tuned(model: TunedModel) -> None:
     console, tuned = Console(), model.tuned
-    console.out(f"{model.written.folder}: {tuned.arch.label}, on test images", highlight=False)
+    measure = tuned.measure
+    say(console, f"{model.written.folder}: {tuned.arch.label}, {measure.name} on test samples")
     lines = [("inherited", tuned.inherited), ("tuned", tuned.tuned)]
     if tuned.standalone is not None:
         lines.append(("trained alone", tuned.standalone))
     for name, estimate in lines:
-        console.out(f"  {name:<14} {_percent(estimate)}", highlight=False)
-    console.out(f"  tuning brought {_points(tuned.gain)}", highlight=False)
+        say(console, f"  {name:<14} {_interval(estimate, measure)}")
+    say(console, f"  tuning changed it by {_gap(tuned.gain, measure)}")
     if tuned.behind is not None:
-        console.out(f"  training alone is ahead by {_points(tuned.behind)}", highlight=False)
-    console.out(f"  it took {tuned.cpu_s:.1f} CPU seconds, scoring included", highlight=False)
+        say(console, f"  training alone differs from that by {_gap(tuned.behind, measure)}")
+    say(console, f"  it took {tuned.cpu_s:.1f} CPU seconds, scoring included")
 
 
-def _show_predictions(found: list[Prediction]) -> None:
-    table = Table(box=None)
-    table.add_column("picture")
-    for place in range(max((len(one.top) for one in found), default=0)):
-        table.add_column("class" if place == 0 else "", justify="left")
-        table.add_column("", justify="right")
-    for one in found:
-        named = [(escape(show(name)), f"{100 * p:.1f} %") for name, p in one.top]
-        cells = [text for pair in named for text in pair]
-        table.add_row(escape(one.picture), *cells)
-    console = Console()
-    console.print(table)
-    changes: dict[str, list[str]] = {}
-    for one in found:
-        for change in one.changes:
-            changes.setdefault(change, []).append(one.picture)
-    for change, pictures in changes.items():
-        who = pictures[0] if len(pictures) == 1 else f"{len(pictures):,} pictures"
-        console.out(f"{who}: {change}", highlight=False)
+def _interval(estimate: Estimate, measure: Measure = ACCURACY) -> str:
+    """Return a score as people know it, with its interval."""
+    low, high = sorted((estimate.low, estimate.high), key=measure.shown)
+    unit = f" {measure.unit}" if measure.unit else ""
+    return (
+        f"{score(estimate.value, measure)}{unit} ({score(low, measure)} to {score(high, measure)})"
+    )
 
 
-def _percent(estimate: Estimate) -> str:
-    e = estimate
-    return f"{100 * e.value:.2f} % ({100 * e.low:.2f} to {100 * e.high:.2f})"
-
-
-def _points(estimate: Estimate) -> str:
-    e = estimate
-    return f"{100 * e.value:.2f} points ({100 * e.low:.2f} to {100 * e.high:.2f}, paired)"
+def _gap(estimate: Estimate, measure: Measure = ACCURACY) -> str:
+    """Return a paired difference of scores as people know them, with its interval."""
+    low, high = sorted((estimate.low, estimate.high), key=measure.shown)
+    unit = f" {gap_unit(measure)}" if gap_unit(measure) else ""
+    bounds = f"{gap(low, measure)} to {gap(high, measure)}"
+    return f"{gap(estimate.value, measure)}{unit} ({bounds}, paired)"
 
 
 def _extracted_as_json(model: Extracted) -> dict[str, Any]:
@@ -338,6 +289,7 @@ def _tuned_as_json(model: TunedModel) -> dict[str, Any]:
         "folder": str(model.written.folder),
         "architecture": dict(tuned.arch),
         "taught": tuned.taught,
+        "measure": tuned.measure.model_dump(),
         "inherited": tuned.inherited.model_dump(),
         "tuned": tuned.tuned.model_dump(),
         "gain": tuned.gain.model_dump(),
@@ -345,12 +297,4 @@ def _tuned_as_json(model: TunedModel) -> dict[str, Any]:
         "standalone_ahead": None if tuned.behind is None else tuned.behind.model_dump(),
         "cpu_s": tuned.cpu_s,
         "phases": [phase.model_dump(mode="json") for phase in tuned.phases],
-    }
-
-
-def _prediction_as_json(one: Prediction) -> dict[str, Any]:
-    return {
-        "picture": one.picture,
-        "top": [{"class": name, "probability": p} for name, p in one.top],
-        "changes": list(one.changes),
     }

@@ -53,16 +53,19 @@ def describe(
     wanted = NetworkName(net, tuple(net_arg or ()), elastic, tuple(keep or ()))
     check_network(wanted)
     check_data(data)
-    form = parse_shape(shape)
+    form, example = parse_shape(shape), None
     from supernet.experiments.describing import describe as describe_network
 
     if data is not None:
-        from supernet.experiments.components import load_data
+        from supernet.experiments.components import example_of, load_data
         from supernet.experiments.settings import DataSettings
 
         found = load_data(DataSettings(source=data))
-        form, classes = form or found.shape, classes or found.classes
-    description = describe_network(wanted, shape=form, classes=classes, batch=batch_size)
+        example = example_of(found) if form is None else None
+        form, classes = form or found.shape, found.classes if classes is None else classes
+    description = describe_network(
+        wanted, shape=form, classes=classes, batch=batch_size, example=example
+    )
     if as_json:
         print_json(description.content())
         return

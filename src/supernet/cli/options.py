@@ -82,6 +82,9 @@ DryRunOption = Annotated[
 ]
 
 
+ThreadsOption = Annotated[int, typer.Option(min=1, max=256, help="Threads to compute with.")]
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

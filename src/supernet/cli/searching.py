@@ -25,11 +25,13 @@ from supernet.cli.options import (
 )
 from supernet.cli.output import print_json, say
 from supernet.errors import LatencyError, RunFolderError, SettingsError
+from supernet.experiments.settings import check_data
 from supernet.networks.named import DEFAULT, NetworkName, check_network
 from supernet.report.progress import stating, waiting
 from supernet.text import visible
 
 if TYPE_CHECKING:
+    from supernet.nn.supernet import Supernet
     from supernet.records import Progress
     from supernet.report.searching import SearchReport
     from supernet.strategies import Evaluation
@@ -301,8 +303,15 @@ def latency(
     net_arg: NetArgOption = None,
     elastic: ElasticOption = None,
     keep: KeepOption = None,
-    shape: Annotated[str, typer.Option(help="Shape of a sample.")] = "1,28,28",
-    classes: Annotated[int, typer.Option(help="Number of classes.")] = 10,
+    data: Annotated[
+        str | None, typer.Option(help="Data of which a sample is taken, as --data of `train`.")
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option(help="Shape of a sample instead; by default 1,28,28.")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="Number of classes; by default the data's, or 10.")
+    ] = None,
     runtime: Annotated[
         str, typer.Option(help="What runs the network: torch or onnxruntime.")
     ] = "torch",
@@ -315,26 +324,26 @@ def latency(
 
     Measures parts of networks; the latency of any architecture follows from them.
     """
-    from supernet.networks.named import build_network
-
     wanted = NetworkName(net, tuple(net_arg or ()), elastic, tuple(keep or ()))
     check_network(wanted)
+    check_data(data)
+    if data is not None and shape is not None:
+        raise SettingsError("give one of --data and --shape; the data say what a sample is")
     if runtime not in ("torch", "onnxruntime"):
         raise LatencyError(f"unknown runtime {runtime!r}; known are torch and onnxruntime")
     _check_numbers(batch=(batch, 1), rounds=(rounds, 3))
-    size = parse_shape(shape)
-    assert size is not None  # as the option has a default
+    size = parse_shape(shape) or (1, 28, 28)
     console = Console(stderr=True)
     with waiting("loading PyTorch and the network", console):
         from supernet.evaluation.latency import measure_latency
         from supernet.runs.process import set_up_process
 
         set_up_process(threads=threads)
-        supernet = build_network(wanted, shape=size, classes=classes, seed=0).supernet
+        supernet, form = _network_and_form(wanted, data, size, classes)
     with stating("measuring", console) as state:
         table = measure_latency(
             supernet,
-            size,
+            form,
             runtime=runtime,  # type: ignore[arg-type]
             batch=batch,
             rounds=rounds,
@@ -355,3 +364,22 @@ def latency(
         f"(measuring them again: {100 * check.repeat_error:.1f} %); rank agreement tau "
         f"{check.tau:.2f} (again: {check.repeat_tau:.2f}).\nTable: {visible(str(out))}",
     )
+
+
+def _network_and_form(
+    wanted: NetworkName, data: str | None, size: tuple[int, ...], classes: int | None
+) -> tuple[Supernet, Any]:
+    """Return a network, and what its samples are: the shape of one, or some of another form."""
+    from supernet.networks.named import build_network
+
+    example = None
+    if data is not None:
+        from supernet.experiments.components import example_of, load_data
+        from supernet.experiments.settings import DataSettings
+
+        found = load_data(DataSettings(source=data))
+        example, size = example_of(found), found.shape
+        classes = found.classes if classes is None else classes
+    classes = 10 if classes is None else classes
+    named = build_network(wanted, shape=size, classes=classes or None, seed=0, example=example)
+    return named.supernet, size if example is None else example

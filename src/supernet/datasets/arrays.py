@@ -29,7 +29,7 @@ from supernet.datasets.raw import (
     opened,
 )
 from supernet.errors import DataError
-from supernet.reading import read_up_to
+from supernet.reading import find_memory, read_up_to
 from supernet.text import show
 
 #: What the arrays may be called, split by split: as in Keras's files, or as in MedMNIST's.
@@ -50,6 +50,8 @@ _MOST_CHANNELS: Final = 4
 #: Bytes. numpy itself refuses longer ones.
 _LONGEST_HEADER: Final = 10_000 + 12
 _CHUNK: Final = 2**20
+#: A file that is read as a whole holds no more arrays.
+_MOST_ARRAYS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,53 @@ def read_npz(file: Path) -> RawData:
     return RawData(
         name_of(file), splits["train"], splits["test"], classes, sha256, splits.get("validation")
     )
+
+
+def is_arrays(file: Path) -> bool:
+    """Return whether a file's name says that it holds arrays."""
+    return file.suffix in (".npy", ".npz")
+
+
+def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of a `.npz` file, or the one of a `.npy` file, which has the name `x`.
+
+    As `read_npz` does, it believes nothing that the file says about itself, and runs no code.
+
+    Raises:
+        DataError: If the file is missing, unreadable, damaged, empty, larger than memory, or holds
+            Python objects.
+    """
+    if file.suffix == ".npz":
+        with _archive(file) as archive:
+            return _read_all(file, archive)
+    with opened(file) as stream:
+        content = read_up_to(stream, find_memory() // 4)
+    # As the only one of an archive, so that it is looked at in the same way.
+    with zipfile.ZipFile(io.BytesIO(), "w") as archive:
+        archive.writestr("x.npy", content)
+        return _read_all(file, archive)
+
+
+def _read_all(file: Path, archive: zipfile.ZipFile) -> dict[str, NDArray[Any]]:
+    names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    if not names:
+        raise DataError(f"{show(file)} holds no array; save some with numpy.savez(file, x=...)")
+    if len(set(names)) < len(names) or len(names) > _MOST_ARRAYS:
+        raise DataError(
+            f"{show(file)} holds {len(names)} arrays, more than {_MOST_ARRAYS} or some twice; save "
+            "it again with numpy.savez"
+        )
+    headers = {name: _read_header(file, name, archive) for name in names}
+    needed, there = sum(header.size for header in headers.values()), find_memory()
+    if 2 * needed > there:
+        raise DataError(
+            f"{show(file)} holds {needed / 2**30:.1f} GiB, and there are {there / 2**30:.1f} GiB "
+            "of memory; give it in several files"
+        )
+    for name, header in headers.items():
+        _check_no_objects(file, name, header)
+        _digest(file, archive, name, header)
+    return {name: _read(file, archive, name) for name in names}
 
 
 @contextmanager
@@ -181,11 +230,7 @@ def _read_header(file: Path, name: str, archive: zipfile.ZipFile) -> _Header:
 def _check_kind(file: Path, images: str, labels: str, headers: dict[str, _Header]) -> None:
     """Images are bytes with three or four axes, labels are integers with one."""
     for name in (images, labels):
-        if headers[name].dtype.hasobject:
-            raise DataError(
-                f"{show(file)}: {name} holds Python objects, which could run code when they are "
-                f"read; save it as numbers, with {name}=numpy.array(..., dtype=...)"
-            )
+        _check_no_objects(file, name, headers[name])
         if min(headers[name].shape, default=1) < 1:
             raise DataError(f"{show(file)}: {name} is empty, of shape {headers[name].shape}")
     x, y = headers[images], headers[labels]
@@ -208,6 +253,14 @@ def _check_kind(file: Path, images: str, labels: str, headers: dict[str, _Header
         raise DataError(
             f"{show(file)}: {labels} has shape {y.shape}; labels must have one number per image, "
             "(N,): save one-hot labels as y.argmax(axis=1)"
+        )
+
+
+def _check_no_objects(file: Path, name: str, header: _Header) -> None:
+    if header.dtype.hasobject:
+        raise DataError(
+            f"{show(file)}: {show(name)} holds Python objects, which could run code when they are "
+            f"read; save it as numbers, with {show(name)}=numpy.array(..., dtype=...)"
         )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -143,6 +143,11 @@ def evened(batches: Iterable[Any]) -> Iterator[Any]:
     yield from (batch for batch in (before, held) if batch is not None)
 
 
+def joined(batches: Sequence[Any]) -> Any:
+    """Return inputs of several batches as one batch."""
+    return functools.reduce(_join, batches)
+
+
 def samples_in(inputs: Any) -> int:
     """Return how many samples inputs have: the length of their first tensor."""
     first = next(tensors_in(inputs), None)
@@ -215,6 +220,18 @@ def split_inputs(net: nn.Module, inputs: Any) -> tuple[Any, dict[str, Any]]:
     if isinstance(inputs, dict) and names and names[0] in inputs and inputs.keys() <= set(names):
         return inputs[names[0]], {name: inputs[name] for name in inputs if name != names[0]}
     return inputs, {}
+
+
+def as_arguments(net: nn.Module, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a network for inputs: those by position, those by name in its order.
+
+    A tuple that is handed on argument by argument stays one.
+    """
+    first, others = split_inputs(net, inputs)
+    if isinstance(inputs, tuple) and others:
+        return inputs, {}
+    order = {name: place for place, name in enumerate(_arguments_of(type(net).forward))}
+    return (first,), {name: others[name] for name in sorted(others, key=lambda n: order[n])}
 
 
 def planner_for(supernet: Supernet, inputs: Any) -> Planner:

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernet.errors import LatencyError
-from supernet.evaluation.cost import Shape
+from supernet.evaluation.batches import as_arguments
+from supernet.evaluation.cost import Form, empty_batch
 from supernet.evaluation.works import Origin, Tracer, Work
 from supernet.nn.choices import to_plain
 from supernet.nn.extraction import extract
@@ -34,8 +35,10 @@ from supernet.nn.supernet import Supernet, fresh_statistics
 from supernet.reading import LARGE, parse_json, read_regular
 from supernet.runs.environment import hardware, versions
 from supernet.runs.files import write
+from supernet.sharing.structure import replace
 from supernet.space import Architecture
 from supernet.strategies.costs import Parts, TableCost
+from supernet.tasks import tensors_in
 
 Runtime = Literal["torch", "onnxruntime"]
 
@@ -84,7 +87,8 @@ class LatencyTable:
         runtime: "torch" (eager) or "onnxruntime".
         batch: How many samples at a time.
         threads: How many threads.
-        shape: Of one sample.
+        shape: Of one sample; of the first tensor of one, where there are several.
+        inputs: What samples are, as plain data.
         device: Processor, vector instructions and the like.
         versions: Of what ran it.
         space_sha256: A digest of the space.
@@ -98,6 +102,7 @@ class LatencyTable:
     batch: int
     threads: int
     shape: tuple[int, ...]
+    inputs: Any
     device: dict[str, str]
     versions: dict[str, str]
     space_sha256: str
@@ -117,7 +122,9 @@ class LatencyTable:
         Raises:
             LatencyError: If the table is of another space, or device; it says what differs.
         """
-        return self._cost(supernet, _parts(supernet, self.shape)[0], any_device=any_device)
+        return self._cost(
+            supernet, _parts(supernet, _decode(self.inputs))[0], any_device=any_device
+        )
 
     def _cost(self, supernet: Supernet, parts: Parts, *, any_device: bool) -> TableCost:
         differing = list(self._differences(supernet, any_device))
@@ -162,6 +169,7 @@ def load_latency(path: str | Path) -> LatencyTable:
             raise ValueError("it is no latency table of this version")
         check = Check(**content.pop("check"))
         found = LatencyTable(**content | {"shape": tuple(content["shape"])}, check=check)
+        _decode(found.inputs)
         numbers = np.array([*found.works.values(), found.factor, found.constant], np.float64)
         if not np.isfinite(numbers).all():
             raise ValueError("a latency in it is no number")
@@ -174,7 +182,7 @@ def load_latency(path: str | Path) -> LatencyTable:
 
 def measure_latency(
     supernet: Supernet,
-    shape: Shape,
+    shape: Form,
     *,
     runtime: Runtime = "torch",
     batch: int = 1,
@@ -196,7 +204,8 @@ def measure_latency(
 
     Args:
         supernet: The network; it is not changed, and its weights don't matter.
-        shape: Of one sample.
+        shape: Of one sample; or samples of another form, such as token numbers, or a dict of
+            tensors.
         runtime: "torch" runs PyTorch eagerly, "onnxruntime" needs the extra `onnx`.
         batch: How many samples at a time.
         rounds: How often each network is measured, each piece three times as often.
@@ -222,8 +231,9 @@ def measure_latency(
             pieces, rounds, rng, lambda done: progress("measuring pieces", done), cold=True
         )
         del pieces
-        x = torch.randn(batch, *shape, generator=generator)
-        wholes = [prepare(_with_statistics(extract(supernet, arch)), (x,)) for arch in archs]
+        x = _samples(shape, batch, generator)
+        nets = [_with_statistics(extract(supernet, arch)) for arch in archs]
+        wholes = [prepare(net, *as_arguments(net, x)) for net in nets]
         first, again = (
             _measure(wholes, rounds, rng, lambda done: progress("measuring networks", done))
             for _ in range(2)
@@ -239,7 +249,8 @@ def measure_latency(
         runtime=runtime,
         batch=batch,
         threads=torch.get_num_threads(),
-        shape=tuple(shape),
+        shape=tuple(next(tensors_in(empty_batch(shape))).shape[1:]),
+        inputs=_encode(empty_batch(shape)),
         device=hardware(),
         versions=_versions(runtime),
         space_sha256=supernet.space.sha256,
@@ -259,8 +270,40 @@ def _require(runtime: str, batch: int, rounds: int, fitted: int, checked: int) -
             raise LatencyError(f"{name} is {value}; it must be at least {smallest}")
 
 
-def _parts(supernet: Supernet, shape: Shape) -> tuple[Parts, Tracer]:
-    tracer = Tracer(supernet, torch.empty(_TRACED, *shape, device="meta"), block=_BLOCK)
+def _samples(form: Form, count: int, generator: torch.Generator) -> Any:
+    """Return samples with numbers: noise; or those given, as often as there have to be."""
+    if next(tensors_in(form), None) is None:
+        return torch.randn(count, *form, generator=generator)
+    return replace(form, Tensor, lambda tensor: tensor[torch.arange(count) % len(tensor)])
+
+
+def _encode(form: Any) -> Any:
+    """Return what samples are as plain data; see `_decode`."""
+    if isinstance(form, Tensor):
+        return {"shape": list(form.shape[1:]), "dtype": str(form.dtype).removeprefix("torch.")}
+    if isinstance(form, dict):
+        return {"dict": {str(name): _encode(part) for name, part in form.items()}}
+    return {"tuple": [_encode(part) for part in form]}
+
+
+def _decode(said: Any) -> Any:
+    """Return samples without content from what `_encode` made of some.
+
+    Raises:
+        KeyError, TypeError, ValueError: If it is something else.
+    """
+    if "dict" in said:
+        return {name: _decode(part) for name, part in said["dict"].items()}
+    if "tuple" in said:
+        return tuple(_decode(part) for part in said["tuple"])
+    dtype = getattr(torch, said["dtype"])
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError("it names no type of numbers")
+    return torch.empty(_TRACED, *map(int, said["shape"]), dtype=dtype, device="meta")
+
+
+def _parts(supernet: Supernet, form: Form) -> tuple[Parts, Tracer]:
+    tracer = Tracer(supernet, empty_batch(form, _TRACED), block=_BLOCK)
     return Parts(supernet.space, tracer.works_of), tracer
 
 
@@ -286,19 +329,22 @@ def _piece(
     supernet: Supernet,
     origin: Origin,
     batch: int,
-    prepare: Callable[[nn.Module, tuple[Tensor, ...]], Callable[[], object]],
+    prepare: Prepare,
     generator: torch.Generator,
 ) -> Callable[[], object]:
     """Return a function that does a piece of work once."""
     module = copy.deepcopy(supernet.net.get_submodule(origin.path))
     plain = _with_statistics(to_plain(module, origin.arch))
-    inputs = tuple(
-        torch.randn(size[0] * batch // _TRACED, *size[1:], generator=generator).to(dtype)
-        if dtype.is_floating_point
-        else torch.zeros(size[0] * batch // _TRACED, *size[1:], dtype=dtype)
-        for size, dtype in origin.inputs
-    )
-    return prepare(plain, inputs)
+
+    def filled(tensor: Tensor) -> Tensor:
+        size = tensor.shape
+        if tensor.ndim:
+            size = torch.Size((size[0] * batch // _TRACED, *size[1:]))
+        if not tensor.is_floating_point():
+            return torch.zeros(size, dtype=tensor.dtype)
+        return torch.randn(size, generator=generator).to(tensor.dtype)
+
+    return prepare(plain, *replace((origin.args, origin.kwargs), Tensor, filled))
 
 
 def _with_statistics(net: nn.Module) -> nn.Module:
@@ -315,11 +361,13 @@ def _with_statistics(net: nn.Module) -> nn.Module:
     return net.eval()
 
 
+#: Makes a module, with arguments by position and by name, into something to be called and timed.
+Prepare = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Callable[[], object]]
+
+
 @contextmanager
-def _runner(
-    runtime: Runtime,
-) -> Iterator[Callable[[nn.Module, tuple[Tensor, ...]], Callable[[], object]]]:
-    """Give a function that makes a module, with inputs, into something to be called and timed."""
+def _runner(runtime: Runtime) -> Iterator[Prepare]:
+    """Give what prepares a module to be timed with a runtime."""
     if runtime == "torch":
         yield _eager
         return
@@ -328,22 +376,25 @@ def _runner(
     require("onnx", "onnxscript", "onnxruntime")
     with tempfile.TemporaryDirectory() as folder:
 
-        def prepare(net: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
+        def prepare(
+            net: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> Callable[[], object]:
             path = Path(folder) / "piece.onnx"
             with quiet():
-                program = torch.onnx.export(net, inputs, dynamo=True, verbose=False)
+                program = torch.onnx.export(net, args, kwargs=kwargs, dynamo=True, verbose=False)
                 assert program is not None
                 program.save(str(path), external_data=False)
             run = open_session(path, threads=torch.get_num_threads())
-            return lambda: run(*inputs)
+            inputs = tuple(tensors_in((args, kwargs)))
+            return lambda: run(inputs)
 
         yield prepare
 
 
-def _eager(net: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[[], object]:
+def _eager(net: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], object]:
     def run() -> Any:
         with torch.inference_mode():
-            return net(*inputs)
+            return net(*args, **kwargs)
 
     return run
 

@@ -45,12 +45,14 @@ class Origin:
     Attributes:
         path: Of the module, in the network.
         arch: An architecture that has it.
-        inputs: The shapes and types of the tensors that it is given.
+        args: What it is given by position; tensors without content.
+        kwargs: What it is given by name, likewise.
     """
 
     path: str
     arch: Architecture
-    inputs: tuple[tuple[tuple[int, ...], torch.dtype], ...]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
 
 
 @final
@@ -173,8 +175,8 @@ class Tracer:
                 self._inner[-1] += end - start
                 made = run if isinstance(run, nn.Module) else blank
                 work = Work(_key(path, own, made, args, kwargs), flops)
-                tensors = tuple((tuple(t.shape), t.dtype) for t in args if isinstance(t, Tensor))
-                self.origins.setdefault(work.key, Origin(path, self._arch, tensors))
+                bare = replace((args, kwargs), Tensor, lambda t: torch.empty_like(t, device="meta"))
+                self.origins.setdefault(work.key, Origin(path, self._arch, *bare))
                 self._known[what] = result, work
             result, work = self._known[what]
             self._note(path, work)

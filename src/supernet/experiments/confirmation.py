@@ -23,6 +23,7 @@ from supernet.errors import CheckpointError, DivergedError
 from supernet.experiments.components import (
     build_named,
     device_of,
+    example_of,
     initial_seed,
     recipe_of,
     task_of,
@@ -117,7 +118,9 @@ def _result_of(
     (number,) = run.supernet.space.numbers(arch)
     seed = initial_seed(run.seed, "standalone", number)  # as `supernet compare` does
     with _own_luck(seed):
-        whole = build_named(settings, shape=data.shape, classes=data.classes, seed=seed).supernet
+        whole = build_named(
+            settings, shape=data.shape, classes=data.classes, seed=seed, example=example_of(data)
+        ).supernet
         return train(
             Supernet(extract(whole, arch)),
             data,

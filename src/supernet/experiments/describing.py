@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from supernet import sharing
-from supernet.evaluation.cost import count_macs, count_params, empty_batch
+from supernet.evaluation.batches import planner_for
+from supernet.evaluation.cost import Form, count_macs, count_params, empty_batch
 from supernet.networks import zoo
-from supernet.networks.fitting import require_fit
+from supernet.networks.fitting import require_fit, word_form
 from supernet.networks.named import ZOO, NamedNetwork, NetworkName, build_network, space_sha256
 from supernet.nn.extraction import extract
 from supernet.nn.outline import outline
@@ -38,7 +39,8 @@ class Description:
     Attributes:
         name: The name it goes by.
         shape: Of one sample, such as channels, height, width.
-        classes: How many classes there are.
+        samples: What one sample is, in words.
+        classes: How many classes there are; 0 if that makes no sense.
         space: Its space.
         extremes: The smallest and the largest architecture, with their costs.
         params: Those of the supernet.
@@ -51,6 +53,7 @@ class Description:
 
     name: str
     shape: tuple[int, ...]
+    samples: str
     classes: int
     space: SearchSpace = field(repr=False)
     extremes: tuple[ArchitectureRecord, ArchitectureRecord] = field(repr=False)
@@ -100,8 +103,8 @@ class Description:
         """
         most = 10_000 if everything else _LINES
         smallest, largest = self.extremes
-        shape = " x ".join(map(str, self.shape))
-        yield f"{self.name}, for samples of {shape} in {self.classes:,} classes"
+        classes = f" in {self.classes:,} classes" if self.classes else ""
+        yield f"{self.name}, for samples of {self.samples}{classes}"
         yield f"architectures: {self.space.size:,}, from {len(self.space.choices)} choices"
         for what, record in (("smallest", smallest), ("largest", largest)):
             yield f"{what}: {count(record.params)} parameters, {count(record.macs)} MACs"
@@ -132,6 +135,7 @@ def describe(
     shape: Sequence[int] | None = None,
     classes: int | None = None,
     batch: int = 32,
+    example: Any = None,
 ) -> Description:
     """Describe a network and its space; nothing is trained.
 
@@ -139,33 +143,36 @@ def describe(
         wanted: Which network.
         shape: Of one sample; by default what a network of the zoo was published with, and for
             others that of MNIST.
-        classes: How many classes there are; by default likewise.
+        classes: How many classes there are, 0 if that makes no sense; by default likewise.
         batch: How many samples a training step is planned for.
+        example: Some inputs, if they are anything else than one floating-point tensor.
 
     Raises:
         NetworkError: If the network can't be had, or can't be run on such samples.
     """
     shape, classes = _form(wanted, shape, classes)
-    named = _build(wanted, shape, classes)
+    form: Form = shape if example is None else example
+    named = _build(wanted, shape, classes, example)
     supernet, space = named.supernet, named.supernet.space
-    require_fit(supernet, shape)
-    x = empty_batch(shape, batch)
+    require_fit(supernet, form)
+    x = empty_batch(form, batch)
     sampler = default_sampler(supernet, x)
     draw = sampler_at(make_sampler(sampler, supernet, x), 0.0)
     archs = draw(space, random.Random(0)).archs
     return Description(
         name=wanted.name,
         shape=shape,
+        samples=word_form(x),
         classes=classes,
         space=space,
         extremes=(
-            _record(supernet, space.smallest, shape),
-            _record(supernet, space.largest, shape),
+            _record(supernet, space.smallest, form),
+            _record(supernet, space.largest, form),
         ),
         params=count_params(supernet),
         stages=outline(supernet),
         sampler=sampler,
-        step=sharing.plan(supernet, archs, x),
+        step=planner_for(supernet, x).plan(archs),
         batch=batch,
         named=named,
     )
@@ -178,18 +185,20 @@ def _form(
     if wanted.name in ZOO:
         parameters = inspect.signature(getattr(zoo, ZOO[wanted.name])).parameters
         own = parameters["shape"].default, parameters["classes"].default
-    return tuple(shape or own[0]), classes or own[1]
+    return tuple(shape or own[0]), own[1] if classes is None else classes
 
 
-def _build(wanted: NetworkName, shape: tuple[int, ...], classes: int) -> NamedNetwork:
+def _build(
+    wanted: NetworkName, shape: tuple[int, ...], classes: int, example: Any = None
+) -> NamedNetwork:
     """Build a network; one of the zoo without numbers, which takes no time and no memory."""
     if wanted.name not in ZOO:
-        return build_network(wanted, shape=shape, classes=classes, seed=0)
+        return build_network(wanted, shape=shape, classes=classes or None, seed=0, example=example)
     with torch.device("meta"):
         return build_network(wanted, shape=shape, classes=classes, seed=0)
 
 
-def _record(supernet: Supernet, arch: Architecture, shape: Sequence[int]) -> ArchitectureRecord:
+def _record(supernet: Supernet, arch: Architecture, shape: Form) -> ArchitectureRecord:
     return ArchitectureRecord(
         label=arch.label,
         options=dict(arch),

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from supernet.datasets import ImageData
 from supernet.errors import RunFolderError, SettingsError, SpaceError
 from supernet.evaluation.accuracy import find_best, score_network
-from supernet.evaluation.batchnorm import recalibrate
+from supernet.evaluation.batches import even_size, joined
+from supernet.evaluation.batchnorm import has_batch_norms, recalibrate
 from supernet.evaluation.cost import count_macs, count_params
-from supernet.evaluation.intervals import estimate_share
+from supernet.evaluation.intervals import estimate_mean
+from supernet.evaluation.ranking.bootstrap import Samples
 from supernet.experiments.components import task_of
 from supernet.experiments.loading import LoadedRun
 from supernet.export.card import Facts, ScoreRecord
@@ -32,10 +33,12 @@ from supernet.export.verification import Exported
 from supernet.nn.choices import Depth, OneOf
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
+from supernet.records import Measure
+from supernet.report.wording import score, unit_of
 from supernet.space import Architecture, Option, SearchSpace
 from supernet.strategies import Limit, parse_limits
 from supernet.strategies.constraints import check_names
-from supernet.tasks import Classification
+from supernet.tasks import Classification, Task
 from supernet.training.data import form_of_samples
 
 Format = Literal["onnx", "torch-export", "int8"]
@@ -174,27 +177,6 @@ def parse_architecture(text: str, space: SearchSpace) -> Architecture:
     return space.canonical(whole)
 
 
-def require_pictures(run: LoadedRun) -> None:
-    """Refuse what model folders can't describe, and scores here would be wrong about.
-
-    Raises:
-        SettingsError: Unless the run classifies pictures.
-    """
-    task = task_of(run.settings)
-    data: object = run.data  # a user's own data may be of another class
-    if not (task is None or isinstance(task, Classification)):
-        what = f"its task is {run.settings.run.task}"
-    elif not isinstance(data, ImageData):
-        what = f"its data ({run.results.data.name}) are no pictures"
-    else:
-        return
-    raise SettingsError(
-        f"extract and finetune are for runs that classify pictures, and of {run.folder} {what}; "
-        "from Python, supernet.load_run gives its supernet, and supernet.extract and "
-        "supernet.save(model, folder, example=inputs) take a network out of it"
-    )
-
-
 def costs_of(run: LoadedRun) -> dict[Architecture, dict[str, int]]:
     """Return the multiply-adds and parameters of the architectures that were scored."""
     return {
@@ -242,7 +224,7 @@ def write_model(
     """
     facts = describe(run, arch, net, command=command, weights=weights, scores=scores)
     notes = check_score(run, arch, facts) if check else ()
-    save(net, folder, data=run.data, facts=facts, names=names_of(run.supernet))
+    save(net, folder, data=run.data, task=task_for(run), facts=facts, names=names_of(run.supernet))
     exported, quantized = [], None
     try:
         for name in formats:
@@ -258,6 +240,8 @@ def write_model(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    if not isinstance(task_for(run), Classification):
+        exported = [replace(file, same_top1=None) for file in exported]  # of what are no classes
     return Extracted(folder, arch, facts, tuple(exported), quantized, notes)
 
 
@@ -272,10 +256,9 @@ def describe(
 ) -> Facts:
     """Return what is known of a network of a run."""
     results = run.results
-    hits = score_network(net, run.data.validation.batches(_BATCH)).cpu().numpy().astype(np.bool_)
-    validation = ScoreRecord(
-        name="accuracy", estimate=estimate_share(hits), images=len(hits), split="validation"
-    )
+    task = task_for(run)
+    scores_of_samples = score_network(net, run.data.validation.batches(_BATCH), task).cpu().numpy()
+    validation = score_record(task.measure, scores_of_samples, "validation")
     versions = {
         name: version
         for name, version in results.conditions.versions.items()
@@ -286,7 +269,7 @@ def describe(
         params=count_params(net),
         macs=count_macs(run.supernet, arch, form_of_samples(run.data)),
         weights=weights,
-        calibration_images=results.data.calibration,
+        calibration_images=results.data.calibration if has_batch_norms(net) else None,
         scores=[*scores, validation],
         data=results.data.name,
         data_sha256=dict(results.data.sha256),
@@ -298,18 +281,62 @@ def describe(
     )
 
 
+def task_for(run: LoadedRun) -> Task:
+    """Return the task of a run."""
+    return task_of(run.settings) or Classification()
+
+
+def score_record(
+    measure: Measure, scores: Samples, split: Literal["validation", "test"]
+) -> ScoreRecord:
+    """Return the record of scores, one per sample, with an interval over samples."""
+    return ScoreRecord(
+        name=measure.name,
+        estimate=estimate_mean(scores),
+        images=len(scores),
+        split=split,
+        measure=measure,
+    )
+
+
 def inherited_scores(run: LoadedRun, arch: Architecture) -> list[ScoreRecord]:
     """Return the test score that a run has of an architecture, with an interval over samples."""
     if arch not in run.archs:
         return []
+    scores = kept_scores(run, "one_shot_test", run.archs.index(arch))
+    if scores is None:
+        return []
+    return [score_record(run.results.measure, scores, "test")]
+
+
+def kept_scores(run: LoadedRun, name: str, place: int) -> Samples | None:
+    """Return the score of each test sample that a run kept, or None if there are none.
+
+    Args:
+        run: The run.
+        name: Of the array in `hits.npz`.
+        place: Of the architecture in it.
+    """
+    seed = [record.seed for record in run.results.seeds].index(run.seed)
+    try:
+        with np.load(run.folder / "hits.npz", allow_pickle=False) as arrays:
+            kept, count = arrays[name][seed, place], int(arrays[f"{name}_images"])
+    except (OSError, KeyError, ValueError, IndexError):
+        return None  # removed, or of a run that kept none
+    packed = kept.dtype == np.uint8
+    scores: Samples = np.unpackbits(kept, count=count).astype(np.bool_) if packed else kept
+    sound = scores.ndim == 1 and len(scores) == run.results.data.test and len(scores) > 0
+    finite = scores.dtype.kind in "bf" and bool(np.isfinite(scores).all())
+    failed = any(math.isnan(value) for value in _means_of(run, name, place))
+    return scores if sound and finite and not failed else None
+
+
+def _means_of(run: LoadedRun, name: str, place: int) -> list[float]:
+    """Return the mean that the records have for an array of `hits.npz`, if they have one."""
     record = next(one for one in run.results.seeds if one.seed == run.seed)
-    if not record.supernet.test:
-        return []
-    value, count = record.supernet.test[run.archs.index(arch)], run.results.data.test
-    if value != value or not count:
-        return []
-    hits = np.arange(count) < round(value * count)
-    return [ScoreRecord(name="accuracy", estimate=estimate_share(hits), images=count, split="test")]
+    if name == "one_shot_test":
+        return record.supernet.test[place : place + 1]
+    return [mean for training in record.standalone[place : place + 1] for mean in training.test]
 
 
 def check_score(run: LoadedRun, arch: Architecture, facts: Facts) -> tuple[str, ...]:
@@ -319,17 +346,24 @@ def check_score(run: LoadedRun, arch: Architecture, facts: Facts) -> tuple[str, 
         RunFolderError: If it is far from it: then the weights or the data are others.
     """
     expected = run.scores.get(arch)
-    found = next(score for score in facts.scores if score.split == "validation").estimate.value
+    validation = next(score for score in facts.scores if score.split == "validation")
+    found, measure = validation.estimate.value, validation.measure
     if expected is None or expected != expected or expected == found:
         return ()  # not scored, or its evaluation failed, or as it was
-    if abs(expected - found) > _DRIFT:
+    here, there = (f"{score(value, measure)} {unit_of(measure)}" for value in (found, expected))
+    # A share of a number without bounds; where it is about 0, of the width of its interval.
+    width = validation.estimate.high - validation.estimate.low
+    allowed = _DRIFT if measure.unit == "%" else _DRIFT * max(abs(expected), width)
+    if abs(expected - found) > allowed:
         raise RunFolderError(
-            f"{arch.label} gets {found:.4f} of the validation images right, and the run in "
-            f"{run.folder} says {expected:.4f}; its weights or its data are not what they were"
+            f"{arch.label} scores {here} on the validation samples, and the run in {run.folder} "
+            f"says {there}; its weights or its data are not what they were"
         )
+    if here == there:
+        return ()
     return (
-        f"{found:.4f} of the validation images here, {expected:.4f} when the run was made: other "
-        "hardware or another version rounds differently",
+        f"{here} on the validation samples here, {there} when the run was made: other hardware or "
+        "another version rounds differently",
     )
 
 
@@ -387,23 +421,27 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"-?\d+(\.\d+)?", text) is not None
 
 
-def _calibration(run: LoadedRun) -> list[Tensor]:
-    images = run.data.train.first(run.results.data.calibration)
-    return list(images.inputs(_BATCH))
+def _calibration(run: LoadedRun) -> Iterable[tuple[Any, Any]]:
+    samples = run.data.train.first(run.results.data.calibration)
+    return samples.batches(even_size(len(samples), _BATCH))
 
 
-def _samples(run: LoadedRun) -> Tensor:
-    """Return real inputs to compare on: 1,000 validation images, or all there are."""
-    images = run.data.validation
-    return next(images.inputs(min(_COMPARED, len(images))))
+def _samples(run: LoadedRun) -> Any:
+    """Return real inputs to compare on: 1,000 validation samples, or all there are."""
+    samples = run.data.validation
+    count = min(_COMPARED, len(samples))
+    return joined([x for x, _ in samples.first(count).batches(count)])
 
 
 def _quantize(run: LoadedRun, net: nn.Module, path: Path) -> Quantized:
+    calibration = joined([x for x, _ in _calibration(run)])
+    if not (isinstance(task_for(run), Classification) and isinstance(calibration, Tensor)):
+        raise SettingsError(
+            "int8 is for networks that classify one tensor, as what it costs is measured in "
+            "accuracy; leave that format out"
+        )
     return export_int8(
-        net,
-        path,
-        calibration=torch.cat(_calibration(run)),
-        batches=run.data.validation.batches(_BATCH),
+        net, path, calibration=calibration, batches=run.data.validation.batches(_BATCH)
     )
 
 

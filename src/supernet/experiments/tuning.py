@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from supernet.experiments.extraction import Extracted, write_model
+from supernet.evaluation.ranking.bootstrap import Samples
+from supernet.experiments.components import task_of
+from supernet.experiments.extraction import Extracted, kept_scores, write_model
 from supernet.experiments.loading import LoadedRun
 from supernet.export.card import ScoreRecord
 from supernet.records import Progress
@@ -18,8 +17,6 @@ from supernet.runs.checkpoints import Checkpoints
 from supernet.space import Architecture
 from supernet.training.finetuning import Tuned, finetune
 from supernet.training.recipe import Recipe
-
-Bools = NDArray[np.bool_]
 
 #: Of the rate that the supernet learned at.
 _SHARE = 0.1
@@ -82,8 +79,9 @@ def tune(
         arch,
         run.data,
         recipe,
+        task=task_of(run.settings),
         taught=taught,
-        standalone=standalone_hits(run, arch),
+        standalone=standalone_scores(run, arch),
         seed=seed,
         calibration_images=run.results.data.calibration,
         watch=watch,
@@ -100,7 +98,11 @@ def tune(
         f"{taught_by}",
         scores=[
             ScoreRecord(
-                name="accuracy", estimate=tuned.tuned, images=run.results.data.test, split="test"
+                name=tuned.measure.name,
+                estimate=tuned.tuned,
+                images=run.results.data.test,
+                split="test",
+                measure=tuned.measure,
             )
         ],
     )
@@ -113,8 +115,8 @@ def checkpoints_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.tuning")
 
 
-def standalone_hits(run: LoadedRun, arch: Architecture) -> Bools | None:
-    """Return which test samples an architecture got right when trained alone; None if it wasn't."""
+def standalone_scores(run: LoadedRun, arch: Architecture) -> Samples | None:
+    """Return what an architecture scored on test samples when trained alone; None if it wasn't."""
     if arch not in run.archs or not any(record.standalone for record in run.results.seeds):
         return None
     place = run.archs.index(arch)
@@ -123,13 +125,4 @@ def standalone_hits(run: LoadedRun, arch: Architecture) -> Bools | None:
         if place not in numbers:
             return None
         place = numbers.index(place)
-    seed = [record.seed for record in run.results.seeds].index(run.seed)
-    try:
-        with np.load(run.folder / "hits.npz", allow_pickle=False) as arrays:
-            packed, count = arrays["standalone_test"], int(arrays["standalone_test_images"])
-            if packed.dtype != np.uint8:
-                return None  # scores of another kind than hits
-            hits: Bools = np.unpackbits(packed[seed, place], count=count).astype(np.bool_)
-    except (OSError, KeyError, ValueError, IndexError):
-        return None  # removed, or of a run that kept none: then there is nothing to compare with
-    return hits if len(hits) == run.results.data.test else None
+    return kept_scores(run, "standalone_test", place)

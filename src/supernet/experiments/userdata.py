@@ -26,7 +26,7 @@ class UserData:
     """Samples of any form, with targets for a task; see `ImageData`.
 
     Attributes:
-        name: What to call them.
+        name: What to call them: the function, without the folder it is in.
         classes: One more than the largest target, if those are whole numbers; else 0.
         shape: Of one sample; where that is several tensors, of the first.
         example: The inputs of some samples, if they are anything else than one float32 tensor.
@@ -92,7 +92,7 @@ def take_data(name: str, found: Any) -> ImageData | UserData:
             )
     classes = max(look.largest for look in looks.values()) + 1
     return UserData(
-        name=name,
+        name=name.rpartition("/")[2],
         classes=classes if all(look.whole for look in looks.values()) else 0,
         shape=tuple(next(tensors_in(first.example)).shape[1:]),
         example=None if _is_plain(first.example) else first.example,

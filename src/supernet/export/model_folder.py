@@ -32,6 +32,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from supernet.errors import ExportError, ModelFolderError, RunFolderError
+from supernet.evaluation.batches import call
 from supernet.evaluation.batchnorm import require_statistics
 from supernet.evaluation.cost import count_params
 from supernet.export.card import (
@@ -46,33 +47,32 @@ from supernet.export.card import (
 )
 from supernet.export.describing import describe, own_sources, rebuild, weights_of
 from supernet.export.description import Network, own_files
+from supernet.export.inputs import describe_inputs
 from supernet.export.source import Pictures, write_source
 from supernet.export.tidying import tidy
 from supernet.reading import find_memory, read_regular
 from supernet.runs import files
+from supernet.sharing.structure import replace
+from supernet.tasks import Classification, Regression, Task, name_of_task
 from supernet.text import show
 
-#: How many images the network, the rebuilt one and `model.py` are compared on.
+#: How many samples the network, the rebuilt one and `model.py` are compared on.
 _PROBES = 8
 
 #: No description is longer than this, in bytes; a folder with a longer one is refused unread.
 _LONGEST = 64 * 2**20
 
 
-class PictureData(Protocol):
-    """What a model folder takes over of the data; see `supernet.datasets.ImageData`."""
+class NamedSplits(Protocol):
+    """What a model folder takes over of the data; see `supernet.datasets.ImageData`.
+
+    Of pictures, `train` has `mean` and `std`, and the data the `shape` of one and perhaps
+    `class_names`.
+    """
 
     @property
     def name(self) -> str:
         """Of the data."""
-
-    @property
-    def classes(self) -> int:
-        """How many there are."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of one image: channels, height, width."""
 
     @property
     def sha256(self) -> Mapping[str, str]:
@@ -80,34 +80,38 @@ class PictureData(Protocol):
 
     @property
     def train(self) -> Any:
-        """The training images, with `mean` and `std`."""
+        """The training samples."""
 
     @property
     def validation(self) -> Any:
-        """The validation images."""
+        """The validation samples."""
 
 
 def save(
     model: nn.Module,
     folder: str | Path,
     *,
-    data: PictureData | None = None,
-    example: Tensor | None = None,
+    data: NamedSplits | None = None,
+    example: Any = None,
     classes: list[str] | None = None,
+    task: Task | None = None,
     facts: Facts | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a network as a model folder, which loads anywhere, without this package.
 
     Before anything gets its name, the network is rebuilt from what was written, and `model.py` is
-    run; on `example`, or images of `data`, both must give the network's own outputs, bit for bit.
+    run; on `example`, or samples of `data`, both must give the network's own outputs, bit for bit.
 
     Args:
         model: A plain network, such as `extract` returns; its batch norms have statistics.
         folder: Where to; there must be nothing yet.
-        data: The data it was trained on: what images look like, and how they are normalized.
-        example: A batch of inputs to compare on; by default the first validation images.
+        data: The data it was trained on: what images look like, and how they are normalized; or
+            what else the network takes.
+        example: A batch of inputs to compare on, a tensor, or tensors in a tuple or dict; by
+            default the first validation samples.
         classes: The names of the classes; by default the data's, or numbers.
+        task: What the network is for; with data or classes, classification by default.
         facts: What is known of the network, for the card.
         names: What to call the parts of a network that is a chain, by their numbers.
 
@@ -138,7 +142,9 @@ def save(
     weights = weights_of(net, network)
     pictures = None if data is None else _pictures(data)
     if example is None and data is not None:
-        example = next(data.validation.batches(min(_PROBES, len(data.validation))))[0]
+        example = next(iter(data.validation.batches(min(_PROBES, len(data.validation)))))[0]
+    if task is None and data is not None:
+        task = Classification()
     known = (facts or Facts()).model_copy(update={"params": count_params(net)})
     if data is not None:
         digests = known.data_sha256 or dict(data.sha256)
@@ -150,7 +156,10 @@ def save(
     parts = {WEIGHTS: content, SOURCE: source, **own}
     config = Config(
         input=None if pictures is None else _input(pictures),
-        classes=classes or (None if data is None else _class_names(data)),
+        inputs=None if pictures is not None else describe_inputs(plain, example),
+        task=None if task is None else name_of_task(task),
+        unit=_unit_of(task),
+        classes=classes or _class_names(plain, data, task, example),
         facts=known,
         sha256={name: hashlib.sha256(part).hexdigest() for name, part in parts.items()},
         network=network,
@@ -250,7 +259,9 @@ def changed_files(folder: Path, config: Config) -> list[str]:
     return [name for name in names if _digest(folder / name) != config.sha256[name]]
 
 
-def _pictures(data: PictureData) -> Pictures:
+def _pictures(data: Any) -> Pictures | None:
+    if not hasattr(data.train, "mean"):
+        return None
     return Pictures(data.shape, tuple(data.train.mean), tuple(data.train.std))
 
 
@@ -258,9 +269,21 @@ def _input(pictures: Pictures) -> InputRecord:
     return InputRecord(shape=pictures.shape, mean=list(pictures.mean), std=list(pictures.std))
 
 
-def _class_names(data: PictureData) -> list[str]:
-    names = getattr(data, "class_names", None)
-    return list(names) if names else [str(number) for number in range(data.classes)]
+def _unit_of(task: Task | None) -> str:
+    """Return the unit of what a network puts out, where it is that of the error."""
+    return task.unit if isinstance(task, Regression) and task.error == "absolute" else ""
+
+
+@torch.no_grad()
+def _class_names(model: nn.Module, data: Any, task: Task | None, example: Any) -> list[str] | None:
+    """Return the names of a classifier's classes: the data's, or a number for each output."""
+    if data is None or not isinstance(task, Classification):
+        return None
+    if names := getattr(data, "class_names", None):
+        return list(names)
+    outputs = call(model.eval(), example)
+    fits = isinstance(outputs, Tensor) and outputs.ndim == 2
+    return [str(number) for number in range(outputs.shape[1] if fits else data.classes)]
 
 
 @contextmanager
@@ -298,7 +321,7 @@ def _umask() -> int:
 
 
 @torch.no_grad()
-def _check_written(model: nn.Module, folder: Path, example: Tensor | None) -> None:
+def _check_written(model: nn.Module, folder: Path, example: Any) -> None:
     """Raise `ExportError` unless the folder's network is the one that was to be written."""
     written = {"model.py": _run_source(folder)}
     config = read_config(folder)
@@ -306,10 +329,13 @@ def _check_written(model: nn.Module, folder: Path, example: Tensor | None) -> No
         written["config.json"] = load(folder)
     if example is None:
         return
-    x = example.detach().cpu()
-    expected = _in_layout(model, config.network)(x.clone())
+
+    def outputs_of(net: nn.Module) -> Any:
+        return call(net, replace(example, Tensor, lambda tensor: tensor.detach().cpu().clone()))
+
+    expected = outputs_of(_in_layout(model, config.network))
     for name, network in written.items():
-        found = network(x.clone())
+        found = outputs_of(network)
         if not _equal(found, expected):
             raise ExportError(
                 f"the network in {name} computes something else than the one that was to be "
@@ -327,6 +353,8 @@ def _equal(one: Any, other: Any) -> bool:
         return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
     return bool(one == other)
 
 

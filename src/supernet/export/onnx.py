@@ -19,16 +19,19 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from supernet.errors import ExportError
+from supernet.evaluation.batches import moved, samples_in
+from supernet.export.inputs import describe_inputs
 from supernet.export.torch_export import prepared, trace
 from supernet.export.verification import TOLERANCE, Exported, compare, whole_or_nothing
+from supernet.tasks import describe, tensors_in
 
-#: What the input and the output of an exported network are called.
-INPUT: Final = "images"
-OUTPUT: Final = "logits"
+#: What the only input and the output of an exported network are called.
+INPUT: Final = "inputs"
+OUTPUT: Final = "outputs"
 
 
 def export_onnx(
-    model: nn.Module, path: str | Path, samples: Tensor, *, tolerance: float = TOLERANCE
+    model: nn.Module, path: str | Path, samples: Any, *, tolerance: float = TOLERANCE
 ) -> Exported:
     """Write a network as an ONNX file that takes any number of samples.
 
@@ -38,8 +41,9 @@ def export_onnx(
     Args:
         model: A plain network, such as `extract` returns.
         path: Where to, by custom `*.onnx`. A file there is replaced.
-        samples: Real inputs, normalized as the network takes them, two or more; validation images
-            say most.
+        samples: Real inputs of two or more samples, normalized as the network takes them: a
+            tensor, or tensors in a tuple or dict; validation images say most. Several inputs have
+            the names that `forward` has for them in the file.
         tolerance: By how much outputs may differ, in units of the largest if that is above 1.
 
     Example:
@@ -51,19 +55,33 @@ def export_onnx(
             operator are named), or the file computes something else; nothing is written then.
     """
     require("onnx", "onnxscript", "onnxruntime")
-    path = Path(path)
+    path, samples = Path(path), moved(samples, torch.device("cpu"))
     plain = prepared(model)
     with whole_or_nothing(path) as temporary:
-        _write(trace(plain, samples), temporary)
+        _write(trace(plain, samples), temporary, _names(plain, samples))
         size = temporary.stat().st_size
         difference, same = compare(
-            plain, open_session(temporary), samples.cpu(), what="onnxruntime", tolerance=tolerance
+            plain, open_session(temporary), samples, what="onnxruntime", tolerance=tolerance
         )
-    return Exported(path, "onnx", size, len(samples), difference, same)
+    return Exported(path, "onnx", size, samples_in(samples), difference, same)
 
 
-def open_session(path: Path, *, threads: int | None = None) -> Callable[[Tensor], Tensor]:
+def _names(model: nn.Module, samples: Any) -> list[str]:
+    if isinstance(samples, Tensor):
+        return [INPUT]
+    record = describe_inputs(model, samples)
+    if record is None:
+        raise ExportError(
+            f"the network takes {describe(samples)}, and ONNX files take tensors only; let it take "
+            "them one by one"
+        )
+    return [tensor.name for tensor in record.tensors]
+
+
+def open_session(path: Path, *, threads: int | None = None) -> Callable[[Any], Tensor]:
     """Return a function that runs an ONNX file with onnxruntime, on the CPU.
+
+    It takes what the network takes: a tensor, or several in a tuple or dict.
 
     Args:
         path: The file.
@@ -85,10 +103,17 @@ def open_session(path: Path, *, threads: int | None = None) -> Callable[[Tensor]
         )
     except Exception as error:  # of several classes, none of which is documented
         raise ExportError(f"onnxruntime can't load {path}: {error}") from error
-    (name,) = (entry.name for entry in session.get_inputs())
+    names = [entry.name for entry in session.get_inputs()]
 
-    def run(x: Tensor) -> Tensor:
-        (result,) = session.run(None, {name: x.contiguous().numpy()})
+    def run(x: Any) -> Tensor:
+        by_name = x if isinstance(x, dict) else dict(zip(names, tensors_in(x), strict=False))
+        if missing := [name for name in names if name not in by_name]:
+            raise ValueError(f"{path.name} takes {', '.join(names)}, and lacks {missing[0]}")
+        given = {name: by_name[name].contiguous().numpy() for name in names}
+        try:
+            (result,) = session.run(None, given)
+        except Exception as error:  # of several classes, none of which is documented
+            raise ValueError(" ".join(f"onnxruntime says {error}".split())[:300]) from error
         return torch.from_numpy(result)
 
     return run
@@ -115,7 +140,7 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _write(program: ExportedProgram, path: Path) -> None:
+def _write(program: ExportedProgram, path: Path, names: Sequence[str]) -> None:
     try:
         with quiet():
             written = torch.onnx.export(
@@ -123,7 +148,7 @@ def _write(program: ExportedProgram, path: Path) -> None:
                 dynamo=True,
                 verbose=False,
                 external_data=False,
-                input_names=[INPUT],
+                input_names=list(names),
                 output_names=[OUTPUT],
             )
             assert written is not None

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from supernet.errors import ExportError
+from supernet.evaluation.batches import call, samples_in
+from supernet.sharing.structure import replace
 
 #: Samples that go through at a time.
 _BATCH = 250
@@ -23,7 +26,7 @@ _BATCH = 250
 #: times more as the largest is. Twice what the network itself loses to rounding is always allowed.
 TOLERANCE = 1e-4
 
-Run = Callable[[Tensor], Tensor]
+Run = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,14 @@ def whole_or_nothing(path: Path) -> Iterator[Path]:
 
 @torch.no_grad()
 def compare(
-    model: nn.Module, run: Run, samples: Tensor, *, what: str, tolerance: float = TOLERANCE
+    model: nn.Module, run: Run, samples: Any, *, what: str, tolerance: float = TOLERANCE
 ) -> tuple[float, int | None]:
     """Return the largest difference between two networks' outputs, and how often the top-1 agrees.
 
     Args:
         model: The network, in evaluation mode.
         run: The exported one.
-        samples: Inputs, at least one.
+        samples: Inputs, at least one: a tensor, or tensors in a tuple or dict.
         what: What to call the exported one in an error.
         tolerance: The largest difference that may be; see `TOLERANCE`.
 
@@ -84,8 +87,8 @@ def compare(
     """
     largest, same = 0.0, 0
     classifies = True
-    for part in samples.split(_BATCH):
-        expected, found = model(part), run(part)
+    for part in parts_of(samples):
+        expected, found = call(model, part), run(part)
         if not isinstance(expected, Tensor):
             raise ExportError(f"the network returns a {type(expected).__name__}, not one tensor")
         if found.shape != expected.shape:
@@ -110,13 +113,21 @@ def compare(
     return largest, same if classifies else None
 
 
-def _own_rounding(model: nn.Module, x: Tensor, outputs: Tensor) -> float:
+def parts_of(samples: Any) -> Iterator[Any]:
+    """Yield inputs a few samples at a time."""
+    for start in range(0, samples_in(samples), _BATCH):
+        part = slice(start, start + _BATCH)
+        yield replace(samples, Tensor, lambda tensor, part=part: tensor[part])  # type: ignore[misc]
+
+
+def _own_rounding(model: nn.Module, x: Any, outputs: Tensor) -> float:
     """Return how far the network's own outputs are from those in double precision.
 
     A deep network in single precision may be further from them than an exported one is.
     """
     try:
-        exact = copy.deepcopy(model).double()(x.double())
+        wide = replace(x, Tensor, lambda t: t.double() if t.is_floating_point() else t)
+        exact = call(copy.deepcopy(model).double(), wide)
     except Exception:  # it insists on another type, so nobody can tell
         return 0.0
     error = (outputs.double() - exact).abs().max().item()

@@ -7,7 +7,7 @@ subclass of `Task`, some twenty lines, as docs/tasks.md shows.
 from supernet.tasks.classification import Classification
 from supernet.tasks.dense import Dense
 from supernet.tasks.multilabel import MultiLabel
-from supernet.tasks.naming import make_task
+from supernet.tasks.naming import TaskName, make_task, name_of_task
 from supernet.tasks.next_token import NextToken
 from supernet.tasks.regression import Regression
 from supernet.tasks.task import (
@@ -28,6 +28,7 @@ __all__ = [
     "NextToken",
     "Regression",
     "Task",
+    "TaskName",
     "check_batch",
     "check_scores",
     "check_weight",
@@ -35,5 +36,6 @@ __all__ = [
     "describe",
     "form_of",
     "make_task",
+    "name_of_task",
     "tensors_in",
 ]

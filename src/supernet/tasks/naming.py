@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from supernet.errors import SettingsError
 from supernet.tasks.classification import Classification
@@ -12,6 +12,8 @@ from supernet.tasks.multilabel import MultiLabel
 from supernet.tasks.next_token import NextToken
 from supernet.tasks.regression import Regression
 from supernet.tasks.task import Task
+
+TaskName = Literal["classification", "multi-label", "regression", "dense", "next token", "other"]
 
 _KNOWN: Final[dict[str, Callable[..., Task]]] = {
     "classification": Classification,
@@ -42,3 +44,13 @@ def make_task(name: str, **arguments: Any) -> Task:
         return _KNOWN[name](**arguments)
     except TypeError as error:
         raise SettingsError(f"the task {name!r} can't be made of {arguments}: {error}") from None
+
+
+def name_of_task(task: Task) -> TaskName:
+    """Return the name of a ready task, or `other` for one that somebody wrote.
+
+    >>> name_of_task(Classification(label_smoothing=0.1))
+    'classification'
+    """
+    names = [name for name, kind in _KNOWN.items() if type(task) is kind]
+    return names[0] if names else "other"  # type: ignore[return-value]  # one of the names

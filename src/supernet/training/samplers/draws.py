@@ -121,7 +121,14 @@ def sampler_at(sampler: AnySampler, done: float) -> Sampler:
 
 
 def name_of(sampler: object) -> str:
-    """Return a name that is the same in every process, as `repr` need not be."""
+    """Return a name that is the same in every process, as `repr` need not be.
+
+    >>> class Mine:
+    ...     def __init__(self) -> None:
+    ...         self.width = 3
+    >>> name_of(Mine()).rpartition(".")[2]
+    'Mine(width=3)'
+    """
     if is_dataclass(sampler):
         values = (f"{f.name}={name_of(getattr(sampler, f.name))}" for f in fields(sampler))
         return f"{type(sampler).__qualname__}({', '.join(values)})"
@@ -129,6 +136,7 @@ def name_of(sampler: object) -> str:
         return f"({', '.join(map(name_of, sampler))}{',' * (len(sampler) == 1)})"
     if callable(sampler) or isinstance(sampler, Staged):
         return str(getattr(sampler, "__qualname__", type(sampler).__qualname__))
-    if type(sampler).__repr__ is object.__repr__:  # which says where in memory it is
-        return type(sampler).__qualname__
+    if type(sampler).__repr__ is object.__repr__:  # which tells where it lies in memory
+        own = (f"{name}={name_of(value)}" for name, value in vars(sampler).items())
+        return f"{type(sampler).__qualname__}({', '.join(own)})"
     return repr(sampler)

@@ -1,0 +1,1 @@
+"""Every kind of task and of data, through every command."""
