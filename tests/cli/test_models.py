@@ -1,6 +1,7 @@
 """`extract`, `finetune` and `predict`, on a run that takes a second."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from supernet.experiments.extraction import (
     take_out,
 )
 from supernet.experiments.loading import LoadedRun, load_run
+from supernet.experiments.tuning import checkpoints_of
 from supernet.export.card import Facts, ScoreRecord
 from supernet.records import Estimate
+from supernet.runs.lock import hold
 from tests.conftest import nine
 from tests.experiments.tinyruns import options, write_data
 from tests.faults.runs import call
@@ -185,6 +188,25 @@ def test_an_architecture_is_tuned_and_compared_with_one_trained_alone(
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     assert "tuned for 1 epochs" in config["facts"]["weights"]
     sn.load(tmp_path / "m")
+
+
+def test_two_at_once_are_told_apart(run: Path, tmp_path: Path) -> None:
+    state = checkpoints_of(tmp_path / "m")
+    state.mkdir()
+    lock = hold(state)
+    given: list[str | Path] = ["finetune", run, "--best", "--epochs=1", "--out", tmp_path / "m"]
+    code, _, told = call(*given)
+    assert (code, "is in use by process" in told) == (4, True), told
+    os.close(lock)
+    assert call(*given)[0] == 0
+    assert not state.exists()
+
+
+def test_one_that_is_refused_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    where = ["--batch-size=1", "--out", str(tmp_path / "m")]
+    code, _, told = call("finetune", run, "--best", *where)
+    assert (code, "batch_size is 1" in told) == (2, True), told
+    assert not any(tmp_path.iterdir())
 
 
 def test_choices_that_dont_count_may_be_left_out() -> None:

@@ -92,10 +92,12 @@ def test_other_warnings_are_shown_as_python_does(capsys: pytest.CaptureFixture[s
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(run: Path, arguments: list[str], message: str) -> None:
+    before = sorted(run.iterdir())
     code, _, told = call("search", run, *arguments)
     assert code == 2
     assert message in " ".join(told.split())
     assert "Traceback" not in told
+    assert sorted(run.iterdir()) == before  # no folder of a search that never was
 
 
 def test_what_is_no_run_is_said_before_pytorch_is_loaded(tmp_path: Path) -> None:
@@ -110,6 +112,13 @@ except SystemExit as end:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["4", "False"], done.stderr
+
+
+def test_data_and_shape_are_one_too_many(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    given: list[str | Path] = ["latency", tmp_path / "l.json", "--data", data, "--shape", "1,8,8"]
+    code, _, told = call(*given)
+    assert (code, "give one of --data and --shape" in told) == (2, True)
 
 
 def test_latency_is_measured_and_searched_for(run: Path, tmp_path: Path) -> None:

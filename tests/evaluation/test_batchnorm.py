@@ -1,6 +1,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -412,3 +413,16 @@ def test_numbers_that_a_network_copes_with_are_not_refused() -> None:
     recalibrate(net, [torch.tensor([[1.0], [math.nan], [-math.inf], [3.0]])])
     assert net.norm.running_mean is not None
     assert net.norm.running_mean.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("inputs", [{"x": torch.zeros(4, 2)}, (torch.zeros(4, 2),) * 2])
+def test_inputs_of_another_form_are_told_with_what_forward_takes(inputs: Any) -> None:
+    net = nn.Sequential(nn.BatchNorm1d(2), Depth("d", [nn.Linear(2, 2)]))
+    supernet = Supernet(net)
+    pairs = [(inputs, torch.zeros(4))]
+    for run in (
+        lambda: recalibrate(extract(supernet, supernet.space.largest), pairs),
+        lambda: calibrate(supernet, supernet.space.largest, pairs),
+    ):
+        with pytest.raises(DataError, match=r"can't take inputs .*\(4, 2\) float32"):
+            run()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from supernet.errors import DataError, SettingsError
+from supernet.errors import DataError, DataWarning, SettingsError
 from supernet.evaluation.cost import plan_costs
 from supernet.experiments.components import load_data, task_of
 from supernet.experiments.planning import plan
@@ -33,6 +33,37 @@ def load():
 
 def build(shape, classes):
     return nn.Sequential(sn.Depth("d", [nn.Linear(4, 4), nn.Tanh()]), nn.Linear(4, classes))
+
+
+def broken(place):
+    def load():
+        splits = [[*rows(40)], [*rows(9)], [*rows(10)]]
+        splits[0][0][30, 1] = float(place)
+        return tuple(map(tuple, splits))
+    return load
+
+
+load_nan, load_inf = broken("nan"), broken("inf")
+
+
+def load_bad_target():
+    x, y = rows(40)
+    y = y[:, None].float()
+    y[7] = float("nan")
+    return (x, y), (x[:9], y[10:19]), (x[:9], y[10:19])
+
+
+def load_gaps():
+    return tuple((x, torch.where(y == 1, 5, y)) for x, y in load())
+
+
+class Copes(nn.Module):
+    def forward(self, x):
+        return x.nan_to_num(0, 0, 0)
+
+
+def build_coping(shape, classes):
+    return nn.Sequential(Copes(), build(shape, classes))
 
 
 class Mine(sn.Task):
@@ -140,6 +171,35 @@ def test_missing_functions_are_found_without_running_anything(own: Path) -> None
         check_sources(settings(data="own.py:loud"))
     with pytest.raises(SettingsError, match=r"own\.py has no 'Mein'"):
         check_sources(settings(task="own.py:Mein"))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("load_nan", "inputs of own.py:load_nan: train hold 1 numbers that are NaN and 0"),
+        ("load_inf", "inputs of own.py:load_inf: train hold 0 numbers that are NaN and 1"),
+    ],
+)
+def test_numbers_that_are_none_are_refused_before_training(
+    own: Path, data: str, words: str
+) -> None:
+    with pytest.raises(DataError, match=words) as found:
+        plan(settings(data=f"own.py:{data}"))
+    assert "the first in sample 30" in str(found.value)
+    plan(settings(data=f"own.py:{data}", train_images=20), standalone=False)  # it isn't among them
+    plan(settings(data=f"own.py:{data}", net="own.py:build_coping"), standalone=False)
+
+
+def test_a_target_that_is_none_is_refused_before_training(own: Path) -> None:
+    own.write_text(SOURCE.replace("nn.Linear(4, classes)", "nn.Linear(4, 1)"))
+    net = {"data": "own.py:load_bad_target", "net": "own.py:build", "net_arg": ["classes=1"]}
+    with pytest.raises(DataError, match=r"targets of own.py:load_bad_target: train .* sample 7"):
+        plan(settings(**net, task="regression"))
+
+
+def test_gaps_between_labels_are_said(own: Path) -> None:
+    with pytest.warns(DataWarning, match=r"no training sample of 3 of 6 classes: number 1, 3, 4;"):
+        plan(settings(data="own.py:load_gaps"), standalone=False)
 
 
 X, Y = torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)

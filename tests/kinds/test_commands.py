@@ -298,6 +298,7 @@ try:
 except SystemExit as end:
     print(json.dumps([end.code, "torch" in sys.modules]))
 """
+    (tmp_path / "model").mkdir()
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, cwd=tmp_path)
     assert json.loads(done.stdout) == [3, False], done.stderr

@@ -2,7 +2,9 @@
 
 import math
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -246,3 +248,17 @@ def test_every_space_of_the_zoo_has_a_name() -> None:
     builders = {name for name in vars(zoo) if name.startswith("build_")}
     assert set(ZOO.values()) == builders
     assert math.prod(len(name) for name in ZOO) > 0
+
+
+def test_a_typo_in_a_model_of_timm_is_told_before_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timm = ModuleType("timm")
+    timm.__spec__ = ModuleSpec("timm", None)
+    timm.list_models = lambda: ["resnet18", "resnet34"]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    with pytest.raises(NetworkError, match=r"no model 'resnet81'; did you mean resnet18 or"):
+        check_network(NetworkName("timm:resnet81"))
+    with pytest.raises(NetworkError, match="has no choices"):
+        check_network(NetworkName("timm:resnet18"))
+    check_network(NetworkName("timm:resnet81", elastic="depth"))  # told when it is built

@@ -12,6 +12,7 @@ import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -203,7 +204,27 @@ def _send(tensor: Tensor, device: torch.device) -> Tensor:
 def call(net: nn.Module, inputs: Any) -> Any:
     """Run a plain network on inputs; see `split_inputs`."""
     first, others = split_inputs(net, inputs)
-    return net(first, **others)
+    with naming(inputs):
+        return net(first, **others)
+
+
+@contextmanager
+def naming(inputs: Any) -> Iterator[None]:
+    """Inside the block, what a network can't do with inputs that are no tensor is told with them.
+
+    Raises:
+        DataError: Instead of a type or attribute error, if inputs are anything else than a tensor.
+    """
+    try:
+        yield
+    except (AttributeError, TypeError) as error:
+        if isinstance(inputs, Tensor):
+            raise
+        raise DataError(
+            f"the network can't take inputs {describe(inputs)}: {' '.join(str(error).split())}; a "
+            "tuple goes to `forward` argument by argument if it takes several, a dict by name if "
+            "it has arguments of these names, and anything else as a whole"
+        ) from error
 
 
 def split_inputs(net: nn.Module, inputs: Any) -> tuple[Any, dict[str, Any]]:

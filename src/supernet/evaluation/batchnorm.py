@@ -33,6 +33,7 @@ from supernet.evaluation.batches import (
     evened,
     inputs_of,
     moved,
+    naming,
     not_finite,
     samples_in,
     split_inputs,
@@ -368,8 +369,9 @@ class Statistics:
             CalibrationError: If there are none for some batch norm, and it isn't averaging.
         """
         first, others = split_inputs(self.supernet.net, x)
-        program, tensors = sharing.prepare(self.supernet, first, self.archs, **others)
-        return sharing.execute(program, self.supernet, tensors, self._carry_out)
+        with naming(x):
+            program, tensors = sharing.prepare(self.supernet, first, self.archs, **others)
+            yield from sharing.execute(program, self.supernet, tensors, self._carry_out)
 
     def fill(self, x: Any) -> None:
         """Run all architectures on `x` for the sake of their statistics."""

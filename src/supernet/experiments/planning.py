@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import random
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from supernet import sharing
 from supernet.datasets import ImageData
-from supernet.errors import DataError
+from supernet.errors import DataError, DataWarning
 from supernet.evaluation.batches import call, planner_for
 from supernet.evaluation.cost import empty_batch
 from supernet.experiments.comparison import describe_architectures, describe_network
@@ -32,6 +34,7 @@ from supernet.experiments.components import (
     task_of,
 )
 from supernet.experiments.settings import Settings
+from supernet.experiments.userdata import Suspect
 from supernet.networks.fitting import require_fit
 from supernet.networks.named import NamedNetwork, space_sha256
 from supernet.nn.extraction import extract
@@ -39,7 +42,7 @@ from supernet.nn.supernet import Supernet
 from supernet.records import ArchitectureRecord, Measure, NetworkRecord, Phase
 from supernet.sharing import Planner
 from supernet.space import Architecture
-from supernet.tasks import Classification, check_batch
+from supernet.tasks import Classification, Task, check_batch, tensors_in
 from supernet.training.data import form_of_samples
 from supernet.training.losses import mean_loss
 from supernet.training.samplers import AnySampler, Draw, sampler_at, training_macs
@@ -186,11 +189,35 @@ def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
 
 def _check_task(settings: Settings, supernet: Supernet, data: ImageData) -> None:
     """Run the smallest architecture on two samples, and see that the task can judge the outputs."""
+    task = task_of(settings) or Classification()
+    net = extract(supernet, supernet.space.smallest).train()
     x, y = next(iter(data.train.first(2).batches(2)))
     with torch.no_grad():
-        outputs = call(extract(supernet, supernet.space.smallest).train(), x)
-    task = task_of(settings)
-    check_batch(Classification() if task is None else task, outputs, y)
+        outputs = call(net, x)
+    check_batch(task, outputs, y)
+    found: Any = data  # a user's own say what they found when they were looked at
+    if isinstance(task, Classification) and (missing := getattr(found, "missing", ())):
+        some = f"{', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''}"
+        warnings.warn(
+            f"{data.name} has no training sample of {len(missing)} of {data.classes} classes: "
+            f"number {some}; nothing trains the outputs for them: number the classes from 0 on "
+            "without gaps, if that is a slip",
+            DataWarning,
+            stacklevel=2,
+        )
+    for split, suspect in getattr(found, "suspects", {}).items():
+        if suspect.number < len(getattr(data, split)):
+            _check_suspect(task, net, suspect)
+
+
+def _check_suspect(task: Task, net: nn.Module, suspect: Suspect) -> None:
+    """Refuse a sample whose numbers are not finite, unless the network copes with it."""
+    x, y = suspect.batch
+    with torch.no_grad():
+        outputs = call(net, x)
+        sound = all(bool(torch.isfinite(tensor).all()) for tensor in tensors_in(outputs))
+        if not sound or not bool(torch.isfinite(task.loss(outputs, y))):
+            raise DataError(suspect.sentence)
 
 
 def spread(

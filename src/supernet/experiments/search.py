@@ -13,7 +13,7 @@ import json
 import math
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from supernet.report.searching import (
 from supernet.report.wording import several
 from supernet.runs import files
 from supernet.runs.environment import hardware, versions
-from supernet.runs.lock import hold
+from supernet.runs.lock import LOCK, hold
 from supernet.space import Architecture
 from supernet.strategies.constraints import as_limits
 from supernet.strategies.loop import select_front
@@ -232,6 +232,7 @@ def _sha256(path: Path) -> str:
 def _held(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
     """Hold the folder of a search, which must be new, or of this very search."""
     try:
+        new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(files.unwritable(folder, error)) from None
@@ -241,7 +242,7 @@ def _held(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
         content = json.dumps(identity, indent=1, sort_keys=True).encode()
         before = _read_json(path)
         if before is None:
-            others = [each.name for each in folder.iterdir() if each.name != "lock"]
+            others = [each.name for each in folder.iterdir() if each.name != LOCK]
             if others:
                 raise RunFolderError(
                     f"{show(folder)} holds something else ({show(others[0])}); name a new folder"
@@ -254,7 +255,18 @@ def _held(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
             )
         yield
     finally:
+        if new:
+            _leave_nothing_empty(folder)
         os.close(lock)
+
+
+def _leave_nothing_empty(folder: Path) -> None:
+    """Remove the folder of a search that was refused before it found anything."""
+    with suppress(OSError):
+        if {each.name for each in folder.iterdir()} <= {LOCK, SEARCH}:
+            for name in (SEARCH, LOCK):
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def _differing(before: Any, now: Mapping[str, Any]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from supernet.experiments.extraction import Extracted, kept_scores, write_model
 from supernet.experiments.loading import LoadedRun
 from supernet.export.card import ScoreRecord
 from supernet.records import Progress
+from supernet.runs import files
 from supernet.runs.checkpoints import Checkpoints
+from supernet.runs.lock import LOCK, hold
 from supernet.space import Architecture
 from supernet.training.finetuning import Tuned, finetune
 from supernet.training.recipe import Recipe
@@ -74,21 +78,30 @@ def tune(
         watch: As for `train`.
     """
     state = checkpoints_of(folder)
-    tuned = finetune(
-        run.supernet,
-        arch,
-        run.data,
-        recipe,
-        task=task_of(run.settings),
-        taught=taught,
-        standalone=standalone_scores(run, arch),
-        seed=seed,
-        calibration_images=run.results.data.calibration,
-        watch=watch,
-        checkpoints=Checkpoints(state, every_s=every_s),
-    )
-    taught_by = ", taught by the largest architecture" if taught else ""
-    written = write_model(
+    with _held(state):
+        tuned = finetune(
+            run.supernet,
+            arch,
+            run.data,
+            recipe,
+            task=task_of(run.settings),
+            taught=taught,
+            standalone=standalone_scores(run, arch),
+            seed=seed,
+            calibration_images=run.results.data.calibration,
+            watch=watch,
+            checkpoints=Checkpoints(state, every_s=every_s),
+        )
+        written = _write(run, arch, tuned, recipe, folder, command=command)
+        shutil.rmtree(state, ignore_errors=True)
+    return TunedModel(tuned, written)
+
+
+def _write(
+    run: LoadedRun, arch: Architecture, tuned: Tuned, recipe: Recipe, folder: Path, *, command: str
+) -> Extracted:
+    taught_by = ", taught by the largest architecture" if tuned.taught else ""
+    return write_model(
         run,
         arch,
         tuned.net,
@@ -106,8 +119,25 @@ def tune(
             )
         ],
     )
-    shutil.rmtree(state, ignore_errors=True)
-    return TunedModel(tuned, written)
+
+
+@contextmanager
+def _held(state: Path) -> Iterator[None]:
+    """Hold the folder with the state of a fine-tuning, and leave none with nothing in it.
+
+    Raises:
+        RunFolderError: If another process holds it, or it can't be made.
+    """
+    files.make_folder(state, state.parent)
+    lock = hold(state)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if {each.name for each in state.iterdir()} <= {LOCK}:
+                (state / LOCK).unlink(missing_ok=True)
+                state.rmdir()
+        os.close(lock)
 
 
 def checkpoints_of(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from supernet.datasets import ImageData
 from supernet.errors import DataError
+from supernet.evaluation.batches import not_finite, samples_in
 from supernet.sharing.structure import replace as replace_in
 from supernet.tasks.task import tensors_in
 from supernet.training.data import Samples, SplitData
@@ -19,6 +20,24 @@ from supernet.training.sources import as_data
 
 #: Samples per batch of the one look at all of them.
 _LOOK = 250
+
+#: No more classes than this are looked for.
+_MOST_CLASSES = 100_000
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A sample with numbers that are not finite, which some networks are given on purpose.
+
+    Attributes:
+        number: Which of its split, from 0 on.
+        batch: Inputs and targets of it and a neighbor.
+        sentence: What is wrong with it.
+    """
+
+    number: int
+    batch: tuple[Any, Any]
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,8 @@ class UserData:
         validation: To choose by.
         test: To judge by, once.
         sha256: Of the content of each split.
+        missing: Class numbers below `classes` that no training sample has.
+        suspects: By split, the first sample with numbers that are NaN or infinite, if there is one.
     """
 
     name: str
@@ -44,6 +65,8 @@ class UserData:
     validation: Samples
     test: Samples
     sha256: Mapping[str, str]
+    missing: tuple[int, ...] = ()
+    suspects: Mapping[str, Suspect] = field(default_factory=dict)
 
     def limit(
         self, *, train: int | None = None, validation: int | None = None, test: int | None = None
@@ -91,15 +114,18 @@ def take_data(name: str, found: Any) -> ImageData | UserData:
                 f"{name}: samples of {split} are {look.form}, and those of train {first.form}"
             )
     classes = max(look.largest for look in looks.values()) + 1
+    classes = classes if all(look.whole for look in looks.values()) else 0
     return UserData(
         name=name.rpartition("/")[2],
-        classes=classes if all(look.whole for look in looks.values()) else 0,
+        classes=classes,
         shape=tuple(next(tensors_in(first.example)).shape[1:]),
         example=None if _is_plain(first.example) else first.example,
         train=data.train,
         validation=data.validation,
         test=data.test,
         sha256={split: look.sha256 for split, look in looks.items()},
+        missing=tuple(sorted(set(range(min(classes, _MOST_CLASSES))) - first.labels)),
+        suspects={split: look.suspect for split, look in looks.items() if look.suspect},
     )
 
 
@@ -109,12 +135,15 @@ class _Look:
     example: Any
     whole: bool
     largest: int
+    labels: frozenset[int]
     sha256: str
+    suspect: Suspect | None
 
 
 def _look(name: str, samples: Samples) -> _Look:
     """Go through a split once: check its inputs, and take its digest."""
     digest, form, example, whole, largest = hashlib.sha256(), None, None, True, -1
+    suspect, seen, found_labels = None, 0, set[int]()
     for x, y in samples.batches(_LOOK):
         _check_inputs(name, x)
         found = _word_form(x)
@@ -129,9 +158,31 @@ def _look(name: str, samples: Samples) -> _Look:
         whole = whole and labels
         if labels:
             largest = max(largest, int(y.max()))
+            found_labels.update(y.unique().tolist()[:_MOST_CLASSES])
+        suspect = suspect or _suspect(name, x, y, seen)
+        seen += samples_in(x)
     if form is None:
         raise DataError(f"{name}: there are no samples")
-    return _Look(form, example, whole, largest, digest.hexdigest())
+    return _Look(
+        form, example, whole, largest, frozenset(found_labels), digest.hexdigest(), suspect
+    )
+
+
+def _suspect(name: str, x: Any, y: Any, before: int) -> Suspect | None:
+    """Return the first sample of a batch with numbers that are not finite, if there is one."""
+    sentence = not_finite(x, f"inputs of {name}", before=before)
+    sentence = sentence or not_finite(y, f"targets of {name}", before=before)
+    if sentence is None:
+        return None
+    wrong = [
+        int((~torch.isfinite(tensor)).reshape(len(tensor), -1).any(dim=1).int().argmax())
+        for tensor in tensors_in((x, y))
+        if not bool(torch.isfinite(tensor).all())
+    ]
+    row = wrong[0]
+    pair = torch.tensor([row, row - 1 if row else min(1, samples_in(x) - 1)])
+    batch = replace_in((x, y), Tensor, lambda tensor: tensor[pair].detach().clone())
+    return Suspect(before + row, batch, sentence)
 
 
 def _check_inputs(name: str, x: Any) -> None:

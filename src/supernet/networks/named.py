@@ -105,6 +105,8 @@ def check_network(wanted: NetworkName) -> None:
             raise NetworkError(
                 f"{wanted.name} needs timm, which is not installed: pip install 'supernet[timm]'"
             )
+        if not wanted.elastic:
+            _find_timm(wanted.name.removeprefix(_TIMM))  # a typo is told first
         _require_elastic(wanted)
     elif function := parse_function(wanted.name, NetworkError):
         check_function(function)
@@ -206,7 +208,8 @@ def _matched(
     )
 
 
-def _build_timm(model: str, offered: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
+def _find_timm(model: str) -> Any:
+    """Return timm, which has this model."""
     with failing_as(NetworkError, "importing timm"):
         import timm
     known: list[str] = timm.list_models()
@@ -214,6 +217,11 @@ def _build_timm(model: str, offered: Mapping[str, Any], arguments: Mapping[str, 
         close = difflib.get_close_matches(model, known, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "see timm.list_models()"
         raise NetworkError(f"timm has no model {model!r}; {hint}")
+    return timm
+
+
+def _build_timm(model: str, offered: Mapping[str, Any], arguments: Mapping[str, Any]) -> Any:
+    timm = _find_timm(model)
     given = {"num_classes": offered.get("classes"), "in_chans": offered["shape"][0], **arguments}
     with failing_as(NetworkError, f"timm:{model}"):
         return timm.create_model(

@@ -38,6 +38,10 @@ class Column:
     best: frozenset[int] = frozenset()
 
 
+#: Names of choices that are longer together don't stand at the head of a column.
+_LONGEST = 160
+
+
 def columns(results: Results, table: Sequence[Row] | None = None) -> list[Column]:
     """Return the columns that the run has numbers for.
 
@@ -48,6 +52,8 @@ def columns(results: Results, table: Sequence[Row] | None = None) -> list[Column
     table = rows(results) if table is None else table
     measure = results.measure
     names = ", ".join(brief(choice.name) for choice in results.network.choices)
+    if len(names) > _LONGEST:
+        names = f"{len(results.network.choices)} choices, as in the file results.csv"
     found = [
         Column("Architecture", f"({names})", [row.label for row in table]),
         Column("Params", "", [count(row.params) for row in table], [row.params for row in table]),
