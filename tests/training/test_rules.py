@@ -40,7 +40,7 @@ def weigh(arch: Architecture) -> float:
 
 
 #: The smallest of `network()` weighs 5, the largest 8.
-SIZE = samplers.Size("weight", weigh, 5.0, 8.0)
+SIZE = samplers.ArchitectureSize("weight", weigh, 5.0, 8.0)
 #: Each rule, and what it takes to draw the largest in every step.
 RULES: dict[str, AnySampler] = {
     "every": samplers.every,
@@ -54,7 +54,7 @@ RULES: dict[str, AnySampler] = {
     "warm_up": samplers.warm_up(samplers.uniform, 0.4),
     "Favoring": samplers.Favoring(samplers.uniform, SIZE, 2.0),
     "Pacing": samplers.Pacing(samplers.Fair(), SIZE),
-    "Ranking": samplers.Ranking(samplers.Fair(), SIZE, 0.5, margin=0.1),
+    "Ordering": samplers.Ordering(samplers.Fair(), SIZE, 0.5, margin=0.1),
 }
 RECIPE = Recipe(epochs=2, batch_size=BATCH, learning_rate=0.1, weight_decay=0.01)
 #: More than one architecture's activations take, and less than those of all.
@@ -79,7 +79,7 @@ LOSSES: dict[str, dict[str, Any]] = {
 }
 #: What a divided batch can't do, nor a ranking.
 APART = {"distill", "all"}
-ALONE = {"Split", "Ranking"}
+ALONE = {"Split", "Ordering"}
 PAIRS = [(r, loss) for r in RULES for loss in LOSSES if not (r in ALONE and loss in APART)]
 pairs = pytest.mark.parametrize(("rule", "loss"), PAIRS)
 
@@ -317,7 +317,7 @@ def test_the_cases_are_what_they_say() -> None:
         x = noise(BATCH, 5).to(next(built.parameters()).dtype)
         assert len(plan(built, built.space, x).split(max_bytes=max_bytes)) > 1
     supernet, x, y = network(), noise(BATCH, 5), torch.arange(BATCH) % 3
-    draw = drawn("Ranking", "labels", supernet)[1]
+    draw = drawn("Ordering", "labels", supernet)[1]
     with_prior, without = (
         sum(Losses(supernet, RECIPE).of(x, y, each)) for each in (draw, replace(draw, prior=None))
     )
@@ -391,7 +391,8 @@ def test_compiling_ends_with_the_ninth_set(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_code_shown_runs() -> None:
     code = "".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
-    code = code.replace("(distill", "(epochs=1, distill")
+    code = code.replace("(distill", "(epochs=1, distill").replace("first(100)", "first(20)")
+    code = code.replace("(epochs=6", "(batch_size=64, epochs=4")
     found: dict[str, Any] = {"sn": sn, "data": tiny_data(train=130)}
     found["supernet"] = nine(widths=(2, 2))
     exec(compile(code, "training-rules.md", "exec"), found)

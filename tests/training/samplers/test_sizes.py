@@ -20,16 +20,16 @@ from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
 from supernet.training.samplers import (
     AnySampler,
+    ArchitectureSize,
     Draw,
     Fair,
     Favoring,
+    Ordering,
     Pacing,
     Phases,
     Power,
     Prior,
-    Ranking,
     Sandwich,
-    Size,
     Split,
     Weighted,
     WithLargest,
@@ -54,7 +54,7 @@ def draws(sampler: AnySampler, supernet: Supernet, count: int, done: float = 0.0
     return [sampler_at(sampler, done)(supernet.space, rng) for _ in range(count)]
 
 
-def layered(supernet: Supernet) -> Size:
+def layered(supernet: Supernet) -> ArchitectureSize:
     return make_size(supernet, (1, 8, 8), "layers")
 
 
@@ -135,7 +135,7 @@ def test_a_weight_by_size_is_never_nothing() -> None:
     assert Power(size, 200.0)(smallest) == 0.001
     (draw,) = draws(Weighted(every, Power(size)), supernet, 1)
     assert draw.weights == tuple(Power(size)(arch) for arch in supernet.space)
-    assert Power(Size("none", lambda _: 0.0, 0.0, 0.0))(largest) == 1
+    assert Power(ArchitectureSize("none", lambda _: 0.0, 0.0, 0.0))(largest) == 1
 
 
 def test_the_rate_of_the_smallest_falls_fastest_and_that_of_the_largest_is_the_recipes() -> None:
@@ -175,7 +175,7 @@ def test_in_a_draw_of_several_each_counts_by_its_own_factor() -> None:
 def test_the_prior_orders_what_differs_in_size_by_enough() -> None:
     supernet = nine()
     size = layered(supernet)
-    ranking = Ranking(every, size, 0.5, margin=0.1, apart=1.3, after=0.3)
+    ranking = Ordering(every, size, 0.5, margin=0.1, apart=1.3, after=0.3)
     assert draws(ranking, supernet, 1, 0.29)[0].prior is None
     (draw,) = draws(ranking, supernet, 1, 0.3)
     assert draw.prior
@@ -185,7 +185,7 @@ def test_the_prior_orders_what_differs_in_size_by_enough() -> None:
         (i, j) for i in range(9) for j in range(9) if sizes[i] >= 1.3 * sizes[j]
     }
     assert 0 < len(draw.prior.pairs) < 36
-    assert draws(Ranking(uniform, size), supernet, 1, 0.5)[0].prior is None
+    assert draws(Ordering(uniform, size), supernet, 1, 0.5)[0].prior is None
 
 
 def test_what_is_added_to_a_draw_leaves_its_prior_and_rate() -> None:
@@ -199,9 +199,9 @@ def test_what_is_added_to_a_draw_leaves_its_prior_and_rate() -> None:
 def test_names_are_the_same_in_every_process() -> None:
     supernet = nine()
     size = layered(supernet)
-    name = name_of(Ranking(Pacing(Favoring(WithLargest(uniform), size), size), size))
+    name = name_of(Ordering(Pacing(Favoring(WithLargest(uniform), size), size), size))
     assert name == name_of(
-        Ranking(Pacing(Favoring(WithLargest(uniform), layered(nine())), size), size)
+        Ordering(Pacing(Favoring(WithLargest(uniform), layered(nine())), size), size)
     )
     assert "0x" not in name
     assert "layers" in name
@@ -214,10 +214,10 @@ def test_names_are_the_same_in_every_process() -> None:
         (lambda size: Favoring(uniform, size, among=1), "among is 1; it must be at least 2"),
         (lambda size: Power(size, math.nan), "power is nan"),
         (lambda size: Pacing(uniform, size, -1.0), "decay is -1.0; it must be a number, 0"),
-        (lambda size: Ranking(every, size, 0.0), "weight is 0.0; it must be above 0"),
-        (lambda size: Ranking(every, size, margin=-1.0), "margin is -1.0; it must be 0 or above"),
-        (lambda size: Ranking(every, size, apart=0.5), "apart is 0.5; it must be 1 or above"),
-        (lambda size: Ranking(every, size, after=1.0), "after is 1.0; it must be from 0 to"),
+        (lambda size: Ordering(every, size, 0.0), "weight is 0.0; it must be above 0"),
+        (lambda size: Ordering(every, size, margin=-1.0), "margin is -1.0; it must be 0 or above"),
+        (lambda size: Ordering(every, size, apart=0.5), "apart is 0.5; it must be 1 or above"),
+        (lambda size: Ordering(every, size, after=1.0), "after is 1.0; it must be from 0 to"),
         (lambda size: Draw((), rate=0.0), "the rate of a draw is 0.0"),
         (
             lambda size: make_sampler("every", nine(), torch.zeros(2, 1, 8, 8), favor="macs"),
@@ -233,9 +233,11 @@ def test_names_are_the_same_in_every_process() -> None:
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused(make: Callable[[Size], Any], message: str) -> None:
+def test_what_makes_no_sense_is_refused(
+    make: Callable[[ArchitectureSize], Any], message: str
+) -> None:
     with pytest.raises(SettingsError, match=message):
-        make(Size("none", lambda _: 1.0, 1.0, 1.0))
+        make(ArchitectureSize("none", lambda _: 1.0, 1.0, 1.0))
 
 
 def test_what_would_do_nothing_is_refused_in_settings_too() -> None:
@@ -264,7 +266,7 @@ def test_by_name_they_are_made_of_each_other() -> None:
         prior="layers",
         prior_weight=3.0,
     )
-    assert isinstance(made, Ranking)
+    assert isinstance(made, Ordering)
     assert made.weight == 3
     assert isinstance(made.sampler, Pacing)
     assert (made.sampler.decay, made.sampler.size.by) == (0.5, "params")

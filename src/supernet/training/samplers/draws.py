@@ -36,7 +36,7 @@ class Draw:
         divided: Whether the batch is divided among them; otherwise each gets all of it.
         weights: How much the loss of each counts, relative to the others; by default all the same.
         rate: By what the learning rate is multiplied in this step.
-        prior: Which of them should have the lower loss; see `Ranking`.
+        prior: Which of them should have the lower loss; see `Ordering`.
 
     Raises:
         SettingsError: If there isn't one weight above 0 for each of distinct architectures, or the

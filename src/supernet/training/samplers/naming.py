@@ -10,7 +10,7 @@ from supernet.errors import SettingsError
 from supernet.training.samplers.balanced import Fair, Split
 from supernet.training.samplers.draws import AnySampler
 from supernet.training.samplers.paths import Sandwich, every, uniform, uniform_options
-from supernet.training.samplers.sizes import Favoring, Pacing, Power, Ranking, SizeKind, make_size
+from supernet.training.samplers.sizes import Favoring, Ordering, Pacing, Power, SizeKind, make_size
 from supernet.training.samplers.stages import Shrinking, Weighted, WithLargest, warm_up
 from supernet.training.samplers.subtrees import make_subtree
 
@@ -166,7 +166,7 @@ def make_sampler(
         power: Of the size, for both.
         pace: By which size the learning rate of smaller ones falls faster; see `Pacing`.
         decay: Of `pace`.
-        prior: By which size larger ones should rank higher; see `Ranking`.
+        prior: By which size larger ones should rank higher; see `Ordering`.
         prior_weight: How much that counts.
 
     Raises:
@@ -188,4 +188,4 @@ def make_sampler(
         sampler = Weighted(sampler, Power(sizes[weigh], power))
     if pace:
         sampler = Pacing(sampler, sizes[pace], decay)
-    return Ranking(sampler, sizes[prior], prior_weight) if prior else sampler
+    return Ordering(sampler, sizes[prior], prior_weight) if prior else sampler

@@ -24,7 +24,7 @@ _FLOOR: Final = 1e-3
 
 @final
 @dataclass(frozen=True, slots=True)
-class Size:
+class ArchitectureSize:
     """How large architectures are: a function of an architecture. Made by `make_size`.
 
     Attributes:
@@ -50,7 +50,7 @@ class Size:
         return min(max((self.count(arch) - self.least) / (self.most - self.least), 0.0), 1.0)
 
 
-def make_size(supernet: Supernet, x: Any, by: SizeKind = "layers") -> Size:
+def make_size(supernet: Supernet, x: Any, by: SizeKind = "layers") -> ArchitectureSize:
     """Return the size of a network's architectures, as a function that builds nothing.
 
     Args:
@@ -68,7 +68,7 @@ def make_size(supernet: Supernet, x: Any, by: SizeKind = "layers") -> Size:
 
     count = plan_layers(supernet) if by == "layers" else plan_costs(supernet, x)[by]
     space = supernet.space
-    return Size(by, count, count(space.smallest), count(space.largest))
+    return ArchitectureSize(by, count, count(space.smallest), count(space.largest))
 
 
 @final
@@ -81,7 +81,7 @@ class Power:
         power: Above 0, larger ones count more; below 0, smaller ones.
     """
 
-    size: Size
+    size: ArchitectureSize
     power: float = 1.0
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ class Favoring:
     """
 
     sampler: AnySampler
-    size: Size
+    size: ArchitectureSize
     power: float = 1.0
     among: int = 8
 
@@ -164,7 +164,7 @@ class Pacing:
     """
 
     sampler: AnySampler
-    size: Size
+    size: ArchitectureSize
     decay: float = 1.0
 
     def __post_init__(self) -> None:
@@ -195,7 +195,7 @@ class Pacing:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class Ordering:
     """Trains for a ranking that is declared beforehand: the larger, the better.
 
     Of every two architectures of a draw whose sizes differ by enough, the larger one's loss should
@@ -219,7 +219,7 @@ class Ranking:
     """
 
     sampler: AnySampler
-    size: Size
+    size: ArchitectureSize
     weight: float = 1.0
     margin: float = 0.0
     apart: float = 1.05
