@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         load_latency as load_latency,
         measure_latency as measure_latency,
     )
+    from supernet.evaluation.naswot import naswot as naswot
     from supernet.evaluation.searching import search as search
     from supernet.experiments.comparison import SeedResults as SeedResults, compare as compare
     from supernet.experiments.loading import LoadedRun as LoadedRun, load_run as load_run
@@ -236,6 +237,7 @@ _HOME = {
     "make_subtree": "training.samplers",
     "make_task": "tasks",
     "measure_latency": "evaluation.latency",
+    "naswot": "evaluation.naswot",
     "parse_limits": "strategies",
     "plan": "sharing",
     "plan_costs": "evaluation.cost",

@@ -96,6 +96,7 @@ class ArchitectureRecord(Record):
     """One architecture and what it costs. `macs` is for one image, forward.
 
     `layers` is how many layers with weights it runs, one after the other or not, if counted.
+    `scores` are scores without training, by name, if any were taken.
     """
 
     label: str
@@ -103,6 +104,7 @@ class ArchitectureRecord(Record):
     params: int
     macs: int
     layers: int | None = None
+    scores: dict[str, float] = {}
 
 
 class Stage(Record):

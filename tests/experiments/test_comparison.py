@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy.stats import kendalltau
 from torch import Tensor, nn
 
 from supernet.datasets import ImageData
@@ -176,6 +177,26 @@ def test_the_verdict_gets_the_costs_right(results: Results, seeds: list[SeedResu
     left_out = {"breakeven"}
     ours = results.verdict.model_dump(exclude=left_out)
     assert repr(ours) == repr(expected.model_dump(exclude=left_out))
+
+
+def test_baselines_of_ones_own(seeds: list[SeedResults]) -> None:
+    archs = list(nine().space)
+    mine = {arch: float(number) for number, arch in enumerate(archs)}
+    worst = {**mine, archs[3]: -math.inf}
+    found = compare(nine(), tiny_data(), seeds, baselines={"mine": mine, "worst": worst})
+    assert found.verdict
+    assert list(found.verdict.baselines)[3:] == ["mine", "worst"]
+    assert found.architectures[3].scores == {"mine": 3.0, "worst": -math.inf}
+    again = Results.model_validate_json(found.model_dump_json())
+    assert again.architectures == found.architectures
+    truth = [[trial.training.test[0] for trial in seed.standalone] for seed in seeds]
+    tau = kendalltau(range(9), np.mean(truth, axis=0)).statistic
+    assert found.verdict.baselines["mine"].value == pytest.approx(tau)
+    with pytest.raises(SettingsError, match="layers are a baseline anyway"):
+        compare(nine(), tiny_data(), seeds, baselines={"layers": mine})
+    for gap in ({archs[0]: 1.0}, {**mine, archs[1]: math.nan}):
+        with pytest.raises(DataError, match="the baseline mine has no number for"):
+            compare(nine(), tiny_data(), seeds, baselines={"mine": gap})
 
 
 def test_hits_are_by_seed_architecture_and_image(seeds: list[SeedResults]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 import supernet as sn
 from supernet.errors import NetworkError, RunFolderError
+from supernet.experiments.extraction import choose
 from supernet.experiments.loading import load_run
 from supernet.runs.folder import read_results
 from tests.experiments.tinyruns import options, write_data
@@ -47,6 +49,23 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     code, _, told = call("compare", *own, "--out", folder / "run")
     assert code == 0, told
     return folder / "run"
+
+
+def test_the_best_is_so_by_what_the_run_ranks_by(run: Path) -> None:
+    found = sn.load_run(run)
+    ranking = found.results.ranking
+    assert ranking is not None
+    assert ranking.losses is not None
+    assert found.ranked == found.scores
+    for order in (1, -1):
+        losses = [
+            loss.model_copy(update={"value": order * i}) for i, loss in enumerate(ranking.losses)
+        ]
+        by_loss = ranking.model_copy(update={"ranked_by": "loss", "losses": losses})
+        changed = replace(found, results=found.results.model_copy(update={"ranking": by_loss}))
+        best = found.archs[0 if order == 1 else -1]
+        assert changed.best == best
+        assert choose(changed, best=True) == [best]
 
 
 def test_weights_scores_and_best_are_those_of_the_run(run: Path) -> None:

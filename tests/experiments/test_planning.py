@@ -8,9 +8,11 @@ import pytest
 from torch import nn
 
 from supernet.errors import SettingsError
+from supernet.evaluation.naswot import naswot
 from supernet.experiments import comparison
 from supernet.experiments.execution import judge, run
 from supernet.experiments.planning import plan, spread
+from supernet.networks.zoo import build_mnist_net
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.report import conditions
@@ -92,6 +94,21 @@ def test_what_cannot_be_had_is_said_before_anything_is_trained(data: Path) -> No
         plan(small(data, device="meta"))
     with pytest.raises(SettingsError, match="images of 8x8 have no whole patches of 3x3"):
         plan(small(data, net="autoformer", net_arg=["patch=3"]))
+
+
+def test_naswot_is_one_more_baseline_where_it_is_asked_for(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stay_here(monkeypatch)
+    planned = plan(small(data, epochs=1, alone=5, naswot=True))
+    results = judge(planned, run(planned), command="c")
+    assert results.verdict
+    assert list(results.verdict.baselines) == ["multiply-adds", "parameters", "layers", "naswot"]
+    fresh = build_mnist_net(seed=0, classes=3, shape=(1, 8, 8), widths=(4, 3))
+    found = naswot(Supernet(fresh), planned.alone, inputs=next(planned.data.train.inputs(96)))
+    for arch, record in zip(planned.archs, results.architectures, strict=True):
+        assert record.scores == ({"naswot": found[arch]} if arch in found else {})
+    assert "naswot gives tau" in " ".join(results.verdict.sentences)
 
 
 def test_a_budget_of_seconds_is_the_supernets(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ def test_a_supernet_that_adds_nothing_is_not_searched_with() -> None:
     assert results.verdict
     nothing = {"advantage": Estimate(value=0.1, low=-0.1, high=0.2), "baseline": "layers"}
     for update, words in (
-        (nothing, "counting layers costs nothing"),
+        (nothing, "counting layers needs no training"),
         (nothing | {"undertrained": True}, "Train the supernet longer"),
     ):
         verdict = results.verdict.model_copy(update=update)

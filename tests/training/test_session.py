@@ -858,6 +858,18 @@ def test_a_regression_with_two_inputs_learns(named: bool, loaders: bool) -> None
     assert training.images == 25 * 64  # loaders give an incomplete last batch too
 
 
+def test_the_best_may_be_so_by_loss(trial: TrainingResult) -> None:
+    assert trial.validation_losses is not None
+    losses = dict(zip(trial.archs, trial.validation_losses.mean(axis=1), strict=True))
+    assert trial.losses == pytest.approx(losses)
+    assert trial.best_by("loss") == min(trial.archs, key=losses.__getitem__)
+    assert trial.best_by("score") == trial.best
+    with pytest.raises(SettingsError, match="best by 'rank'"):
+        trial.best_by("rank")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="there are no losses per sample"):
+        replace(trial, validation_losses=None).best_by("loss")
+
+
 def test_losses_come_with_the_scores() -> None:
     supernet, data = nine(), tiny_data()
     result = train(supernet, data, RECIPE, calibration_images=10)

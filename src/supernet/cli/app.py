@@ -120,7 +120,7 @@ def compare(
 
 
 @app.command(cls=HelpCommand)
-@with_settings(without=("standalone_rate", "longer", "alone"))
+@with_settings(without=("standalone_rate", "longer", "alone", "naswot"))
 def train(
     *,
     preset: str,

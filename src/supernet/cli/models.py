@@ -28,7 +28,8 @@ ArchOption = Annotated[
     typer.Option(help="The architecture: CHOICE=OPTION,CHOICE=OPTION,..."),
 ]
 BestOption = Annotated[
-    bool, typer.Option("--best", help="Take the architecture with the highest validation score.")
+    bool,
+    typer.Option("--best", help="Take the architecture that is best by what the run ranks by."),
 ]
 LimitOption = Annotated[
     str, typer.Option(help="Take the best that meets this, such as 'macs <= 5e6'.")

@@ -11,8 +11,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
-from supernet.errors import DataError, SpaceError
+from supernet.errors import DataError, SettingsError, SpaceError
 from supernet.evaluation.cost import (
     Form,
     count_layers,
@@ -41,6 +42,7 @@ from supernet.records import (
     SeedRecord,
     Verdict,
 )
+from supernet.report.wording import COUNTS
 from supernet.runs.environment import cpu_seconds, hardware, versions
 from supernet.space import Architecture
 from supernet.training.data import form_of_samples
@@ -95,6 +97,7 @@ def compare(
     changed: Sequence[str] | None = None,
     network: NetworkRecord | None = None,
     architectures: Sequence[ArchitectureRecord] | None = None,
+    baselines: Mapping[str, Mapping[Architecture, float]] | None = None,
 ) -> Results:
     """Return the records of a whole comparison, verdict included; reports are made from them.
 
@@ -112,9 +115,11 @@ def compare(
         changed: Which settings are not those of a preset, for the page, if that is known.
         network: The parts of the network and its costs, if they were counted already.
         architectures: Likewise, those scored with their costs.
+        baselines: More scores that need no training, higher is better, by name, such as
+            `{"naswot": supernet.naswot(untrained, inputs=x)}`; of all architectures trained alone.
 
     Raises:
-        DataError: If there are no trials.
+        DataError: If there are no trials, or a baseline lacks an architecture.
         DivergedError: If the evaluations of all architectures failed, in one seed or another.
         SettingsError: If it is to rank by losses, and the trials have none.
         SpaceError: If there is not one standalone trial per architecture that is to have one, or
@@ -132,6 +137,7 @@ def compare(
     if network is None:
         macs = [record.macs for record in architectures]
         network = describe_network(supernet, form_of_samples(data), archs, macs)
+    architectures = _with_scores(architectures, archs, trained, baselines or {})
     ledger = [loading] if loading else []
     ledger += [phase for seed in seeds for phase in _phases(seed, trained)]
     scores = scores_of(seeds)
@@ -171,6 +177,45 @@ def compare(
         ranking=_ranking(seeds, architectures, rank_by),
         corrected=_corrected(seeds, architectures, places) if verdict else None,
     )
+
+
+def _with_scores(
+    records: Sequence[ArchitectureRecord],
+    archs: Sequence[Architecture],
+    trained: Sequence[Architecture],
+    baselines: Mapping[str, Mapping[Architecture, float]],
+) -> list[ArchitectureRecord]:
+    """Enter scores without training among what is known of the architectures."""
+    for name, scores in baselines.items():
+        if name in COUNTS:
+            raise SettingsError(f"{name} are a baseline anyway; give yours another name")
+        if bad := [arch.label for arch in trained if math.isnan(scores.get(arch, math.nan))]:
+            raise DataError(f"the baseline {name} has no number for {bad[0]}; give one for each")
+    return [
+        record.model_copy(
+            update={
+                "scores": {
+                    name: float(scores[arch])
+                    for name, scores in baselines.items()
+                    if arch in scores
+                }
+            }
+        )
+        for record, arch in zip(records, archs, strict=True)
+    ]
+
+
+def _rankings(records: Sequence[ArchitectureRecord]) -> dict[str, list[float]]:
+    """Return what needs no training: a number per architecture, by the name of what it is."""
+    counts = {
+        "multiply-adds": [float(arch.macs) for arch in records],
+        "parameters": [float(arch.params) for arch in records],
+        "layers": [float(arch.layers or 0) for arch in records],
+    }
+    names = [name for name in records[0].scores if all(name in arch.scores for arch in records)]
+    # Ranks, as a score may be infinite.
+    ranks = {name: rankdata([arch.scores[name] for arch in records]).tolist() for name in names}
+    return counts | ranks
 
 
 def _check_trials(
@@ -380,11 +425,7 @@ def _verdict(
         rank_by=rank_by,
         measure=seeds[0].supernet.measure,
         losses=None if losses is None else losses[:, places],
-        baselines={
-            "multiply-adds": [arch.macs for arch in records],
-            "parameters": [arch.params for arch in records],
-            "layers": [arch.layers or 0 for arch in records],
-        },
+        baselines=_rankings(records),
     )
 
 

@@ -18,6 +18,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from supernet.errors import CheckpointError
+from supernet.evaluation.naswot import naswot
 from supernet.experiments.comparison import SeedResults, compare, describe_conditions, scores_of
 from supernet.experiments.planning import Job, RunPlan, Subject
 from supernet.experiments.settings import changed_settings
@@ -26,8 +27,12 @@ from supernet.records import Progress, Results
 from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.environment import cpu_seconds
 from supernet.runs.workers import Task, WorkerMessage, run_tasks
+from supernet.space import Architecture
 from supernet.training.result import TrainingResult
 from supernet.training.session import NOTHING_SAVED, Saved, read_saved
+
+#: Training images whose activations naswot compares.
+NASWOT_IMAGES = 128
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -252,6 +257,7 @@ def judge(
         plan.named.supernet,
         plan.data,
         outcome.seeds,
+        baselines=_baselines(plan),
         settings=settings.flat(),
         changed=changed_settings(settings),
         rank_by=settings.run.rank_by,
@@ -269,6 +275,15 @@ def judge(
             mismatches=mismatches,
         ),
     )
+
+
+def _baselines(plan: RunPlan) -> dict[str, dict[Architecture, float]]:
+    """Return scores without training, if any were asked for: of those that are trained alone."""
+    if not (plan.settings.run.naswot and plan.alone):
+        return {}
+    few = plan.data.train.first(min(NASWOT_IMAGES, len(plan.data.train)))
+    x, _ = next(iter(few.batches(len(few))))
+    return {"naswot": naswot(plan.named.supernet, plan.alone, inputs=x)}
 
 
 def files_of(outcome: Outcome, results: Results) -> dict[str, bytes]:

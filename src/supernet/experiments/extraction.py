@@ -97,7 +97,7 @@ def choose(
     Args:
         run: The run.
         arch: One, as `parse_architecture` reads it.
-        best: The one with the highest validation score.
+        best: The one that is best by what the run ranks by: validation score, or loss.
         front: So many of those that no other beats in both score and multiply-adds, spread over
             the costs, the best one among them.
         limit: What `best` and `front` are chosen under, such as `macs <= 5e6`; alone, the best.
@@ -118,7 +118,7 @@ def choose(
     check_names(limits, run.supernet.space, COSTS, ("score", "accuracy"))
     scores = {
         found: score
-        for found, score in run.scores.items()
+        for found, score in run.ranked.items()
         if score == score and all(_holds(one, found, costs[found]) for one in limits)
     }
     if not scores:

@@ -59,9 +59,20 @@ class LoadedRun:
         return {self.archs[p]: t.test[0] for p, t in zip(places, trainings, strict=False)}
 
     @property
+    def ranked(self) -> dict[Architecture, float]:
+        """What the run ranks and picks by, higher is better: its scores; or losses, negated.
+
+        Losses are means over the seeds of the run.
+        """
+        ranking = self.results.ranking
+        if ranking is None or ranking.ranked_by == "score" or ranking.losses is None:
+            return self.scores
+        return dict(zip(self.archs, (-loss.value for loss in ranking.losses), strict=True))
+
+    @property
     def best(self) -> Architecture:
-        """The architecture with the highest one-shot score."""
-        return find_best(self.scores)
+        """The best architecture, by what the run ranks by: see `ranked`."""
+        return find_best(self.ranked)
 
     @property
     def recipe(self) -> Recipe:

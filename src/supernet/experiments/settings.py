@@ -269,6 +269,10 @@ class RunSettings(Part):
         description="How many architectures `compare` trains on their own, spread over the "
         "multiply-adds.",
     )
+    naswot: bool = Field(
+        default=False,
+        description="Also hold the ranking against naswot, a score without training.",
+    )
     task: _Text = Field(
         default="classification",
         min_length=1,

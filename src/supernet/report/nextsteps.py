@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from supernet.records import Results
 from supernet.report.summary import compared
+from supernet.report.wording import untrained
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,12 @@ def next_steps(results: Results) -> list[Step]:
     steps = []
     if verdict and verdict.undertrained:
         steps.append(Step("Train the supernet longer: its scores are too low to rank by."))
-    elif verdict and verdict.advantage and verdict.advantage.low <= 0:
+    elif verdict and verdict.baseline and verdict.advantage and verdict.advantage.low <= 0:
         steps.append(
             Step(
-                f"Ranking by counting {verdict.baseline} costs nothing and can't be told from this "
-                "one: train the supernet longer, or give it another sampler, before searching "
-                "with it."
+                f"Ranking by {untrained(verdict.baseline)} needs no training and can't be told "
+                "from this one: train the supernet longer, or give it another sampler, before "
+                "searching with it."
             )
         )
     if ranking and ranking.drift_tau is not None and ranking.drift_tau < ranking.scoring_tau:

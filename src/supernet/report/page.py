@@ -28,6 +28,7 @@ from supernet.report.wording import (
     p_value,
     seconds,
     several,
+    untrained,
 )
 
 
@@ -188,9 +189,10 @@ def _baselines(verdict: Verdict) -> list[KeyNumber]:
     )
     found = [
         KeyNumber(
-            f"Tau of counting {best}",
+            f"Tau of {untrained(best)}",
             interval(verdict.baselines[best]),
             "the best ranking without training" + (f"; {others}" if others else ""),
+            below=_chosen_fairly(verdict),
         )
     ]
     if verdict.advantage:
@@ -198,10 +200,17 @@ def _baselines(verdict: Verdict) -> list[KeyNumber]:
             KeyNumber(
                 "Advantage over that",
                 interval(verdict.advantage),
-                "tau of one-shot minus that of counting, chosen by cross-validation",
+                "tau of one-shot minus that of the best of these, chosen by cross-validation",
             )
         )
     return found
+
+
+def _chosen_fairly(verdict: Verdict) -> tuple[tuple[str, str], ...]:
+    """Return what the best ranking without training gives if it has to be chosen first."""
+    if verdict.baseline_tau is None:
+        return ()
+    return (("of the best, chosen by cross-validation", interval(verdict.baseline_tau)),)
 
 
 def _tau_meaning(verdict: Verdict) -> str:

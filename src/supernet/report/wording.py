@@ -14,6 +14,9 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 DIVIDED = "\N{DIVISION SIGN}"
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 NOTHING = "-"
+
+#: Rankings without training that count something.
+COUNTS = ("multiply-adds", "parameters", "layers")
 FAILED = "failed"
 UNKNOWN = "can't tell"
 
@@ -253,6 +256,15 @@ def in_words(n: int) -> str:
     ('nine', '1,200')
     """
     return _WORDS[n] if n < len(_WORDS) else f"{n:,}"
+
+
+def untrained(name: str) -> str:
+    """Return how a ranking without training is made, by its name.
+
+    >>> untrained("layers"), untrained("naswot")
+    ('counting layers', 'naswot')
+    """
+    return f"counting {name}" if name in COUNTS else name
 
 
 def counted(n: int, noun: str) -> str:

@@ -6,13 +6,13 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from supernet.errors import DataError
+from supernet.errors import DataError, SettingsError
 from supernet.evaluation.accuracy import find_best
 from supernet.records import ACCURACY, Measure, Phase, Training
 from supernet.runs.checkpoints import State
@@ -63,13 +63,44 @@ class TrainingResult:
         return dict(zip(self.archs, self.training.validation, strict=True))
 
     @property
+    def losses(self) -> dict[Architecture, float]:
+        """The mean validation loss of each architecture; NaN for a failed evaluation.
+
+        Raises:
+            SettingsError: If the task gave none.
+        """
+        if self.validation_losses is None:
+            raise SettingsError(
+                "there are no losses per sample; give the task a method `losses`, see "
+                "`supernet.Task`"
+            )
+        means = self.validation_losses.mean(axis=1, dtype=np.float64).tolist()
+        return {
+            arch: math.nan if math.isnan(score) else mean
+            for mean, (arch, score) in zip(means, self.scores.items(), strict=True)
+        }
+
+    @property
     def best(self) -> Architecture:
         """The architecture with the highest validation score; of equals, the first.
 
         Raises:
             DivergedError: If all evaluations failed.
         """
-        return find_best(self.scores)
+        return self.best_by("score")
+
+    def best_by(self, by: Literal["score", "loss"]) -> Architecture:
+        """Return the best architecture by validation scores, or by losses, which tie less often.
+
+        Raises:
+            DivergedError: If all evaluations failed.
+            SettingsError: If it is to be by losses, and there are none.
+        """
+        if by not in ("score", "loss"):
+            raise SettingsError(f"best by {by!r}? Give 'score' or 'loss'")
+        if by == "score":
+            return find_best(self.scores)
+        return find_best({arch: -loss for arch, loss in self.losses.items()})
 
     def __repr__(self) -> str:
         scores = [score for score in self.training.validation if not math.isnan(score)]

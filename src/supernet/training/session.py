@@ -477,6 +477,8 @@ class TrainingSession:
 
     def _restore(self, state: State) -> None:
         self._steps.restore(state["steps"])
+        if state["of_epochs"] != self._steps.epochs:
+            raise ValueError(f"it is of {state['of_epochs']} epochs")
         self._epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         self._losses = list(state["losses"])
         self._ledger.restore(state["ledger"])

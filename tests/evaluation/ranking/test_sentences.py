@@ -26,6 +26,7 @@ class TestSentences:
                 "breakeven": 2.0,
                 "undertrained": False,
                 "baselines": {"multiply-adds": estimate(0.72, 0.6, 0.8)},
+                "baseline_tau": estimate(0.72, 0.6, 0.8),
                 "advantage": estimate(0.1, 0.01, 0.2),
             }
         )
@@ -98,6 +99,25 @@ class TestSentences:
         assert ("it pays from 2" in cost) == (text is None)
         assert ("which pays only where its ranking adds something" in cost) == (text is not None)
         assert "adds nothing" not in first or advantage.low <= 0 <= advantage.high
+
+    def test_two_taus_of_the_best_trivial_ranking_are_told_apart(self, verdict: Verdict) -> None:
+        given = {"layers": estimate(0.73, 0.57, 0.81), "naswot": estimate(0.7, 0.5, 0.8)}
+        base = {"advantage": estimate(-0.3, -0.5, 0.1), "baseline": "layers", "baselines": given}
+        for tau, differs in ((0.69, True), (0.73, False), (0.7301, False), (math.nan, False)):
+            changed = verdict.model_copy(update={**base, "baseline_tau": estimate(tau, tau, tau)})
+            first, *_, last = sentences(changed)
+            assert last.startswith(
+                "Ranking without any training: counting layers gives tau 0.73 (0.57 to 0.81), "
+                "naswot gives tau 0.70 (0.50 to 0.80)."
+            )
+            assert ("One-shot is compared with 0.69: what the best of these gives" in last) == (
+                differs
+            )
+            assert ("against 0.69 (" in first) == differs
+        naswot = verdict.model_copy(
+            update={**base, "baseline": "naswot", "baseline_tau": given["naswot"]}
+        )
+        assert "adds nothing to naswot, as far" in sentences(naswot)[0]
 
     def test_a_supernet_that_is_not_trained_enough_comes_first_and_pays_nothing(
         self, verdict: Verdict

@@ -17,6 +17,7 @@ from supernet.report.wording import (
     several,
     share,
     span,
+    untrained,
 )
 
 #: Networks are named where their names take at most so many letters, and else counted.
@@ -86,8 +87,8 @@ def _nothing_added(v: Verdict) -> str | None:
         return None
     worse = v.advantage.high < 0
     return (
-        f"The supernet's ranking {'is worse than' if worse else 'adds nothing to'} counting "
-        f"{v.baseline}{'' if worse else ', as far as this run can tell'}: Kendall tau "
+        f"The supernet's ranking {'is worse than' if worse else 'adds nothing to'} "
+        f"{untrained(v.baseline)}{'' if worse else ', as far as this run can tell'}: Kendall tau "
         f"{number(v.tau.value)} against {number(v.baseline_tau.value)} (difference "
         f"{number(v.advantage.value)}, 95 % interval {span(v.advantage)})."
     )
@@ -240,9 +241,22 @@ def _trivial(v: Verdict) -> str | None:
     if not known:
         return None
     parts = [
-        f"counting {name} gives tau {number(t.value)} ({span(t)})" for name, t in known.items()
+        f"{untrained(name)} gives tau {number(t.value)} ({span(t)})" for name, t in known.items()
     ]
-    return f"Ranking without any training: {', '.join(parts)}."
+    return f"Ranking without any training: {', '.join(parts)}.{_chosen_fairly(v)}"
+
+
+def _chosen_fairly(v: Verdict) -> str:
+    """Say why the best trivial ranking is held against one-shot at another tau than its own."""
+    if v.baseline is None or v.baseline_tau is None or v.baseline not in v.baselines:
+        return ""
+    own, fair = number(v.baselines[v.baseline].value), number(v.baseline_tau.value)
+    if own == fair or not math.isfinite(v.baseline_tau.value):
+        return ""
+    return (
+        f" One-shot is compared with {fair}: what the best of these gives if it is chosen, for "
+        "every two networks, by all others, as nobody knows beforehand which it will be."
+    )
 
 
 def _pick(r: Ranking) -> str | None:
