@@ -12,9 +12,9 @@ from supernet.training.samplers import (
     AnySampler,
     Fair,
     Favoring,
+    Ordering,
     Pacing,
     Power,
-    Ranking,
     Sandwich,
     Split,
     Weighted,
@@ -24,11 +24,11 @@ from supernet.training.samplers import (
     uniform,
     uniform_options,
 )
-from supernet.training.samplers.sizes import Size, SizeKind
+from supernet.training.samplers.sizes import ArchitectureSize, SizeKind
 from yardstick.supernets import Rule
 
 #: Draws architectures by their size.
-Sized = Callable[[Size], AnySampler]
+Sized = Callable[[ArchitectureSize], AnySampler]
 
 
 def _uniform(**changes: Any) -> Rule:
@@ -51,8 +51,8 @@ def _by_size(by: SizeKind, **changes: Any) -> dict[str, Rule]:
         f"pace {by}": lambda size: Pacing(uniform, size),
         f"favor {by} 1, pace": lambda size: Pacing(Favoring(uniform, size, 1.0), size),
         f"fair, weigh {by}": lambda size: Weighted(Fair(), Power(size)),
-        f"fair, prior {by}": lambda size: Ranking(Fair(), size),
-        f"sandwich, prior {by}": lambda size: Ranking(Sandwich(), size),
+        f"fair, prior {by}": lambda size: Ordering(Fair(), size),
+        f"sandwich, prior {by}": lambda size: Ordering(Sandwich(), size),
     }
     return {name: _sized(make, by, **changes) for name, make in made.items()}
 
