@@ -196,6 +196,15 @@ def through_the_front_door(source: str, depth: int) -> set[str]:
     return whole | (names - modules - {"__version__"})
 
 
+def test_nothing_imports_ray_unless_it_is_asked_for() -> None:
+    code = f"""
+{IMPORT_ALL}
+import_all()
+print(json.dumps([name for name in sys.modules if name.partition(".")[0] in ("ray", "grpc")]))
+"""
+    assert in_fresh_python(code) == []
+
+
 def test_no_module_goes_through_the_front_door() -> None:
     """Modules import from where a name lives, so that import-linter sees which floor that is."""
     package = ROOT / "src" / "supernet"

@@ -316,7 +316,8 @@ class Conditions(Record):
     """Where, when and with what a run was made.
 
     Of a run that was killed and went on, the times are those of the work that was kept.
-    `mismatches` says what had changed when it went on, if somebody let it nevertheless.
+    `mismatches` says what had changed when it went on, if somebody let it nevertheless. `cluster`
+    is what trained in place of this machine, in words, if anything did.
     """
 
     command: str
@@ -328,6 +329,7 @@ class Conditions(Record):
     wall_s: float
     cpu_s: float
     mismatches: list[str] = []
+    cluster: str = ""
 
 
 class Manifest(Record):

@@ -26,6 +26,7 @@ from supernet.cli.options import (
     CheckpointEveryOption,
     DryRunOption,
     JsonOption,
+    OnOption,
     OutOption,
     ResumeOption,
     RunArgument,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from supernet.experiments.planning import RunPlan
     from supernet.experiments.running import Run
     from supernet.records import Manifest
+    from supernet.runs.ray import Place
 
 app = typer.Typer(
     cls=HelpGroup,
@@ -107,6 +109,7 @@ def compare(
     allow_mismatch: AllowMismatchOption = False,
     checkpoint_every: CheckpointEveryOption = 10.0,
     tensorboard: TensorBoardOption = False,
+    on: OnOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -115,7 +118,7 @@ def compare(
     Trains a supernet once and some of its architectures on their own, and judges how far the
     ranking by the supernet can be trusted.
     """
-    how = RunOptions(out, resume, allow_mismatch, checkpoint_every, tensorboard, as_json)
+    how = RunOptions(out, resume, allow_mismatch, checkpoint_every, tensorboard, as_json, on)
     _run("compare", preset, settings, how, dry_run=dry_run)
 
 
@@ -130,11 +133,12 @@ def train(
     allow_mismatch: AllowMismatchOption = False,
     checkpoint_every: CheckpointEveryOption = 10.0,
     tensorboard: TensorBoardOption = False,
+    on: OnOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a supernet, and score its architectures."""
-    how = RunOptions(out, resume, allow_mismatch, checkpoint_every, tensorboard, as_json)
+    how = RunOptions(out, resume, allow_mismatch, checkpoint_every, tensorboard, as_json, on)
     _run("train", preset, settings, how, dry_run=dry_run)
 
 
@@ -151,6 +155,7 @@ def resume(
     allow_mismatch: AllowMismatchOption = False,
     checkpoint_every: CheckpointEveryOption = 10.0,
     tensorboard: TensorBoardOption = False,
+    on: OnOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Resume a run that was stopped or killed.
@@ -163,7 +168,7 @@ def resume(
     changes = {"data": None if data is None else str(data), "workers": workers}
     given = {name: value for name, value in changes.items() if value is not None}
     settings = resolve_settings(manifest.preset, find_config(run), given)
-    how = RunOptions(run, True, allow_mismatch, checkpoint_every, tensorboard, as_json)
+    how = RunOptions(run, True, allow_mismatch, checkpoint_every, tensorboard, as_json, on)
     try:
         _run(manifest.command, manifest.preset, settings, how)
     except DataError as error:
@@ -245,12 +250,13 @@ def _run(
     check_sources(settings)
     if how.tensorboard:
         require_tensorboard()
+    place = None if how.on is None else _find_place(how.on, settings)
     with waiting("loading PyTorch and the data", console):
         from supernet.experiments import planning
         from supernet.runs.process import set_up_process
 
         set_up_process(threads=settings.run.threads)
-        plan = planning.plan(settings, standalone=command == "compare")
+        plan = planning.plan(settings, standalone=command == "compare", elsewhere=bool(place))
     if dry_run:
         show_plan(plan, planning.measure_speed(plan), preset, how.as_json)
         return
@@ -267,17 +273,27 @@ def _run(
     )
     with _open_run(manifest, plan.settings, how, console) as run:
         folder = run.folder.path
-        with _telling_how_to_resume(folder):
+        with _telling_how_to_resume(folder, place):
             results = run.results if run.finished else None
             if results is not None:
                 console.out("this run had finished; these are its results", highlight=False)
             else:
                 with _noting(run, plan, console, how) as note:
-                    results = run.execute(plan, console, every_s=how.checkpoint_every, note=note)
+                    results = run.execute(
+                        plan, console, every_s=how.checkpoint_every, on=place, note=note
+                    )
     if how.as_json:
         print_json(json.loads(results.model_dump_json()))  # which has a word for NaN
     else:
         show_results(results, folder)
+
+
+def _find_place(text: str, settings: Settings) -> Place:
+    """Return the cluster that is asked for, once it is known to be there."""
+    from supernet.runs.ray import find_place, gpus_of
+
+    gpus_of(settings.run.device)
+    return find_place(text)
 
 
 def _open_run(manifest: Manifest, settings: Settings, how: RunOptions, console: Console) -> Run:
@@ -318,11 +334,10 @@ def _noting(
 
 
 @contextmanager
-def _telling_how_to_resume(folder: Path) -> Iterator[None]:
+def _telling_how_to_resume(folder: Path, place: Place | None) -> Iterator[None]:
     """Say how to resume when the block is stopped."""
     try:
         yield
     except (StopSignal, DataError, RunFolderError, WorkerError) as error:
-        fail(
-            error, f"resume with `{program_name()} {join_command(['resume', as_argument(folder)])}`"
-        )
+        words = ["resume", as_argument(folder), *([f"--on={place.option}"] if place else [])]
+        fail(error, f"resume with `{program_name()} {join_command(words)}`")

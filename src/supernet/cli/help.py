@@ -25,7 +25,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "compare": (
         "supernet compare",
         "supernet compare --net=nasbench-macro --data=data/cifar10 --alone=6",
-        "supernet compare --preset=standard --seeds=5 --dry-run",
+        "supernet compare --preset=standard --seeds=5 --on=ray://cluster:10001",
     ),
     "train": (
         "supernet train",

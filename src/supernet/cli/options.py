@@ -62,6 +62,18 @@ CheckpointEveryOption = Annotated[
 ]
 
 
+OnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="ray|ray://HOST:PORT|ray:HOST:PORT",
+        help="Train on a Ray cluster: one of this machine's own, or the one at an address; by "
+        "default in worker processes here.",
+        rich_help_panel="Run",
+    ),
+]
+
+
 RunArgument = Annotated[
     Path, typer.Argument(help="A run folder, as `compare` and `train` make them.")
 ]
@@ -135,6 +147,7 @@ class RunOptions:
     checkpoint_every: float
     tensorboard: bool
     as_json: bool
+    on: str | None = None
 
 
 def with_settings(*, without: Collection[str] = ()) -> Callable[[_Command], _Command]:

@@ -249,6 +249,7 @@ def describe_conditions(
     workers: int = 1,
     threads: int | None = None,
     mismatches: Sequence[str] = (),
+    cluster: str = "",
 ) -> Conditions:
     """Return the conditions of a run on this machine.
 
@@ -260,6 +261,7 @@ def describe_conditions(
         workers: How many processes trained at a time.
         threads: How many threads each had; what PyTorch uses here by default.
         mismatches: What changed between a run that was stopped and its going on, in words.
+        cluster: What trained in place of this machine, in words.
     """
     if started is None:
         start = datetime.now(UTC) - timedelta(seconds=wall_s)
@@ -274,6 +276,7 @@ def describe_conditions(
         wall_s=wall_s,
         cpu_s=cpu_seconds() if cpu_s is None else cpu_s,
         mismatches=list(mismatches),
+        cluster=cluster,
     )
 
 

@@ -1,4 +1,4 @@
-"""Execution of a run's trainings in worker processes, and their results."""
+"""Execution of a run's trainings, in worker processes or on a cluster, and their results."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from supernet.errors import CheckpointError
 from supernet.evaluation.naswot import naswot
 from supernet.experiments.comparison import SeedResults, compare, describe_conditions, scores_of
+from supernet.experiments.elsewhere import Ingredients, do_job_elsewhere
 from supernet.experiments.planning import Job, RunPlan, Subject
 from supernet.experiments.settings import changed_settings
 from supernet.experiments.worker import do_job, identity_of
 from supernet.records import Progress, Results
 from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.environment import cpu_seconds
+from supernet.runs.remote import Cluster, RemoteTask, run_remotely
 from supernet.runs.workers import Task, WorkerMessage, run_tasks
 from supernet.space import Architecture
 from supernet.training.result import TrainingResult
@@ -45,7 +47,8 @@ class Outcome:
         seeds: Their results.
         weights: The supernets' weights, by seed.
         wall_s: How long it took, in seconds.
-        cpu_s: The CPU seconds that trainings under way had behind them when they were resumed.
+        cpu_s: The CPU seconds of trainings that this process and its children did not spend: before
+            they were resumed, and on a cluster.
     """
 
     seeds: Sequence[SeedResults]
@@ -95,8 +98,11 @@ def execute(
     every_s: float = 10.0,
     inherit: Sequence[int] = (),
     restart: bool = False,
+    cluster: Cluster | None = None,
 ) -> Generator[RunEvent, None, None]:
-    """Do all trainings, in worker processes, or what is left of them, and yield what happens.
+    """Do all trainings, or what is left of them, and yield what happens.
+
+    They are done in worker processes here, or on a cluster. What they compute is the same.
 
     Args:
         plan: What to do.
@@ -106,6 +112,7 @@ def execute(
         every_s: How many seconds lie between two checkpoints of a training, at least.
         inherit: File descriptors that workers keep open as long as they live.
         restart: Whether trainings that were saved by another plan begin again, instead of raising.
+        cluster: Where trainings are done instead of here; only this process writes checkpoints.
 
     Yields:
         What happens, `Completed` last. After an exception of a worker or a signal, what trainings
@@ -137,12 +144,13 @@ def execute(
                 del left[job.name]
                 yield Trained(job.name, before)
         yield from found.resumed()
-        tasks = [
-            Task(job.name, do_job, (plan.settings, job, folders[job.name], every_s, restart))
-            for job in left.values()
-        ]
         cpu_s = found.cpu_s
-        messages = run_tasks(tasks, workers=plan.workers, inherit=inherit)
+        jobs = list(left.values())
+        messages = (
+            _work_here(plan, jobs, folders, every_s, restart, inherit)
+            if cluster is None
+            else _work_on(cluster, plan, jobs, folders, every_s, restart)
+        )
         stack.enter_context(closing(messages))
         for message in messages:
             if message.kind != "done":
@@ -152,6 +160,8 @@ def execute(
             yield from found.notes()
             assert result
             yield Trained(message.task, result)
+        if cluster is not None:  # nobody here waited for these processes
+            cpu_s = found.cpu_s
     yield Completed(
         Outcome(
             seeds=found.by_seed(),
@@ -169,6 +179,41 @@ def run(plan: RunPlan, checkpoints: Path | None = None) -> Outcome:
     return last.outcome
 
 
+def _work_here(
+    plan: RunPlan,
+    jobs: Sequence[Job],
+    folders: Mapping[str, Path],
+    every_s: float,
+    restart: bool,
+    inherit: Sequence[int],
+) -> Generator[WorkerMessage, None, None]:
+    tasks = [
+        Task(job.name, do_job, (plan.settings, job, folders[job.name], every_s, restart))
+        for job in jobs
+    ]
+    return run_tasks(tasks, workers=plan.workers, inherit=inherit)
+
+
+def _work_on(
+    cluster: Cluster,
+    plan: RunPlan,
+    jobs: Sequence[Job],
+    folders: Mapping[str, Path],
+    every_s: float,
+    restart: bool,
+) -> Generator[WorkerMessage, None, None]:
+    """Do trainings on a cluster; write the checkpoints that come back into their folders."""
+    ingredients = Ingredients.of(plan.data.sha256, plan.sources)
+    tasks = []
+    for job in jobs:
+        kept = Checkpoints(folders[job.name], warn=lambda _: None)  # they were told of before
+        args = (plan.settings, job, ingredients, every_s, restart)
+        tasks.append(
+            RemoteTask(job.name, do_job_elsewhere, args, state=kept.newest_bytes, keep=kept.take)
+        )
+    return run_remotely(tasks, cluster)
+
+
 def _event_of(message: WorkerMessage) -> RunEvent:
     if isinstance(message.content, Progress):
         return Progressed(message.task, message.content)
@@ -182,7 +227,6 @@ class _Found:
         self._restart = restart
         self.results: dict[tuple[Subject, int, int | None], TrainingResult] = {}
         self.weights: dict[int, Weights] = {}
-        self.cpu_s = 0.0
         self._saved: dict[Job, Saved] = {}
         self._notes: list[Noted] = []
 
@@ -196,13 +240,17 @@ class _Found:
             if not self._restart:
                 raise
             saved = NOTHING_SAVED  # the worker begins again
-        self.cpu_s += saved.cpu_s
         self._saved[job] = saved
         if saved.result:
             self.results[job.subject, job.seed, job.arch] = saved.result
             if job.subject == "supernet":
                 self.weights[job.seed] = {name: t.numpy() for name, t in saved.net.items()}
         return saved.result
+
+    @property
+    def cpu_s(self) -> float:
+        """The CPU seconds of all that was read."""
+        return sum(saved.cpu_s for saved in self._saved.values())
 
     def _note(self, job: str, sentence: str) -> None:
         self._notes.append(Noted(job, sentence))
@@ -241,6 +289,8 @@ def judge(
     started: str | None = None,
     wall_s: float = 0.0,
     mismatches: Sequence[str] = (),
+    cluster: str = "",
+    at_once: int | None = None,
 ) -> Results:
     """Return the records of a run, from which reports are made, with the verdict.
 
@@ -251,6 +301,8 @@ def judge(
         started: When, in ISO format; by default, `wall_s` ago.
         wall_s: How long it had been worked on before it was resumed, in seconds.
         mismatches: What had changed then.
+        cluster: What trained in place of this machine, in words.
+        at_once: How many trainings it took at a time; by default, as many as there are workers.
     """
     settings = plan.settings
     return compare(
@@ -270,9 +322,10 @@ def judge(
             wall_s=wall_s + plan.loading.wall_s + outcome.wall_s,
             cpu_s=outcome.cpu_s + cpu_seconds(),
             started=started,
-            workers=plan.workers,
+            workers=at_once or plan.workers,
             threads=settings.run.threads,
             mismatches=mismatches,
+            cluster=cluster,
         ),
     )
 

@@ -143,12 +143,13 @@ class RunPlan:
         return space_sha256(self.named.supernet.space)
 
 
-def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
+def plan(settings: Settings, *, standalone: bool = True, elsewhere: bool = False) -> RunPlan:
     """Load the data, build the network, and work out what has to be done.
 
     Args:
         settings: What to run. The plan's own say how many images there are.
         standalone: Whether to train the architectures on their own too.
+        elsewhere: Whether other machines will train, so that the device need not be here.
 
     Raises:
         DataError: If the data are missing or damaged, or too few for the settings.
@@ -162,7 +163,8 @@ def plan(settings: Settings, *, standalone: bool = True) -> RunPlan:
     form = form_of_samples(data)
     supernet = named.supernet
     require_fit(supernet, form)
-    device_of(settings)
+    if not elsewhere:
+        device_of(settings)
     _check_task(settings, supernet, data)
     archs = scored_of(settings, supernet.space)
     # As large as a step's: what has to be done in parts depends on it.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -36,6 +37,7 @@ from supernet.runs.folder import (
     read_results,
 )
 from supernet.runs.manifest import differences
+from supernet.runs.ray import Place, RayCluster, connected, gpus_of
 from supernet.runs.status import read_status, seconds_worked
 from supernet.text import visible
 
@@ -81,6 +83,7 @@ class Run:
         console: Console,
         *,
         every_s: float,
+        on: Place | None = None,
         note: Callable[[RunEvent], None] = lambda _: None,
     ) -> Results:
         """Do what is left, and return the results.
@@ -89,6 +92,7 @@ class Run:
             plan: What to do.
             console: Where progress is shown.
             every_s: How many seconds lie between two checkpoints of a training, at least.
+            on: The cluster that trains; by default, worker processes here do.
             note: Called with whatever happens in the trainings.
         """
         earlier = read_events(self.folder.path)
@@ -102,7 +106,10 @@ class Run:
             results = self.results
             if results is None:
                 noted = {event.job for event in earlier if event.event == "trained"}
-                outcome = self._train(plan, console, every_s, noted, note)
+                with _opened(on, plan, console) as cluster:
+                    at_once = None if cluster is None else min(cluster.slots(), len(plan.jobs))
+                    words = "" if cluster is None else cluster.describe()
+                    outcome = self._train(plan, console, every_s, noted, cluster, note)
                 with waiting("judging", console):
                     found = [m for event in earlier for m in event.mismatches]
                     results = execution.judge(
@@ -112,6 +119,8 @@ class Run:
                         started=self.folder.manifest.created,
                         wall_s=seconds_worked(earlier),
                         mismatches=list(dict.fromkeys([*found, *self.mismatches])),
+                        cluster=words,
+                        at_once=at_once,
                     )
                 for name, content in execution.files_of(outcome, results).items():
                     self.folder.write(name, content)
@@ -128,6 +137,7 @@ class Run:
         console: Console,
         every_s: float,
         noted: Collection[str | None],
+        cluster: RayCluster | None,
         note: Callable[[RunEvent], None],
     ) -> Outcome:
         """Execute the plan; log and show what happens, but for results that are logged already."""
@@ -137,6 +147,7 @@ class Run:
             every_s=every_s,
             inherit=[self.folder.lock],
             restart=bool(self.mismatches),
+            cluster=cluster,
         )
         with (
             watching(plan.shares(), console, plan.measure) as show,
@@ -182,6 +193,24 @@ class Run:
                 details = getattr(error, "__notes__", [])
                 self.folder.log("stopped", reason=str(error), details=details)
             raise
+
+
+@contextmanager
+def _opened(on: Place | None, plan: RunPlan, console: Console) -> Iterator[RayCluster | None]:
+    """Connect to a cluster inside the block, if there is to be one, and say how large it is."""
+    if on is None:
+        yield None
+        return
+    run = plan.settings.run
+    with ExitStack() as stack:
+        with waiting("starting Ray" if on.is_own else f"connecting to {on.address}", console):
+            way = connected(on, cpus=run.threads, gpus=gpus_of(run.device), at_once=run.workers)
+            cluster = stack.enter_context(way)
+        count = min(cluster.slots(), len(plan.jobs))
+        console.out(f"{cluster.describe()}; up to {count} training(s) at a time", highlight=False)
+        # Ray tells of workers that died on standard output, which is for results.
+        stack.enter_context(redirect_stdout(sys.stderr))
+        yield cluster
 
 
 def begin(manifest: Manifest, settings: Settings, path: Path | None, *, prefix: str) -> Run:

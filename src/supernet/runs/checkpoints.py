@@ -107,7 +107,17 @@ class Checkpoints:
             RunFolderError: If it can't be written. Those before are there still.
         """
         start = time.monotonic()
-        content = pack(state)
+        payload = self.take(pack(state))
+        now = time.monotonic()
+        self._next = now + max(self.every_s, (now - start) / _SHARE)
+        return payload
+
+    def take(self, content: bytes) -> Path:
+        """Write a checkpoint that was saved elsewhere; see `save`.
+
+        Args:
+            content: The bytes of its first file.
+        """
         numbers = self._numbers()
         number = numbers[-1] + 1 if numbers else 1
         payload = files.write(self._payload(number), content)
@@ -118,9 +128,12 @@ class Checkpoints:
             self._remove(old)
         with _told(self.folder):
             files.remove_leftovers(self.folder)
-        now = time.monotonic()
-        self._next = now + max(self.every_s, (now - start) / _SHARE)
         return payload
+
+    def newest_bytes(self) -> bytes | None:
+        """Return what `take` takes elsewhere: the newest checkpoint that is whole, or None."""
+        found = self._newest_whole()
+        return None if found is None else found[1]
 
     def load(self) -> State | None:
         """Return the newest state that is whole, or None if there is none.
@@ -128,6 +141,10 @@ class Checkpoints:
         A damaged checkpoint is told of, and the one before it taken. One whose second file was
         never written is none: the process was killed while it saved.
         """
+        found = self._newest_whole()
+        return None if found is None else self._unpacked(*found)
+
+    def _newest_whole(self) -> tuple[int, bytes] | None:
         self._damaged.clear()
         most = find_memory() // 2  # its tensors are copies of what is in it
         for number in reversed(self._numbers()):
@@ -141,7 +158,7 @@ class Checkpoints:
             if manifest == _manifest_of(self._payload(number).name, content):
                 if self._damaged:
                     self.warn(f"resuming from the checkpoint before, {show(self._payload(number))}")
-                return self._unpacked(number, content)
+                return number, content
             self._damaged.add(number)
             self.warn(f"the checkpoint {show(self._payload(number))} is damaged, and is not used")
         if self._damaged:

@@ -270,7 +270,7 @@ def serve(handle: int, parent: int) -> None:
         except Exception as error:
             context.send("error", WorkerError(f"a worker can't make out its task: {error}"))
         else:
-            context.send(*_attempt(task, context))
+            context.send(*attempt(task, context))
 
 
 class _WorkerContext:
@@ -296,7 +296,8 @@ class _WorkerContext:
             os._exit(1)
 
 
-def _attempt(task: Task, context: TaskContext) -> tuple[str, Any]:
+def attempt(task: Task, context: TaskContext) -> tuple[str, Any]:
+    """Do a task; return `done` and its result, `stopped` and None, or `error` and the exception."""
     try:
         return "done", task.function(*task.args, context)
     except Stopped:
