@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from supernet.cli.app import app, main
-from supernet.experiments import running
+from supernet.experiments import clusters
 from supernet.runs.folder import read_events, read_results
 from supernet.runs.ray import Place
 from tests.experiments.tinyruns import options, stay_here, write_data
@@ -89,7 +89,7 @@ def test_a_run_on_a_cluster_is_the_same_run(
     stay_here(monkeypatch)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("supernet.runs.ray.find_spec", lambda name: name)
-    monkeypatch.setattr(running, "connected", connected)
+    monkeypatch.setattr(clusters, "connected", connected)
     monkeypatch.chdir(tmp_path)
     wanted = options(data, longest=2, epochs=1)
     app(["compare", *wanted, "--out=here"], standalone_mode=False)
@@ -97,7 +97,7 @@ def test_a_run_on_a_cluster_is_the_same_run(
     app(["compare", *wanted, "--out=there", "--on=ray", "--json"], standalone_mode=False)
     output = capsys.readouterr()
     assert asked == [(Place("local"), {"cpus": 1, "gpus": 0, "at_once": None})]
-    assert "8 CPU(s); up to 5 training(s) at a time" in output.err
+    assert "8 CPU(s); up to 5 task(s) at a time" in output.err
     assert "died on the cluster" in output.err
     for name in ("hits.npz", "supernet-seed0.safetensors"):
         assert Path("here", name).read_bytes() == Path("there", name).read_bytes()
@@ -118,7 +118,7 @@ def test_a_run_that_stops_says_how_to_resume_on_the_cluster(
     stay_here(monkeypatch)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("supernet.runs.ray.find_spec", lambda name: name)
-    monkeypatch.setattr(running, "connected", connected)
+    monkeypatch.setattr(clusters, "connected", connected)
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, "train", *options(data), "--out=run", "--on=ray") == 6
     said = " ".join(capsys.readouterr().err.split())

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from supernet.errors import Stopped
-from supernet.runs.remote import News
+from supernet.runs.remote import News, RemoteTask
 from supernet.runs.workers import Task, attempt
 
 
@@ -17,7 +17,8 @@ class StandIn:
     """See `supernet.runs.remote.Cluster`.
 
     Args:
-        deaths: By the name of a task, after how many reports each of its first calls dies.
+        deaths: By the name of a task, after how many reports each of its first calls dies,
+            at the latest when it ends.
         lacking: What no machine has, if anything.
     """
 
@@ -40,12 +41,15 @@ class StandIn:
         self._waiting: deque[tuple[int, Task]] = deque()
         self._open: set[int] = set()
 
-    def begin(
-        self, call: int, name: str, function: Callable[..., Any], args: Sequence[Any]
-    ) -> None:
-        self.begun[name] += 1
-        self.states[name].append(args[-1])
-        self._waiting.append((call, Task(name, function, tuple(args))))
+    def share(self, value: Any) -> Any:
+        return value
+
+    def begin(self, call: int, task: RemoteTask) -> None:
+        self.begun[task.name] += 1
+        state = task.state()
+        self.states[task.name].append(state)
+        args = (*task.args, *task.shared, state)
+        self._waiting.append((call, Task(task.name, task.function, args)))
         self._open.add(call)
         self.most = max(self.most, len(self._open))
 
@@ -58,6 +62,7 @@ class StandIn:
         context.news.append(News(call, "began"))
         try:
             end = News(call, *attempt(task, context))  # type: ignore[arg-type]
+            context.die_if_due()
         except _Death:
             end = News(call, "died", "its machine is gone")
         return [*context.news, end]
@@ -82,9 +87,12 @@ class _Context:
         self._call = call
         self._left = dies_after
 
-    def report(self, content: Any) -> None:
+    def die_if_due(self) -> None:
         if self._left == 0:
             raise _Death
+
+    def report(self, content: Any) -> None:
+        self.die_if_due()
         self._left = None if self._left is None else self._left - 1
         self.news.append(News(self._call, "said", content))
 
@@ -101,11 +109,8 @@ class Scripted(StandIn):
         self.script: deque[Callable[[], Sequence[News]]] = deque()
         self.given_up: list[int] = []
 
-    def begin(
-        self, call: int, name: str, function: Callable[..., Any], args: Sequence[Any]
-    ) -> None:
-        self.calls[name] = call
-        self.states[name].append(args[-1])
+    def begin(self, call: int, task: RemoteTask) -> None:
+        self.calls[task.name] = call
 
     def listen(self, seconds: float) -> Sequence[News]:
         return self.script.popleft()() if self.script else []

@@ -20,6 +20,7 @@ from supernet.cli.options import (
     KeepOption,
     NetArgOption,
     NetOption,
+    OnOption,
     RunArgument,
     parse_shape,
 )
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from supernet.nn.supernet import Supernet
     from supernet.records import Progress
     from supernet.report.searching import SearchReport
+    from supernet.runs.ray import Place
     from supernet.strategies import Evaluation
 
 #: Networks of the front that are shown while it is searched.
@@ -131,6 +133,7 @@ def search(
     data: DataOption = None,
     out: SearchFolderOption = None,
     checkpoint_every: CheckpointEveryOption = 10.0,
+    on: OnOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search a run's supernet for the best networks."""
@@ -142,10 +145,13 @@ def search(
     _check_wanted(objectives, [one.name for one in limits], strategy, latency)
     if not run.is_dir():
         raise RunFolderError(f"there is no run folder {visible(str(run))}; `ls runs` shows yours")
+    place = None if on is None else _find_place(on)
     console = Console(stderr=True)
     with waiting("loading PyTorch and the run", console):
         from supernet.experiments import search as searching
+        from supernet.experiments.clusters import opened
         from supernet.experiments.loading import load_run
+        from supernet.experiments.spreading import Spread
         from supernet.runs.process import set_up_process
 
         set_up_process(threads=threads)
@@ -165,19 +171,27 @@ def search(
     )
     folder = out or searching.default_folder(loaded, settings)
     say(console, f"search folder: {visible(str(folder))}")
-    events = searching.execute(
-        loaded,
-        settings,
-        folder,
-        every_s=checkpoint_every,
-        watch=lambda name, progress: _say_epoch(name, progress, console),
-    )
-    report = _followed(events, objectives, budget, console)
+    with opened(place, console, threads=threads, device=loaded.settings.run.device) as cluster:
+        events = searching.execute(
+            loaded,
+            settings,
+            folder,
+            every_s=checkpoint_every,
+            watch=lambda name, progress: _say_epoch(name, progress, console),
+            spread=None if cluster is None else Spread(cluster, cluster.slots, threads),
+        )
+        report = _followed(events, objectives, budget, console)
     if as_json:
         content = json.loads((folder / "front.json").read_text())
         print_json({"folder": str(folder), "front": content})
         return
     _show(report, folder)
+
+
+def _find_place(on: str) -> Place:
+    from supernet.runs.ray import find_place
+
+    return find_place(on)
 
 
 def _check_wanted(

@@ -30,6 +30,9 @@ from supernet.tasks import Task
 #: What scoring on data measures.
 _MEASURED = ("score", "loss")
 
+#: Returns the score of each sample by each architecture.
+ScoreMany = Callable[[Sequence[Architecture]], Mapping[Architecture, Scores]]
+
 #: Training samples that batch norms are recalibrated on, unless somebody says otherwise.
 _CALIBRATION = 500
 
@@ -50,6 +53,7 @@ def search(
     calibration: Inputs | None = None,
     batches: Batches | None = None,
     earlier: Iterable[Evaluation] = (),
+    score: ScoreMany | None = None,
 ) -> Iterator[Evaluation]:
     """Search a trained supernet for the best architectures under limits; a generator.
 
@@ -90,6 +94,7 @@ def search(
         calibration: Samples for batch-norm statistics; by default, the first 500 of `data.train`.
         batches: Samples to score on; by default, `data.validation`.
         earlier: Evaluations of the same search that need not be made again.
+        score: What scores a generation on data in place of this process, sample by sample.
 
     Yields:
         Evaluations, in order. See `select_front` and `select_best` for what is best of them.
@@ -109,7 +114,7 @@ def search(
     scorer: Evaluate
     if hasattr(data, "train") and hasattr(data, "validation"):
         _require_measured(wanted, [*_MEASURED, *known, *functions])
-        scorer = SupernetScorer(supernet, data, task, calibration, batches)
+        scorer = SupernetScorer(supernet, data, task, calibration, batches, score)
     elif callable(data):
         scorer = data
     else:
@@ -158,6 +163,14 @@ def _require_known(names: set[str], costs: Mapping[str, Cost]) -> None:
 class SupernetScorer:
     """Scores architectures on validation samples, all of a generation in one shared pass.
 
+    Args:
+        supernet: The network.
+        data: With the splits `train` and `validation`.
+        task: What the network is for; classification by default.
+        calibration: Samples for batch-norm statistics.
+        batches: Samples to score on; by default, `data.validation`.
+        score: What scores a generation on `batches` in place of this process.
+
     Attributes:
         samples: How many samples were scored on; 0 before the first time.
     """
@@ -169,7 +182,9 @@ class SupernetScorer:
         task: Task | None = None,
         calibration: Inputs | None = None,
         batches: Batches | None = None,
+        score: ScoreMany | None = None,
     ) -> None:
+        self._score = score
         self._supernet, self._data, self._task = supernet, data, task
         if calibration is None:
             train = data.train
@@ -181,7 +196,7 @@ class SupernetScorer:
 
     def __call__(self, archs: Sequence[Architecture]) -> dict[Architecture, Measured]:
         """Return the mean score and loss of each, and the standard error of the score."""
-        found = self.samples_of(archs)
+        found = self.samples_of(archs) if self._score is None else self._score(archs)
         measured: dict[Architecture, Measured] = {}
         for arch, scores in found.items():
             if scores.scores is None:

@@ -73,7 +73,7 @@ def do_job_elsewhere(
     Raises:
         DataError: If data or sources here are not those of the run.
     """
-    _check_ingredients(settings, ingredients)
+    check_ingredients(settings, ingredients)
     with TemporaryDirectory(prefix="supernet-") as folder:
         checkpoints = Checkpoints(Path(folder))
         if state is not None:
@@ -83,7 +83,7 @@ def do_job_elsewhere(
 
 
 @functools.cache
-def _check_ingredients(settings: Settings, wanted: Ingredients) -> None:
+def check_ingredients(settings: Settings, wanted: Ingredients) -> None:
     """Compare what is here, once per process, with what the run was begun with."""
     data = load_data(settings.data)
     named = build_named(

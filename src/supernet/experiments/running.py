@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, closing, contextmanager, redirect_stdout, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from supernet.errors import RunFolderError, SupernetError
 from supernet.experiments import execution
+from supernet.experiments.clusters import opened
 from supernet.experiments.execution import (
     Completed,
     Noted,
@@ -37,7 +37,7 @@ from supernet.runs.folder import (
     read_results,
 )
 from supernet.runs.manifest import differences
-from supernet.runs.ray import Place, RayCluster, connected, gpus_of
+from supernet.runs.ray import Place, RayCluster
 from supernet.runs.status import read_status, seconds_worked
 from supernet.text import visible
 
@@ -106,7 +106,15 @@ class Run:
             results = self.results
             if results is None:
                 noted = {event.job for event in earlier if event.event == "trained"}
-                with _opened(on, plan, console) as cluster:
+                run = plan.settings.run
+                with opened(
+                    on,
+                    console,
+                    threads=run.threads,
+                    device=run.device,
+                    at_once=run.workers,
+                    tasks=len(plan.jobs),
+                ) as cluster:
                     at_once = None if cluster is None else min(cluster.slots(), len(plan.jobs))
                     words = "" if cluster is None else cluster.describe()
                     outcome = self._train(plan, console, every_s, noted, cluster, note)
@@ -193,24 +201,6 @@ class Run:
                 details = getattr(error, "__notes__", [])
                 self.folder.log("stopped", reason=str(error), details=details)
             raise
-
-
-@contextmanager
-def _opened(on: Place | None, plan: RunPlan, console: Console) -> Iterator[RayCluster | None]:
-    """Connect to a cluster inside the block, if there is to be one, and say how large it is."""
-    if on is None:
-        yield None
-        return
-    run = plan.settings.run
-    with ExitStack() as stack:
-        with waiting("starting Ray" if on.is_own else f"connecting to {on.address}", console):
-            way = connected(on, cpus=run.threads, gpus=gpus_of(run.device), at_once=run.workers)
-            cluster = stack.enter_context(way)
-        count = min(cluster.slots(), len(plan.jobs))
-        console.out(f"{cluster.describe()}; up to {count} training(s) at a time", highlight=False)
-        # Ray tells of workers that died on standard output, which is for results.
-        stack.enter_context(redirect_stdout(sys.stderr))
-        yield cluster
 
 
 def begin(manifest: Manifest, settings: Settings, path: Path | None, *, prefix: str) -> Run:

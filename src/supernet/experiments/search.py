@@ -15,6 +15,7 @@ import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,13 @@ from supernet.errors import RunFolderError, SettingsError
 from supernet.evaluation.accuracy import Scores
 from supernet.evaluation.intervals import estimate_difference, estimate_share
 from supernet.evaluation.latency import load_latency
-from supernet.evaluation.searching import SupernetScorer, search
+from supernet.evaluation.searching import ScoreMany, SupernetScorer, search
 from supernet.experiments.components import task_of
-from supernet.experiments.confirmation import Confirmed, Watch, train_alone
+from supernet.experiments.confirmation import STATE, Confirmed, TrainMany, Watch, train_alone
+from supernet.experiments.elsewhere import Ingredients
 from supernet.experiments.jsonlines import read_lines, write_lines
 from supernet.experiments.loading import LoadedRun
+from supernet.experiments.spreading import Searched, Spread, spread_scoring, spread_training
 from supernet.reading import SMALL, parse_json, read_regular
 from supernet.records import Estimate
 from supernet.report.searching import (
@@ -44,6 +47,7 @@ from supernet.report.searching import (
 from supernet.report.wording import several
 from supernet.runs import files
 from supernet.runs.environment import hardware, versions
+from supernet.runs.folder import read_manifest
 from supernet.runs.lock import LOCK, hold
 from supernet.space import Architecture
 from supernet.strategies.constraints import as_limits
@@ -131,6 +135,7 @@ def execute(
     *,
     every_s: float = 10.0,
     watch: Watch = lambda name, progress: None,
+    spread: Spread | None = None,
 ) -> Generator[Evaluation | SearchReport, None, None]:
     """Search, or resume a search; yield evaluations as they are made, and at last the report.
 
@@ -142,6 +147,7 @@ def execute(
         folder: Of the search.
         every_s: How many seconds lie between two checkpoints of a network that is trained alone.
         watch: Told of the label of such a network, and its progress.
+        spread: The cluster that scores generations and trains networks in place of this process.
 
     Raises:
         SettingsError: If the settings make no sense for the run.
@@ -153,6 +159,7 @@ def execute(
         calibration = data.train.first(run.results.data.calibration)
         task = task_of(run.settings)
         scorer = SupernetScorer(run.supernet, data, task, calibration)
+        score = _score_many(run, spread)
         every = {}
         for name, strategy in (("search", settings.strategy), ("random", "random")):
             if name == "random" and not settings.baseline:
@@ -173,6 +180,7 @@ def execute(
                 task=task,
                 calibration=calibration,
                 earlier=earlier,
+                score=score,
             ):
                 found.append(evaluation)
                 # A generation comes at once; what is in the file is never less than before.
@@ -184,14 +192,41 @@ def execute(
             every[name] = found
         front = _thinned(select_front(every["search"], settings.objectives), _MOST_FINALISTS)
         chosen = [one.arch for one in _thinned(front, settings.confirm or settings.alone)]
+        train_many = _train_many(run, spread, folder / STATE, every_s, watch)
         confirmed = (
-            train_alone(run, chosen, folder, every_s=every_s, watch=watch)
+            train_alone(run, chosen, folder, every_s=every_s, watch=watch, train_many=train_many)
             if settings.alone
             else _score_unseen(run, chosen, scorer)
         )
         report = _report(run, settings, every, scorer, confirmed)
         _write_report(report, folder)
         yield report
+
+
+def _score_many(run: LoadedRun, spread: Spread | None) -> ScoreMany | None:
+    if spread is None:
+        return None
+    return spread_scoring(_searched(run, spread.threads), run.supernet, spread)
+
+
+def _train_many(
+    run: LoadedRun, spread: Spread | None, folder: Path, every_s: float, watch: Watch
+) -> TrainMany | None:
+    if spread is None:
+        return None
+    searched = _searched(run, spread.threads)
+    return partial(spread_training, run, searched, spread, folder, every_s=every_s, watch=watch)
+
+
+def _searched(run: LoadedRun, threads: int) -> Searched:
+    manifest = read_manifest(run.folder)
+    return Searched(
+        run.settings,
+        Ingredients.of(manifest.data_sha256, manifest.sources_sha256),
+        _sha256(_weights(run)),
+        run.results.data.calibration,
+        threads,
+    )
 
 
 def _ends_generation(found: Sequence[Evaluation], settings: SearchSettings) -> bool:
@@ -207,18 +242,21 @@ def _costs(run: LoadedRun, settings: SearchSettings) -> dict[str, Any]:
 
 def _identity(run: LoadedRun, settings: SearchSettings) -> dict[str, Any]:
     """Return what a search that goes on must find again."""
-    weights = run.folder / f"supernet-seed{run.seed}.safetensors"
     latency = settings.latency and _sha256(Path(settings.latency))
     return {
         "format": 1,
         "settings": {**asdict(settings), "objectives": list(settings.objectives)},
         "latency_sha256": latency,
-        "weights_sha256": _sha256(weights),
+        "weights_sha256": _sha256(_weights(run)),
         "space_sha256": run.supernet.space.sha256,
         "data_sha256": dict(run.results.data.sha256),
         "versions": versions(),
         "hardware": hardware(),
     }
+
+
+def _weights(run: LoadedRun) -> Path:
+    return run.folder / f"supernet-seed{run.seed}.safetensors"
 
 
 def _sha256(path: Path) -> str:

@@ -80,7 +80,7 @@ def _train_job(
         calibration_images=settings.data.calibration_images,
         subject=job.subject,
         job=identity_of(job),
-        watch=_throttled(context.report),
+        watch=throttled(context.report),
         checkpoints=checkpoints,
         stop=context.asked_to_stop,
     )
@@ -112,7 +112,7 @@ def _warm_up(settings: Settings) -> None:
     )
 
 
-def _throttled(
+def throttled(
     report: Callable[[Progress], None], *, seconds: float = 0.2
 ) -> Callable[[Progress], None]:
     """Pass on what ends an epoch, was saved or was measured, and otherwise only so often."""

@@ -26,7 +26,7 @@ from typing import Any, Final, final
 
 from supernet.errors import SettingsError, SupernetError, WorkerError
 from supernet.runs.environment import code_sha256, hardware, versions
-from supernet.runs.remote import Kept, News
+from supernet.runs.remote import Kept, News, RemoteTask
 from supernet.runs.workers import Task, attempt
 
 #: What `--on` may be, for messages.
@@ -266,18 +266,20 @@ class RayCluster:
         )
         return max(1, room if self.at_once is None else min(room, self.at_once))
 
-    def begin(
-        self, call: int, name: str, function: Callable[..., Any], args: Sequence[Any]
-    ) -> None:
-        task = Task(name, function, tuple(args))
+    def share(self, value: Any) -> Any:
+        return self._ray.put(value)
+
+    def begin(self, call: int, task: RemoteTask) -> None:
+        parcel = (task.name, task.function, task.args, task.state())
         ref = self._serve.options(
-            name=name, num_cpus=self._needs["CPU"], num_gpus=self._needs["GPU"], max_retries=0
+            name=task.name, num_cpus=self._needs["CPU"], num_gpus=self._needs["GPU"], max_retries=0
         ).remote(
             call,
             self._expected,
             os.getcwd(),
-            self._ray.cloudpickle.dumps(task),  # opened only where the package is the same
+            self._ray.cloudpickle.dumps(parcel),  # opened only where the package is the same
             self._mailbox,
+            *task.shared,  # which Ray replaces by the values
         )
         self._calls[ref] = call
 
@@ -421,7 +423,7 @@ class Mailbox:
 
 
 def _serve(
-    call: int, expected: Mapping[str, str], folder: str, parcel: bytes, mailbox: Any
+    call: int, expected: Mapping[str, str], folder: str, parcel: bytes, mailbox: Any, *shared: Any
 ) -> tuple[str, Any]:
     """Do a task where Ray wants it, if this machine has what the driver has."""
     import ray
@@ -432,7 +434,8 @@ def _serve(
         with suppress(OSError):  # files are named from there, where it is there
             os.chdir(folder)
         context.send("began", None)
-        return attempt(ray.cloudpickle.loads(parcel), context)
+        name, function, args, state = ray.cloudpickle.loads(parcel)
+        return attempt(Task(name, function, (*args, *shared, state)), context)
     except SupernetError as error:
         return "error", error
 

@@ -34,12 +34,13 @@ def _keep_nothing(state: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RemoteTask:
-    """Something to do on another machine: `function(*args, state(), context)`.
+    """Something to do on another machine: `function(*args, *shared, state(), context)`.
 
     Attributes:
         name: What to call it.
         function: One that a module of this package has.
         args: Picklable.
+        shared: What `Cluster.share` returned: the values come after the arguments.
         state: Called here, each time the task is begun: what it goes on from, picklable.
         keep: Called here with what the task reports to go on from, and with its result.
     """
@@ -47,6 +48,7 @@ class RemoteTask:
     name: str
     function: Callable[..., Any]
     args: tuple[Any, ...] = ()
+    shared: tuple[Any, ...] = ()
     state: Callable[[], Any] = field(default=_no_state, compare=False)
     keep: Callable[[Any], object] = field(default=_keep_nothing, compare=False)
 
@@ -86,16 +88,15 @@ class Cluster(Protocol):
     #: How long to wait for machines that are large enough, in seconds.
     patience_s: float
 
-    def begin(
-        self, call: int, name: str, function: Callable[..., Any], args: Sequence[Any]
-    ) -> None:
-        """Have `function(*args, context)` called somewhere, once there is room; see `TaskContext`.
+    def share(self, value: Any) -> Any:
+        """Bring something large to the cluster once; return what stands for it in tasks."""
+
+    def begin(self, call: int, task: RemoteTask) -> None:
+        """Have a task done somewhere, once there is room.
 
         Args:
             call: Its number, which news of it will have.
-            name: What it is called where people look at the cluster.
-            function: What to call.
-            args: Its arguments but for the last.
+            task: Of which all but `keep` is looked at.
         """
 
     def listen(self, seconds: float) -> Sequence[News]:
@@ -166,7 +167,7 @@ def _work(
             task, attempt = waiting.popleft()
             number = next(numbers)
             calls[number] = _Call(task, attempt)
-            cluster.begin(number, task.name, task.function, (*task.args, task.state()))
+            cluster.begin(number, task)
         for news in cluster.listen(_LISTEN_S):
             if (call := calls.get(news.call)) is None:
                 continue  # of a call that was taken for dead
