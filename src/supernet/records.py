@@ -277,7 +277,8 @@ class Ranking(Record):
     intervals over samples. `picked` is the best, of equals the cheapest; `equals` are those that
     can't be told from it, compared in pairs. `halves_tau`: between rankings by two halves of the
     validation samples; `scoring_tau`: what that makes between two whole sets of as many samples;
-    `drift_tau`: between the last two epochs.
+    `drift_tau`: between the last two epochs; `enough_samples`: from how many samples on more of
+    them steady the ranking less than more training would, if that can be told.
     """
 
     measure: Measure = ACCURACY
@@ -291,6 +292,7 @@ class Ranking(Record):
     halves_tau: float
     scoring_tau: float
     drift_tau: float | None
+    enough_samples: int | None = None
     sentences: list[str]
 
 

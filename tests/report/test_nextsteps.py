@@ -36,6 +36,19 @@ def test_what_is_less_steady_is_bought() -> None:
     assert "more" not in texts(with_ranking(results, 0.95, 0.97))
 
 
+def test_how_many_samples_to_buy_is_part_of_the_command() -> None:
+    results = with_ranking(sample_results(seeds=3), 0.5, 0.8)
+    assert results.ranking
+    for enough, command in ((None, ""), (9, ""), (50, " --validation-images 50")):
+        ranking = results.ranking.model_copy(update={"enough_samples": enough})
+        (step,) = [
+            step
+            for step in next_steps(results.model_copy(update={"ranking": ranking}))
+            if "more validation samples" in step.text
+        ]
+        assert step.command == (f"{results.conditions.command}{command}" if command else "")
+
+
 def test_a_supernet_that_adds_nothing_is_not_searched_with() -> None:
     results = sample_results(seeds=3)
     assert results.verdict

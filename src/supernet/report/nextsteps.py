@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from supernet.records import Results
+from supernet.records import Ranking, Results
 from supernet.report.summary import compared
 from supernet.report.wording import untrained
 
@@ -15,6 +15,12 @@ class Step:
 
     text: str
     command: str = ""
+
+
+def _more_samples(ranking: Ranking, command: str) -> str:
+    """Return the command with as many samples as are enough, if that is known and are more."""
+    enough = ranking.enough_samples or 0
+    return f"{command} --validation-images {enough}" if enough > ranking.samples else ""
 
 
 def next_steps(results: Results) -> list[Step]:
@@ -35,7 +41,10 @@ def next_steps(results: Results) -> list[Step]:
         steps.append(Step("Train for more epochs: the ranking still moves from epoch to epoch."))
     elif ranking and ranking.scoring_tau < 0.9:
         steps.append(
-            Step("Score on more validation samples: the ranking depends on which they are.")
+            Step(
+                "Score on more validation samples: the ranking depends on which they are.",
+                _more_samples(ranking, results.conditions.command),
+            )
         )
     if compared(results) and len(results.seeds) == 1:
         steps.append(

@@ -5,8 +5,14 @@ import numpy as np
 import pytest
 
 from supernet.errors import DataError
+from supernet.evaluation.ranking.metrics import kendall
 from supernet.evaluation.ranking.sentences import ranking_sentences
-from supernet.evaluation.ranking.stability import describe_ranking, full_tau
+from supernet.evaluation.ranking.stability import (
+    describe_ranking,
+    enough_samples,
+    full_tau,
+    halves_tau,
+)
 from supernet.records import Ranking
 from tests.evaluation.ranking.samples import at_random, exactly
 
@@ -62,6 +68,41 @@ def test_halves_of_many_samples_agree_and_those_of_few_hardly() -> None:
     assert few.scoring_tau >= few.halves_tau
 
 
+def test_enough_samples_make_rankings_agree_as_said() -> None:
+    rng = np.random.default_rng(0)
+    accuracies = np.clip(rng.normal(0.7, 0.03, (1, 80)), 0, 1)
+    pilot = at_random(rng, accuracies, 400)
+    half = float(np.mean([halves_tau(pilot, rng) for _ in range(20)]))
+    for wanted in (0.6, 0.8):
+        count = enough_samples(half, 400, wanted)
+        assert count is not None
+        taus = []
+        for _ in range(5):
+            one, other = (at_random(rng, accuracies, count).mean(axis=(0, 2)) for _ in range(2))
+            taus.append(kendall(one, other)[0])
+        assert np.mean(taus) == pytest.approx(wanted, abs=0.06)
+    assert enough_samples(half, 400, full_tau(half)) in range(360, 441)
+    assert enough_samples(half, 400, 1.0) is enough_samples(half, 400, -0.2) is None
+    assert enough_samples(math.nan, 400, 0.5) is enough_samples(half, 400, math.nan) is None
+    assert enough_samples(1.0, 400, 0.5) == 1
+
+
+def test_how_many_samples_are_enough_is_said_where_it_is_worth_it() -> None:
+    rng = np.random.default_rng(0)
+    ranking = described(at_random(rng, np.array([[0.1, 0.5, 0.9]]), 500)).model_copy(
+        update={"scoring_tau": 0.8}
+    )
+    for drift, enough, words in (
+        (0.7, 300, "more training would steady it more than more samples; for this training about"),
+        (0.7, 300, "about 300 would do."),
+        (0.7, 3, "more than more samples."),
+        (0.9, 2100, "more samples (about 2,100) would steady it more than more training."),
+        (0.9, None, "more samples would steady it more than more training."),
+    ):
+        changed = ranking.model_copy(update={"drift_tau": drift, "enough_samples": enough})
+        assert words in ranking_sentences(changed)[-1]
+
+
 def test_what_to_buy_next_is_what_is_less_steady() -> None:
     rng = np.random.default_rng(0)
     hits = at_random(rng, np.array([[0.1, 0.3, 0.5, 0.7, 0.9]]), 500)
@@ -74,7 +115,7 @@ def test_what_to_buy_next_is_what_is_less_steady() -> None:
     assert (
         described(noisy, before=order)
         .sentences[-1]
-        .endswith("more samples would steady it more than more training.")
+        .endswith("would steady it more than more training.")
     )
 
 

@@ -282,11 +282,14 @@ def _steadiness(r: Ranking) -> str | None:
     )
     if r.drift_tau is None or math.isnan(r.drift_tau):
         return f"{scoring}; halves of the samples agree at {number(r.halves_tau)}."
-    more = (
-        "more training would steady it more than more samples"
-        if r.drift_tau < r.scoring_tau
-        else "more samples would steady it more than more training"
-    )
+    # Of a few samples only the ranking of a training that hardly began is worth speaking of.
+    enough = r.enough_samples if (r.enough_samples or 0) >= r.samples / 10 else None
+    if r.drift_tau < r.scoring_tau:
+        some = "" if enough is None else f"; for this training about {enough:,} would do"
+        more = f"more training would steady it more than more samples{some}"
+    else:
+        some = "" if enough is None else f" (about {enough:,})"
+        more = f"more samples{some} would steady it more than more training"
     return f"{scoring}, and the last two epochs agree at {number(r.drift_tau)}: {more}."
 
 

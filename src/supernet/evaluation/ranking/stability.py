@@ -63,7 +63,8 @@ def describe_ranking(
     ranking = np.negative(losses) if losses is not None and rank_by == "loss" else validation
     means = np.where(gone, np.nan, ranking.mean(axis=(0, 2), dtype=np.float64))
     best = int(pick(means, np.asarray(macs, np.float64)))
-    half = float(np.mean([_halves_tau(ranking[:, ~gone], rng) for _ in range(SPLITS)]))
+    half = float(np.mean([halves_tau(ranking[:, ~gone], rng) for _ in range(SPLITS)]))
+    drift = None if before is None else _drift_tau(validation, lost, before)
     record = Ranking(
         measure=measure,
         ranked_by=rank_by,
@@ -77,7 +78,8 @@ def describe_ranking(
         equals=[labels[i] for i in _equals(ranking, best, gone)],
         halves_tau=half,
         scoring_tau=full_tau(half),
-        drift_tau=None if before is None else _drift_tau(validation, lost, before),
+        drift_tau=drift,
+        enough_samples=None if drift is None else enough_samples(half, validation.shape[2], drift),
         sentences=[],
     )
     return record.model_copy(update={"sentences": ranking_sentences(record)})
@@ -96,7 +98,34 @@ def full_tau(half: float) -> float:
     return 2 / math.pi * math.asin(2 * r / (1 + r)) if math.isfinite(half) else math.nan
 
 
-def _halves_tau(samples: Samples, rng: np.random.Generator) -> float:
+def enough_samples(half: float, samples: int, tau: float) -> int | None:
+    """Return how many samples make two rankings by as many agree at a tau: about, and rounded up.
+
+    By the Spearman-Brown formula, as `full_tau`. With the tau between the last two checkpoints this
+    is the number from which on more samples steady a ranking less than more training would.
+
+    >>> enough_samples(0.5, 2000, full_tau(0.5))
+    2000
+    >>> enough_samples(0.5, 2000, 0.5), enough_samples(0.5, 2000, 0.9), enough_samples(0, 9, 0.5)
+    (1000, 34000, None)
+
+    Args:
+        half: The tau between halves of the samples.
+        samples: How many these are together.
+        tau: The one to reach.
+
+    Returns:
+        None if that can't be told: nothing is ranked, or no number would do.
+    """
+    if not (half > 0 and 0 < tau < 1):
+        return None
+    r, wanted = (math.sin(math.pi / 2 * min(each, 1.0)) for each in (half, tau))
+    exact = samples / 2 * wanted * (1 - r) / (r * (1 - wanted))
+    unit: int = 10 ** max(0, len(str(int(exact))) - 2)
+    return max(1, math.ceil(round(exact / unit, 6)) * unit)
+
+
+def halves_tau(samples: Samples, rng: np.random.Generator) -> float:
     """Return the tau between the rankings by two random halves of the samples; NaN if none."""
     if samples.shape[1] < 2 or samples.shape[2] < 2:
         return math.nan
