@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 
@@ -41,6 +41,6 @@ def opened(
             cluster = stack.enter_context(way)
         count = cluster.slots() if tasks is None else min(cluster.slots(), tasks)
         console.out(f"{cluster.describe()}; up to {count} task(s) at a time", highlight=False)
-        # Ray tells of workers that died on standard output, which is for results.
-        stack.enter_context(redirect_stdout(sys.stderr))
+        # Ray tells of deaths on standard output, which is for results; they are noted anyway.
+        stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         yield cluster

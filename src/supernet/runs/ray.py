@@ -186,7 +186,6 @@ def _restore_handlers() -> None:
 def _set_up_ray(place: Place) -> None:
     """Say how Ray is to work, before it is imported."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     if place.is_own:
         # Ray listens on all of a machine's addresses: nobody may use it without the token.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
