@@ -87,7 +87,7 @@ dev: .venv/.installed-dev
 	@rm .venv/.unfinished
 
 clean:
-	rm -rf .venv build dist docs/api docs/project
+	rm -rf .venv build dist docs/api docs/notebooks docs/project
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find . -path ./runs -prune -o -path ./.git -prune -o \
 	  \( -name __pycache__ -o -name '*.egg-info' \) -type d -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ import supernet
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from api_pages import write_pages
+from notebook_pages import write_notebooks
 from repository_pages import copy_pages, resolved
 
 project = "supernet"
@@ -35,7 +36,7 @@ nitpicky = False
 
 def read_page(app: Sphinx, page: str, text: list[str]) -> None:
     """Let links out of this folder lead to the copies of what they name."""
-    if not page.startswith(("api/", "project/")):
+    if not page.startswith(("api/", "notebooks/", "project/")):
         text[0] = resolved(text[0], f"docs/{page}.md", f"{page}.md")
 
 
@@ -44,4 +45,5 @@ def setup(app: Sphinx) -> None:
     docs = Path(app.srcdir)
     write_pages(supernet._HOME, docs / "api")
     copy_pages(docs.parent, docs)
+    write_notebooks(docs.parent, docs)
     app.connect("source-read", read_page)

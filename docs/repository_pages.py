@@ -19,7 +19,8 @@ _LINK = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 def copy_pages(root: Path, docs: Path) -> None:
     """Write the pages of the repository into the documentation's folder."""
     (docs / "project").mkdir(exist_ok=True)
-    for source, target in SHOWN.items():
+    pages = {source: target for source, target in SHOWN.items() if source.endswith(".md")}
+    for source, target in pages.items():
         text = (root / source).read_text(encoding="utf-8")
         text = resolved(text, source, target)
         if not (docs / target).exists() or (docs / target).read_text(encoding="utf-8") != text:

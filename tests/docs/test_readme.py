@@ -1,38 +1,124 @@
 """What the README shows is what there is."""
 
+import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
-from supernet.cli.signals import EXIT_CODES
-from supernet.experiments.settings import PRESETS
+import pytest
+import torch
+import yaml
+
+import supernet as sn
+from supernet.records import Estimate
+from supernet.runs.folder import read_results
+from tests.docs.blocks import blocks_of
 from tests.limits import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+WORDS = " ".join(README.split())
+OWN: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / "own_network.json").read_text())
 
 
-def test_the_network_of_ones_own_is_the_one_that_the_search_page_tries() -> None:
-    page = (ROOT / "docs" / "search.md").read_text()
-    assert re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:1] == BLOCKS
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 150
 
 
-def test_the_script_is_as_short_as_it_says() -> None:
-    assert "a script of 40 lines" in README
-    assert len((ROOT / "main.py").read_text().splitlines()) <= 40
+def test_the_network_of_ones_own_takes_twenty_lines() -> None:
+    (block,) = blocks_of(ROOT / "README.md")
+    assert "20 lines" in README
+    assert len([line for line in block.code.splitlines() if line.strip()]) <= 20
 
 
-def test_presets_exit_codes_and_files_are_the_real_ones() -> None:
-    assert all(f"| `{preset}`" in README for preset in PRESETS)
-    assert all(f" {code} " in README for code in EXIT_CODES.values())
+def points(found: Estimate, *, signed: bool = False) -> str:
+    value, low, high = (
+        f"{100 * part:{'+' * signed}.2f}" for part in (found.value, found.low, found.high)
+    )
+    return f"{value} points ({low} to {high})"
 
 
-def test_the_trees_name_every_folder_and_every_file() -> None:
+def plain(found: Estimate) -> str:
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def test_the_numbers_of_the_standard_comparison_are_those_of_its_record() -> None:
+    verdict = read_results(ROOT / "benchmarks" / "results" / "standard").verdict
+    assert verdict
+    assert verdict.ceiling_tau
+    assert verdict.longer_gap
+    low, high = verdict.cost_ratio_range
+    longer = "the same, with a supernet trained for as much compute as the nine"
+    assert dict(re.findall(r"^\| ([^|]+) \| ([-+]?\d[^|]+) \|$", README, re.MULTILINE)) == {
+        "CPU time of nine trainings over one supernet's": f"{verdict.cost_ratio:.1f} "
+        f"({low:.1f} to {high:.1f} over seeds)",
+        "one-shot minus standalone accuracy, mean of nine": points(verdict.mean_gap),
+        longer: points(verdict.longer_gap, signed=True),
+        "Kendall tau of the one-shot ranking": f"{plain(verdict.tau)}, p = {verdict.tau_p:.3f}",
+        "ceiling: tau between two seeds of standalone training": plain(verdict.ceiling_tau),
+        "ranking by multiply-adds, without training": plain(verdict.macs_tau),
+        "what the network picked by one-shot lacks against the best": points(verdict.regret),
+    }
+
+
+def shown_estimate(found: dict[str, float]) -> str:
+    return "{:.1f} % ({:.1f} to {:.1f})".format(
+        *(100 * found[part] for part in ("value", "low", "high"))
+    )
+
+
+def test_the_numbers_of_the_network_of_ones_own_are_those_of_its_record() -> None:
+    assert f"{OWN['best']}" in WORDS
+    assert f"{OWN['macs'] / 1e6:.2f} million" in WORDS
+    assert f"{OWN['macs_of_largest'] / 1e6:.1f} million" in WORDS
+    assert f"{shown_estimate(OWN['inherited'])} with the shared weights" in WORDS
+    assert f"{shown_estimate(OWN['tuned'])} after" in WORDS
+    assert f"{OWN['cpu_s']:.0f} CPU seconds" in WORDS
+    assert OWN["date"] in WORDS
+
+
+@pytest.mark.slow
+def test_the_network_of_ones_own_is_saved_within_five_cpu_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from own_network import measure
+
+    found = measure(tmp_path)
+    assert found["cpu_s"] < 300
+    assert abs(found["tuned"]["value"] - OWN["tuned"]["value"]) < 0.02
+    assert found["macs"] <= 1e6
+    saved = sn.load(tmp_path / "my-model")
+    assert saved(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+    assert all(type(module).__module__.startswith("torch.") for module in saved.modules())
+
+
+def test_the_citation_is_of_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert cited["version"] == project["version"]
+    assert cited["license"] == project["license"]
+    assert [author["name"] for author in cited["authors"]] == [
+        author["name"] for author in project["authors"]
+    ]
+
+
+def test_other_libraries_are_dated_as_on_their_page() -> None:
+    page = (ROOT / "docs" / "other-libraries.md").read_text()
+    dated = dict(
+        re.findall(r"^\| `([\w-]+)`[^|]*\|[^|]*\| (\d{4}-\d\d)-\d\d \|", page, re.MULTILINE)
+    )
+    names = {"OFA": "ofa", "NNI": "nni", "MMRazor": "mmrazor", "ModelOpt": "nvidia-modelopt"}
+    names["whittle"] = "whittle"
+    rows = re.findall(r"^\| \[(\w+)\]\(https:[^|]*\| (\d{4}-\d\d) \|", README, re.MULTILINE)
+    assert {names[name]: month for name, month in rows} == dated
+
+
+def test_the_tree_names_every_file() -> None:
     package = ROOT / "src" / "supernet"
-    named = re.findall(r"^  (\w+)/", README.split("src/supernet/\n")[1], re.MULTILINE)
-    assert sorted(named) == sorted(path.parent.name for path in package.glob("*/__init__.py"))
     command = [sys.executable, str(ROOT / "tools" / "show_tree.py")]
     shown = subprocess.run(
         command, capture_output=True, text=True, check=True, timeout=HANG_S
