@@ -11,6 +11,7 @@ SHOWN = {
     "SECURITY.md": "project/security.md",
     "benchmarks/README.md": "project/measurements.md",
     "benchmarks/faults/README.md": "project/faults.md",
+    "examples/own_network.ipynb": "notebooks/own_network.md",
 }
 
 _LINK = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
