@@ -12,8 +12,10 @@ from torch import nn
 
 import supernet as sn
 from tests.conftest import nine, tiny_data
+from tests.docs.blocks import blocks_of
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "data-and-devices.md").read_text()
+PATH = Path(__file__).resolve().parents[2] / "docs" / "data-and-devices.md"
+PAGE = PATH.read_text()
 
 
 class Board:
@@ -37,9 +39,9 @@ class Board:
 
 
 def shown(start: str) -> str:
-    """Return an indented block of the page from a line that begins so, to an unindented one."""
-    (found,) = re.findall(rf"^( {{4}}{start}.*?\n)\n(?! )", PAGE, re.DOTALL | re.MULTILINE)
-    return "\n".join(line[4:] for line in found.splitlines())
+    """Return the block of the page that begins so."""
+    (found,) = [block.code for block in blocks_of(PATH) if block.code.startswith(start)]
+    return found
 
 
 def test_three_lines_send_events_to_tensorboard_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
