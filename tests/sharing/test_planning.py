@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -15,10 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from supernet import sharing
 from supernet.errors import SharingError, SpaceError
 from supernet.evaluation.cost import count_macs
-from supernet.networks.zoo import build_residual_net
+from supernet.networks.zoo import build_nasbench201_net, build_residual_net
 from supernet.nn.choices import Depth, OneOf
 from supernet.nn.supernet import Supernet
-from supernet.sharing import PassPlan, Planner
+from supernet.sharing import PassPlan, Planner, planning
 from supernet.space import Architecture
 from tests.conftest import nested, nine, noise
 from tests.sharing.networks import PLANS, Network, copied, sharing_warnings, some_archs
@@ -59,6 +59,59 @@ def test_frozen_weights_cost_no_gradient() -> None:
     plan = sharing.plan(supernet, supernet.space, x)
     assert plan.training_macs < before
     assert plan.training_macs == counted(supernet, x, supernet.space, backward=True)
+
+
+def alike_or_not() -> Supernet:
+    """Pairs of blocks of which some cost the same, and others hardly look different."""
+
+    def convolution(**how: Any) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(4, 4, 3, bias=False, **{"padding": 1, **how}), nn.BatchNorm2d(4)
+        )
+
+    frozen, replaced = convolution(), convolution()
+    frozen[0].weight.requires_grad_(False)
+    replaced.forward = lambda x: x[:, :2]  # type: ignore[method-assign]
+    others = [convolution(groups=2), convolution(padding=3, dilation=3), convolution(stride=2)]
+    blocks = [convolution(), convolution(), frozen, replaced, nn.Identity(), *others]
+    return Supernet(
+        nn.Sequential(convolution(), OneOf("end", dict(zip("abcdefgh", blocks, strict=True))))
+    )
+
+
+@pytest.mark.parametrize(
+    ("build", "x"),
+    [
+        (alike_or_not, torch.empty(2, 4, 8, 8, device="meta")),
+        (nine, IMAGES),
+        (nested, torch.empty(6, 4, device="meta")),
+        (
+            lambda: Supernet(build_nasbench201_net(seed=0, width=2, cells=2)),
+            torch.empty(2, 3, 32, 32, device="meta"),
+        ),
+    ],
+)
+def test_modules_that_are_measured_once_for_all_alike_cost_what_each_does(
+    build: Callable[[], Supernet], x: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supernet, measured = build(), Planner._measure
+    archs = some_archs(supernet, 8)
+    counts: list[int] = []
+
+    def counting(self: Planner, *given: Any) -> Any:
+        before = len(self._known)
+        result = measured(self, *given)
+        counts[-1] += len(self._known) - before
+        return result
+
+    monkeypatch.setattr(Planner, "_measure", counting)
+    plans = []
+    for kind in (planning._kind, lambda operation: operation):
+        monkeypatch.setattr(planning, "_kind", kind)
+        counts.append(0)
+        plans.append(sharing.plan(supernet, archs, x))
+    assert plans[0] == plans[1]
+    assert counts[0] < counts[1]
 
 
 def test_one_by_one_is_the_sum_of_each_alone() -> None:

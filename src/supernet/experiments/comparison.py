@@ -44,6 +44,7 @@ from supernet.records import (
 )
 from supernet.report.wording import COUNTS
 from supernet.runs.environment import cpu_seconds, hardware, versions
+from supernet.sharing import PassPlan
 from supernet.space import Architecture
 from supernet.training.data import form_of_samples
 from supernet.training.result import TrainingResult
@@ -303,6 +304,7 @@ def describe_network(
     shape: Form,
     archs: Sequence[Architecture] | None = None,
     macs: Sequence[int] | None = None,
+    shared: PassPlan | None = None,
 ) -> NetworkRecord:
     """Return the parts of a supernet, and the work of running some architectures, or all.
 
@@ -311,6 +313,7 @@ def describe_network(
         shape: Of one sample, such as channels, height, width; or samples of another form.
         archs: Which architectures; by default every one of the space.
         macs: The multiply-adds of each, if they are known.
+        shared: The plan of a pass over all of them, if there is one.
     """
     archs = list(supernet.space if archs is None else archs)
     apart = [count_macs(supernet, arch, shape) for arch in archs] if macs is None else macs
@@ -323,7 +326,9 @@ def describe_network(
         stages=outline(supernet),
         params=count_params(supernet),
         macs_apart=sum(apart),
-        macs_shared=count_shared_macs(supernet, archs, shape),
+        macs_shared=shared.macs // shared.samples
+        if shared
+        else count_shared_macs(supernet, archs, shape),
         macs_largest=max(apart),
     )
 

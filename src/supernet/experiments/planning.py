@@ -174,15 +174,16 @@ def plan(settings: Settings, *, standalone: bool = True, elsewhere: bool = False
     architectures = describe_architectures(supernet, form, archs)
     macs = [record.macs for record in architectures]
     alone = spread(archs, macs, settings.run.alone) if standalone else ()
+    shared = planner.plan(archs)
     return RunPlan(
         settings=settings,
         data=data,
         named=named,
         archs=archs,
         alone=alone,
-        network=describe_network(supernet, form, archs, macs),
+        network=describe_network(supernet, form, archs, macs, shared),
         architectures=architectures,
-        sharing=planner.plan(archs),
+        sharing=shared,
         sampler=sampler,
         jobs=list(_jobs(settings, supernet, sampler, costs, alone)),
         loading=loading,

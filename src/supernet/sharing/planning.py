@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,7 +22,14 @@ from supernet.errors import SharingError
 from supernet.nn.supernet import Supernet, require_supernet
 from supernet.sharing.cache import split_inputs
 from supernet.sharing.execution import interpret
-from supernet.sharing.programs import Compute, Instruction, Program
+from supernet.sharing.module_state import settings_of
+from supernet.sharing.programs import (
+    ApplyRestricted,
+    Compute,
+    Instruction,
+    Operation,
+    Program,
+)
 from supernet.sharing.structure import key, leaves, replace
 from supernet.sharing.twins import twin_of
 from supernet.space import Architecture
@@ -268,6 +275,9 @@ class Planner:
         twin, self._cache = twin_of(self._original, meta=meta)
         self.supernet = twin.train()
         self._names = {module: name for name, module in twin.net.named_modules()}
+        # Found once: a network of a thousand modules takes longer to look through than to measure.
+        self._weights = [p for p in twin.parameters() if p.requires_grad]
+        self._owned = {_memory(tensor) for tensor in twin.state_dict(keep_vars=True).values()}
         self._meta = meta
 
     def plan(self, archs: Iterable[Architecture]) -> PassPlan:
@@ -323,14 +333,14 @@ class Planner:
         args: Sequence[Any],
         kwargs: dict[str, Any],
     ) -> _Measure:
-        what = instruction.operation, key(replace((tuple(args), kwargs), Tensor, _form))
+        form = key(replace((tuple(args), kwargs), Tensor, _form))
+        operation = instruction.operation
+        what = _kind(operation) if self._meta else operation, form
         if what in self._known:
             return self._known[what]
         args, kwargs = replace((tuple(args), kwargs), Tensor, _fresh)
         needs = [t for t in leaves((args, kwargs), Tensor) if t.requires_grad]
-        needs += [p for p in self.supernet.parameters() if p.requires_grad]
-        given = {_memory(tensor) for tensor in leaves((args, kwargs), Tensor)}
-        owned = {_memory(tensor) for tensor in self.supernet.state_dict(keep_vars=True).values()}
+        known = {_memory(tensor) for tensor in leaves((args, kwargs), Tensor)} | self._owned
         kept: dict[int, Tensor] = {}
 
         def keep(tensor: Tensor) -> Tensor:
@@ -339,15 +349,18 @@ class Planner:
 
         start = counter.get_total_flops()
         with saved_tensors_hooks(keep, lambda tensor: tensor):
-            result = instruction.operation(self.supernet, args, kwargs)
+            result = operation(self.supernet, args, kwargs)
         forward = counter.get_total_flops()
         results = list(leaves(result, Tensor))
         if wanted := [tensor for tensor in results if tensor.requires_grad]:
             torch.autograd.grad(
-                wanted, needs, [torch.ones_like(t) for t in wanted], allow_unused=True
+                wanted,
+                [*needs, *self._weights],
+                [torch.ones_like(t) for t in wanted],
+                allow_unused=True,
             )
-        own = {_memory(t): t for t in results if _memory(t) not in given | owned}
-        new = {m: t for m, t in kept.items() if m not in given | owned} | own
+        own = {_memory(t): t for t in results if _memory(t) not in known}
+        new = {m: t for m, t in kept.items() if m not in known} | own
         self._known[what] = _Measure(
             result=result,
             macs=(forward - start) // 2,
@@ -373,6 +386,28 @@ class _Measure:
     bytes: int
     result_bytes: int
     shares: bool
+
+
+def _kind(operation: Operation) -> object:
+    """Return something hashable that is equal for operations that cost the same, given the same."""
+    if isinstance(operation, Compute):
+        node = operation.node
+        return operation if node.op == "get_attr" else (node.op, key(node.target))
+    if isinstance(operation, ApplyRestricted):
+        return operation
+    parts = list(operation.module.modules())
+    return tuple(map(_settings, parts)) if all(map(_is_plain, parts)) else operation
+
+
+def _is_plain(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.modules.") and "forward" not in vars(module)
+
+
+def _settings(module: nn.Module) -> object:
+    """Return what one of PyTorch's modules does, but for the numbers it holds."""
+    own = {**module._parameters, **module._buffers}
+    forms = tuple((name, None if t is None else _form(t)) for name, t in own.items())
+    return type(module), module.training, settings_of(module), tuple(module._modules), forms
 
 
 def _peak(program: Program, inputs: Sequence[Tensor], measures: Sequence[_Measure]) -> int:
