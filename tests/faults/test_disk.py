@@ -68,7 +68,7 @@ def save_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_step_by_step_more_room_and_at_every_step_one_sentence(
     stopped_before: str, files_that_fail: set[str], data: Path, whole: dict[str, bytes]
 ) -> None:
-    """No file may be larger than so much, and then half as much again, until the run ends."""
+    """No file may be larger than so much, and then twice as much, until the run ends."""
     command = [*arguments(data), "--out", "run"]
     if stopped_before == "judging":
         with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +93,7 @@ def test_step_by_step_more_room_and_at_every_step_one_sentence(
             assert re.search(r"; resume with `\S*supernet resume run`$", said), said
         for path in Path("run").rglob("*"):
             assert not path.name.startswith("."), "a temporary file stayed"
-        size += size // 2
+        size *= 2
         assert size < 1 << 20
     assert set(failed) >= files_that_fail
     assert essence(Path("run")) == whole

@@ -4,10 +4,13 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.faults.runs import KILL
 from tests.limits import HANG_S
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_in_the_same_bytes() -> None:
     done = subprocess.run(
         [sys.executable, KILL, "--kills", "3", "--rounds", "1"],

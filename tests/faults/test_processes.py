@@ -44,17 +44,20 @@ def long(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byte
 
 
 class Going:
-    """A run that is training in two workers, of which one may be slow to start.
+    """A run that is training in workers, of which one may be slow to start.
 
     Args:
         data: To train on.
         until: The event to wait for.
+        workers: In how many it trains.
         every_s: Seconds between two checkpoints.
     """
 
-    def __init__(self, data: Path, *, until: str = "epoch", every_s: float = 1000) -> None:
+    def __init__(
+        self, data: Path, *, until: str = "epoch", workers: int = 1, every_s: float = 1000
+    ) -> None:
         self.until = until
-        given = [*arguments(data, epochs=EPOCHS, workers=2), f"--checkpoint-every={every_s}"]
+        given = [*arguments(data, epochs=EPOCHS, workers=workers), f"--checkpoint-every={every_s}"]
         self.folder = Path("a run")
         self.process = start(*given, "--out", self.folder, cwd=Path.cwd())
         self.workers: list[int] = []
@@ -96,14 +99,14 @@ class Going:
     [
         (signal.SIGINT, True, 130, "stopped by Ctrl-C"),
         (signal.SIGTERM, False, 143, "terminated"),
-        (signal.SIGTERM, True, 143, "terminated"),
+        pytest.param(signal.SIGTERM, True, 143, "terminated", marks=pytest.mark.slow),
     ],
     ids=["Ctrl-C", "SIGTERM to the first", "SIGTERM to all"],
 )
 def test_a_signal_ends_the_step_and_saves_and_says_how_to_go_on(
     number: int, group: bool, code: int, words: str, data: Path, long: dict[str, bytes]
 ) -> None:
-    with Going(data) as run:
+    with Going(data, workers=2) as run:
         run.signal(number, group=group)
         ended, told = run.end()
         assert ended == code
