@@ -113,7 +113,7 @@ def test_naswot_is_one_more_baseline_where_it_is_asked_for(
 
 def test_a_budget_of_seconds_is_the_supernets(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is trained alone, and what has as much compute as that, is trained for epochs."""
-    monkeypatch.setattr(steps, "clock_of", lambda _: itertools.count().__next__)
+    monkeypatch.setattr(steps, "clock_of", lambda *_: itertools.count().__next__)
     stay_here(monkeypatch)
     planned = plan(small(data, seconds=5, alone=2, longer=True, net_arg=["widths=2,2"]))
     by_epochs = plan(small(data, alone=2, longer=True, net_arg=["widths=2,2"]))
