@@ -29,7 +29,7 @@ from tests.limits import HANG_S
 from tests.runs.processes import is_gone, wait_until, workers
 
 #: Long enough to be hit in the middle of, short enough to be waited for: seconds.
-EPOCHS = 120
+EPOCHS = 60
 
 PAYLOADS = {"supernet": "seed0-supernet", "standalone (1, 1)": "seed0-standalone-1"}
 
