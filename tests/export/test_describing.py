@@ -165,3 +165,23 @@ def test_reading_an_attribute_is_limited_to_what_a_tensor_says_of_itself() -> No
     )
     with pytest.raises(ExportError, match="shape and type only"):
         rebuild(Network.model_validate_json(text), weights)
+
+
+class Looks(nn.Module):
+    """Looks whether a shape is right, as timm's norms do, and changes its input in place."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch._assert(x.ndim == 4, "it takes pictures")
+        torch._assert(x.shape[1] % 2 == 0, "it takes channels in pairs")
+        y = x + 1
+        y.mul_(2)
+        return y
+
+
+def test_looking_at_shapes_is_left_out_and_nothing_else() -> None:
+    x = torch.rand(2, 4, 3, 3)
+    network = describe(tidy(Looks()))
+    assert "assert" not in network.model_dump_json()
+    again = rebuild(network, {})
+    assert torch.equal(again(x), Looks()(x))
+    assert again(torch.rand(2, 3)).shape == (2, 3)

@@ -42,6 +42,7 @@ def test_every_part_of_a_recipe_works_there(recipe: str) -> None:
     both(nine_net, tiny_data(), sn.Recipe(epochs=1, batch_size=8, **RECIPES[recipe]))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # some versions of PyTorch compile so
 @pytest.mark.parametrize("more", [{"precision": "bfloat16"}, {"compile": True}], ids=str)
 def test_faster_arithmetic_ends_near_it(more: Any) -> None:
     both(nine_net, tiny_data(), sn.Recipe(epochs=1, batch_size=8, **more), sampler="every")
@@ -59,7 +60,7 @@ def test_what_is_extracted_there_is_calibrated_scored_saved_and_tuned(tmp_path: 
     supernet.to("cuda")
     net = sn.extract(supernet, arch)
     recalibrate(net, data)
-    assert score_network(net, data.validation).device.type == "cuda"
+    assert score_network(net, data.validation).device.type == "cpu"  # scores come back
     sn.save(net, tmp_path / "model", data=data)
     x, _ = next(data.validation.batches(8))
     assert torch.allclose(sn.load(tmp_path / "model")(x), here.eval()(x), atol=1e-3)

@@ -7,11 +7,13 @@ and of graphs (`torch.fx.GraphModule`), which say what a module of any other cla
 from __future__ import annotations
 
 import copy
+import operator
 import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from supernet.errors import ExportError
@@ -23,6 +25,12 @@ from supernet.nn.supernet import Supernet
 
 #: Under this name a module keeps the reason why its code can't be followed.
 REASON = "_cannot_follow"
+
+#: What code does to look at a shape; none of it changes anything.
+_LOOKING: frozenset[object] = frozenset(
+    {getattr, operator.eq, operator.ge, operator.getitem, operator.gt, operator.le}
+    | {operator.lt, operator.mod, operator.ne, "dim", "size"}
+)
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Module)
 
@@ -102,9 +110,26 @@ class _Tidier:
             except Exception as error:  # whatever somebody's code raises
                 # Kept as it is: `describe` says what can be done about it.
                 vars(module)[REASON] = f"{type(error).__name__}: {error}".partition("\n")[0]
+        if isinstance(module, fx.GraphModule):
+            _drop_assertions(module)
         for name, child in _children(module):
             module._modules[name] = self.tidied(child, f"{where}.{name}" if where else name)
         return _flat(module) if isinstance(module, nn.Sequential) else module
+
+
+def _drop_assertions(module: fx.GraphModule) -> None:
+    """Take out of a graph what only looks whether a shape is right, as timm's norms do."""
+    looked = [n for n in module.graph.nodes if n.target is torch._assert and not n.users]
+    for node in looked:
+        asked = node.all_input_nodes
+        module.graph.erase_node(node)
+        while asked:
+            one = asked.pop()
+            if not one.users and one.target in _LOOKING:
+                asked += one.all_input_nodes
+                module.graph.erase_node(one)
+    if looked:
+        module.recompile()
 
 
 def _as_layer(module: nn.Module) -> nn.Module | None:
