@@ -24,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if " at 0x" in item.nodeid:  # it would differ between processes, and `-n auto` then stops
+            raise pytest.UsageError(f"{item.nodeid} is named by an address; give the case an id")
     if not config.getoption("--all"):
         kept = chosen(items)
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])

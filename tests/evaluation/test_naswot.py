@@ -85,7 +85,7 @@ def test_what_is_like_relu_counts(activation: nn.Module) -> None:
 @pytest.mark.parametrize(
     "activation",
     [nn.Tanh(), nn.Sigmoid(), nn.Hardtanh(), lambda x: x.clamp(min=-1.0), nn.Identity()],
-    ids=str,
+    ids=["tanh", "sigmoid", "hardtanh", "clamp from -1", "identity"],
 )
 def test_without_any_there_is_no_score(
     activation: nn.Module | Callable[[Tensor], Tensor],
