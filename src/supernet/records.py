@@ -318,8 +318,9 @@ class Conditions(Record):
     """Where, when and with what a run was made.
 
     Of a run that was killed and went on, the times are those of the work that was kept.
-    `mismatches` says what had changed when it went on, if somebody let it nevertheless. `cluster`
-    is what trained in place of this machine, in words, if anything did.
+    `mismatches` says what had changed when it went on, if somebody let it nevertheless. `ranks` is
+    how many processes trained a supernet together; `cluster` is what trained in place of this
+    machine, in words, if anything did.
     """
 
     command: str
@@ -328,6 +329,7 @@ class Conditions(Record):
     hardware: dict[str, str]
     threads: int
     workers: int
+    ranks: int = 1
     wall_s: float
     cpu_s: float
     mismatches: list[str] = []
@@ -356,6 +358,7 @@ class Manifest(Record):
     commit: str | None
     hardware: dict[str, str]
     host: str
+    ranks: int = 1
     created: str
 
 

@@ -35,7 +35,6 @@ from supernet.nn.supernet import Supernet
 from supernet.records import Progress, Results
 from supernet.sharing import Planner
 from supernet.training.recipe import Recipe
-from supernet.training.result import TrainingResult
 from supernet.training.samplers import (
     Draw,
     Fair,
@@ -45,7 +44,7 @@ from supernet.training.samplers import (
     training_macs,
     warm_up,
 )
-from supernet.training.session import train
+from supernet.training.session import TrainingSession
 from tests.datasets.idxfiles import random_arrays, write_folder
 from tests.experiments.tinyruns import small, stay_here, write_data
 from tests.runs.processes import workers
@@ -142,7 +141,7 @@ def test_networks_start_from_weights_of_their_own_and_seeds_differ(
         return build_named(settings, seed=seed, **rest)
 
     planned = plan(small(data, longest=2, seeds=2, epochs=1, longer=True))
-    worker._warm_up(planned.settings)
+    worker.warm_up(planned.settings)
     monkeypatch.setattr(worker, "build_named", build)
     run(planned)
     assert len(set(seeds)) == len(seeds) == len(planned.jobs)
@@ -169,7 +168,7 @@ def test_a_worker_warms_up_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     settings = small(data, batch_size=16, seed=77)
     for _ in range(2):
-        worker._warm_up(settings)
+        worker.warm_up(settings)
     assert trained == [16]
 
 
@@ -313,14 +312,14 @@ def test_rules_reach_the_training(
     stay_here(monkeypatch)
     asked: list[dict[str, Any]] = []
 
-    def note(net: Supernet, data: Any, recipe: Recipe, **rest: Any) -> TrainingResult:
+    def note(net: Supernet, data: Any, recipe: Recipe, **rest: Any) -> TrainingSession:
         asked.append({"recipe": recipe, **rest})
-        return train(net, data, recipe, **rest)
+        return TrainingSession(net, data, recipe, **rest)
 
     settings = small(data, epochs=1, longest=2, clip_norm=1.0, ema=0.9, label_smoothing=0.1, **rule)
     planned = plan(settings, standalone=False)
-    worker._warm_up(settings)
-    monkeypatch.setattr(worker, "train", note)
+    worker.warm_up(settings)
+    monkeypatch.setattr(worker, "TrainingSession", note)
     run(planned)
     (found,) = asked
     recipe = found["recipe"]

@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -47,9 +47,17 @@ from supernet.cli.output import (
     telling_warnings,
 )
 from supernet.cli.predicting import predict
+from supernet.cli.ranks import (
+    console_of,
+    find_several,
+    is_first,
+    is_follower,
+    joining,
+    require_alone,
+)
 from supernet.cli.searching import latency, search
-from supernet.cli.signals import StopSignal, fail, heed_signals
-from supernet.errors import DataError, RunFolderError, SupernetError, WorkerError
+from supernet.cli.signals import StopSignal, deferring_signals, fail, heed_signals
+from supernet.errors import DataError, RunFolderError, SettingsError, SupernetError, WorkerError
 from supernet.experiments.settings import Settings, check_sources, resolve_settings
 from supernet.report.progress import waiting
 from supernet.runs.lock import require_free
@@ -60,6 +68,8 @@ if TYPE_CHECKING:
     from supernet.experiments.planning import RunPlan
     from supernet.experiments.running import Run
     from supernet.records import Manifest
+    from supernet.runs.launch import Launched
+    from supernet.runs.ranks import Ranks
     from supernet.runs.ray import Place
 
 app = typer.Typer(
@@ -81,14 +91,15 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with telling_warnings():
+        with telling_warnings(quiet=is_follower()):
             app(prog_name="supernet")  # handles wrong usage and closed pipes itself
     except (StopSignal, SupernetError) as error:
         fail(error)
 
 
 @app.callback(invoke_without_command=True)
-def _version(
+def _begin(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
     if version:
@@ -96,6 +107,7 @@ def _version(
 
         typer.echo(f"supernet {__version__}")
         raise typer.Exit
+    require_alone(context.invoked_subcommand)
 
 
 @app.command(cls=HelpCommand)
@@ -116,7 +128,8 @@ def compare(
     """Check the one-shot ranking against networks trained alone.
 
     Trains a supernet once and some of its architectures on their own, and judges how far the
-    ranking by the supernet can be trusted.
+    ranking by the supernet can be trusted. Under torchrun, several processes train the supernet
+    together: torchrun --nproc-per-node 2 -m supernet compare.
     """
     how = RunOptions(out, resume, allow_mismatch, checkpoint_every, tensorboard, as_json, on)
     _run("compare", preset, settings, how, dry_run=dry_run)
@@ -137,7 +150,10 @@ def train(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a supernet, and score its architectures."""
+    """Train a supernet, and score its architectures.
+
+    Under torchrun, several processes do it together: torchrun --nproc-per-node 2 -m supernet train.
+    """
     how = RunOptions(out, resume, allow_mismatch, checkpoint_every, tensorboard, as_json, on)
     _run("train", preset, settings, how, dry_run=dry_run)
 
@@ -244,22 +260,77 @@ def _run(
     *,
     dry_run: bool = False,
 ) -> None:
-    console = Console(stderr=True)
-    if how.out and not dry_run:
+    launched = find_several()
+    if dry_run:
+        if is_first(launched):
+            _show_plan(command, preset, settings, how)
+        return
+    if how.out and is_first(launched):
         require_free(how.out)
+    place = None if how.on is None else _find_place(how.on, settings)
+    if place and launched:
+        raise SettingsError(
+            "--on sends trainings to a cluster, one task each, and torchrun divides each among "
+            "processes; choose one of the two"
+        )
+    console = console_of(launched)
+    with ExitStack() as stack:
+        plan, ranks = _plan(command, settings, how, console, stack, place, launched)
+        if ranks.several:
+            from supernet.experiments import ranked
+
+            ranked.require_same_plan(plan, ranks)
+            if not ranks.first:
+                with deferring_signals() as stop:
+                    ranked.follow(plan, ranks, stop)
+                return
+        _execute(command, preset, plan, how, console, place, ranks)
+
+
+def _show_plan(
+    command: Literal["compare", "train"], preset: str, settings: Settings, how: RunOptions
+) -> None:
+    place = None if how.on is None else _find_place(how.on, settings)
+    with ExitStack() as stack:
+        plan, _ = _plan(command, settings, how, Console(stderr=True), stack, place, None)
+    from supernet.experiments import planning
+
+    show_plan(plan, planning.measure_speed(plan), preset, how.as_json)
+
+
+def _plan(
+    command: Literal["compare", "train"],
+    settings: Settings,
+    how: RunOptions,
+    console: Console,
+    stack: ExitStack,
+    place: Place | None,
+    launched: Launched | None,
+) -> tuple[RunPlan, Ranks]:
+    """Set the process up, meet other ranks, if any were launched, and plan the run."""
     check_sources(settings)
     if how.tensorboard:
         require_tensorboard()
-    place = None if how.on is None else _find_place(how.on, settings)
     with waiting("loading PyTorch and the data", console):
         from supernet.experiments import planning
         from supernet.runs.process import set_up_process
 
         set_up_process(threads=settings.run.threads)
+        ranks = stack.enter_context(joining(launched))
         plan = planning.plan(settings, standalone=command == "compare", elsewhere=bool(place))
-    if dry_run:
-        show_plan(plan, planning.measure_speed(plan), preset, how.as_json)
-        return
+        return plan, ranks
+
+
+def _execute(
+    command: Literal["compare", "train"],
+    preset: str,
+    plan: RunPlan,
+    how: RunOptions,
+    console: Console,
+    place: Place | None,
+    ranks: Ranks,
+) -> None:
+    """Do what is left of a run, and show its results."""
     from supernet.runs.manifest import make_manifest
 
     manifest = make_manifest(
@@ -270,17 +341,24 @@ def _run(
         data_sha256=plan.data.sha256,
         sources_sha256=plan.sources,
         space_sha256=plan.space_sha256,
+        ranks=ranks.size,
     )
     with _open_run(manifest, plan.settings, how, console) as run:
         folder = run.folder.path
-        with _telling_how_to_resume(folder, place):
+        with _telling_how_to_resume(folder, place, ranks):
             results = run.results if run.finished else None
             if results is not None:
                 console.out("this run had finished; these are its results", highlight=False)
             else:
                 with _noting(run, plan, console, how) as note:
                     results = run.execute(
-                        plan, console, every_s=how.checkpoint_every, on=place, note=note
+                        plan,
+                        console,
+                        every_s=how.checkpoint_every,
+                        on=place,
+                        note=note,
+                        ranks=ranks,
+                        heeding=deferring_signals,
                     )
     if how.as_json:
         print_json(json.loads(results.model_dump_json()))  # which has a word for NaN
@@ -334,10 +412,13 @@ def _noting(
 
 
 @contextmanager
-def _telling_how_to_resume(folder: Path, place: Place | None) -> Iterator[None]:
+def _telling_how_to_resume(folder: Path, place: Place | None, ranks: Ranks) -> Iterator[None]:
     """Say how to resume when the block is stopped."""
     try:
         yield
     except (StopSignal, DataError, RunFolderError, WorkerError) as error:
+        if ranks.several:
+            ranks.leave(error)
+            fail(error, "the same command resumes it")
         words = ["resume", as_argument(folder), *([f"--on={place.option}"] if place else [])]
         fail(error, f"resume with `{program_name()} {join_command(words)}`")

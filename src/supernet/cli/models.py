@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,8 @@ from rich.console import Console
 
 from supernet.cli.options import CheckpointEveryOption, JsonOption, RunArgument, ThreadsOption
 from supernet.cli.output import as_argument, command_line, print_json, say, show_next
+from supernet.cli.ranks import console_of, find_several, joining
+from supernet.cli.signals import deferring_signals
 from supernet.errors import ModelFolderError
 from supernet.records import ACCURACY, Measure
 from supernet.report.progress import waiting, watching
@@ -129,22 +132,28 @@ def finetune(
     """Fine-tune an architecture of a finished run.
 
     It starts from the weights it has in the supernet. Stopped or killed, the same command resumes
-    it.
+    it. Several processes do it together under torchrun.
     """
     read_results(run)  # before PyTorch loads
-    console = Console(stderr=True)
-    with waiting("loading the run and its data", console):
-        from supernet.experiments import extraction, tuning
+    launched = find_several()
+    console = console_of(launched)
+    with ExitStack() as stack:
+        with waiting("loading the run and its data", console):
+            from supernet.experiments import extraction, tuning
 
-        loaded = _load(run, seed, data, threads)
-        (chosen,) = extraction.choose(loaded, arch=arch, best=best, limit=limit)
-        recipe = tuning.recipe_for(
-            loaded, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size
-        )
-    folder = out or extraction.default_folder(loaded, chosen, "-taught" if taught else "-tuned")
-    _require_new(folder)
-    name = f"tuning {chosen.label}"
-    with watching({name: 1}, console, loaded.results.measure) as follow:
+            ranks = stack.enter_context(joining(launched))
+            loaded = _load(run, seed, data, threads)
+            (chosen,) = extraction.choose(loaded, arch=arch, best=best, limit=limit)
+            recipe = tuning.recipe_for(
+                loaded, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size
+            )
+        folder = out or extraction.default_folder(loaded, chosen, "-taught" if taught else "-tuned")
+        if ranks.first:
+            _require_new(folder)
+        name = f"tuning {chosen.label}"
+        follow = stack.enter_context(watching({name: 1}, console, loaded.results.measure))
+        # One process can stop anywhere; several stop together, between two steps.
+        stop = stack.enter_context(deferring_signals()) if ranks.several else None
         model = tuning.tune(
             loaded,
             chosen,
@@ -155,7 +164,11 @@ def finetune(
             command=command_line(),
             every_s=checkpoint_every,
             watch=lambda progress: follow(name, progress),
+            stop=stop or (lambda: False),
+            ranks=ranks,
         )
+    if model is None:
+        return
     if as_json:
         print_json(_tuned_as_json(model))
         return

@@ -39,8 +39,11 @@ def say(console: Console, text: str) -> None:
 
 
 @contextmanager
-def telling_warnings() -> Iterator[None]:
-    """Print the package's own warnings inside the block as sentences, and others as Python does."""
+def telling_warnings(*, quiet: bool = False) -> Iterator[None]:
+    """Print the package's own warnings inside the block as sentences, and others as Python does.
+
+    With `quiet`, the package's own are another process's to print.
+    """
     with warnings.catch_warnings():
         others = warnings.showwarning
 
@@ -53,6 +56,8 @@ def telling_warnings() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             if category.__module__ == errors.__name__:
+                if quiet:
+                    return
                 say(Console(stderr=True), f"supernet: warning: {message}")
             else:
                 others(message, category, filename, lineno, file, line)

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from rich.console import Console
@@ -21,9 +23,11 @@ from supernet.errors import (
     SettingsError,
     SharingError,
     SpaceError,
+    Stopped,
     SupernetError,
     WorkerError,
 )
+from supernet.runs.launch import find_launch
 from supernet.text import visible_lines
 
 EXIT_CODES: dict[type[Exception], int] = {
@@ -76,6 +80,39 @@ def heed_signals() -> None:
             signal.signal(number, stop)
 
 
+@contextmanager
+def deferring_signals() -> Iterator[Callable[[], bool]]:
+    """Let a signal inside the block wait until it is asked for, so that several ranks stop as one.
+
+    Yields:
+        What says whether there was one. Whoever stops for it raises `Stopped`, which leaves the
+        block as what that signal means. A second signal ends the process at once.
+    """
+    first: list[tuple[int, float]] = []
+
+    def defer(signum: int, frame: object) -> None:
+        if not first:
+            first.append((signum, time.monotonic()))
+        elif time.monotonic() - first[0][1] > _ONE_SIGNAL_S:
+            os._exit(_ENDINGS[signum][1])
+
+    before = {number: signal.getsignal(number) for number in _ENDINGS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, defer)
+    try:
+        yield lambda: bool(first)
+    except Stopped:
+        if not first:  # another rank was asked
+            raise
+        raise StopSignal(*_ENDINGS[first[0][0]]) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if first:
+        raise StopSignal(*_ENDINGS[first[0][0]])
+
+
 def fail(error: StopSignal | SupernetError, way_on: str = "") -> NoReturn:
     """Print an error as one sentence, with what to do next, and exit with its code."""
     if isinstance(error, StopSignal):
@@ -84,5 +121,15 @@ def fail(error: StopSignal | SupernetError, way_on: str = "") -> NoReturn:
         codes = (code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
         code = next(codes, 1)
     sentence = f"{error}; {way_on}" if way_on else str(error)
-    Console(stderr=True).out(f"supernet: {visible_lines(sentence)}", highlight=False)
+    who = f"supernet{_which()}"
+    Console(stderr=True).out(f"{who}: {visible_lines(sentence)}", highlight=False)
     sys.exit(code)
+
+
+def _which() -> str:
+    """Return which of several ranks this process is, if it is one."""
+    with suppress(SettingsError):
+        launched = find_launch()
+        if launched is not None and launched.size > 1:
+            return f" (rank {launched.rank})"
+    return ""

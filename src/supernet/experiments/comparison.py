@@ -248,6 +248,7 @@ def describe_conditions(
     cpu_s: float | None = None,
     started: str | None = None,
     workers: int = 1,
+    ranks: int = 1,
     threads: int | None = None,
     mismatches: Sequence[str] = (),
     cluster: str = "",
@@ -260,6 +261,7 @@ def describe_conditions(
         cpu_s: CPU seconds of all of it; by default, of this process and its children so far.
         started: When, in ISO format; by default, now less the duration.
         workers: How many processes trained at a time.
+        ranks: How many trained a supernet together.
         threads: How many threads each had; what PyTorch uses here by default.
         mismatches: What changed between a run that was stopped and its going on, in words.
         cluster: What trained in place of this machine, in words.
@@ -274,6 +276,7 @@ def describe_conditions(
         hardware=hardware(),
         threads=threads or torch.get_num_threads(),
         workers=workers,
+        ranks=ranks,
         wall_s=wall_s,
         cpu_s=cpu_seconds() if cpu_s is None else cpu_s,
         mismatches=list(mismatches),

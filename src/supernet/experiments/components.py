@@ -19,6 +19,8 @@ from supernet.networks.named import NamedNetwork, build_network
 from supernet.nn.supernet import Supernet
 from supernet.records import ACCURACY, Measure
 from supernet.runs.functions import call_function, load_function, parse_function, source_sha256
+from supernet.runs.launch import find_launch
+from supernet.runs.ranks import ALONE, Ranks
 from supernet.space import Architecture, SearchSpace
 from supernet.tasks import Task, make_task
 from supernet.training.data import form_of_samples
@@ -175,15 +177,33 @@ def scored_of(settings: Settings, space: SearchSpace) -> tuple[Architecture, ...
     return choose_scored(space, settings.run.score, settings.run.seed)
 
 
-def device_of(settings: Settings) -> str:
+def device_of(settings: Settings, ranks: Ranks = ALONE) -> str:
     """Return the device of the settings, `auto` resolved.
 
+    Args:
+        settings: Of the run.
+        ranks: Who trains together: each on a GPU of its own, if they are wanted.
+
     Raises:
-        SettingsError: If there is no such device here.
+        SettingsError: If there is no such device here, or not one for every rank.
     """
     wanted = settings.run.device
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+    _require_device(wanted)
+    if not ranks.several or not wanted.startswith("cuda"):
+        return wanted
+    launched, there = find_launch(), torch.cuda.device_count()
+    own = ranks.rank if launched is None else launched.local
+    if wanted != "cuda" or own >= there:
+        raise SettingsError(
+            f"device is {wanted!r}, and rank {ranks.rank} of {ranks.size} needs a GPU of its own "
+            f"of the {there} here; give --device cuda, and start as many ranks as there are GPUs"
+        )
+    return f"cuda:{own}"
+
+
+def _require_device(wanted: str) -> None:
     try:
         kind = torch.device(wanted).type
     except RuntimeError:
@@ -192,7 +212,6 @@ def device_of(settings: Settings) -> str:
     if not there.get(kind, False):
         have = ", ".join(name for name, is_there in there.items() if is_there)
         raise SettingsError(f"device is {wanted!r}; here there is {have}")
-    return wanted
 
 
 def _has_mps() -> bool:

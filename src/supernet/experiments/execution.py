@@ -6,8 +6,8 @@ import hashlib
 import io
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from supernet.errors import CheckpointError
 from supernet.evaluation.naswot import naswot
+from supernet.experiments import ranked
 from supernet.experiments.comparison import SeedResults, compare, describe_conditions, scores_of
 from supernet.experiments.elsewhere import Ingredients, do_job_elsewhere
 from supernet.experiments.planning import Job, RunPlan, Subject
@@ -27,6 +28,7 @@ from supernet.experiments.worker import do_job, identity_of
 from supernet.records import Progress, Results
 from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.environment import cpu_seconds
+from supernet.runs.ranks import ALONE, Ranks
 from supernet.runs.remote import Cluster, RemoteTask, run_remotely
 from supernet.runs.workers import Task, WorkerMessage, run_tasks
 from supernet.space import Architecture
@@ -48,13 +50,15 @@ class Outcome:
         weights: The supernets' weights, by seed.
         wall_s: How long it took, in seconds.
         cpu_s: The CPU seconds of trainings that this process and its children did not spend: before
-            they were resumed, and on a cluster.
+            they were resumed, by other ranks, and on a cluster.
+        ranks: How many trained supernets together.
     """
 
     seeds: Sequence[SeedResults]
     weights: Mapping[int, Weights]
     wall_s: float
     cpu_s: float
+    ranks: int = 1
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,15 @@ class Completed:
 RunEvent = Progressed | Trained | Noted | Completed
 
 
+#: Makes a block; inside, what it gives says whether to stop.
+Heeding = Callable[[], AbstractContextManager[Callable[[], bool]]]
+
+
+def never_asked() -> AbstractContextManager[Callable[[], bool]]:
+    """Give a block inside of which nobody asks for an end."""
+    return nullcontext(lambda: False)
+
+
 def execute(
     plan: RunPlan,
     checkpoints: Path | None = None,
@@ -99,6 +112,8 @@ def execute(
     inherit: Sequence[int] = (),
     restart: bool = False,
     cluster: Cluster | None = None,
+    ranks: Ranks = ALONE,
+    heeding: Heeding = never_asked,
 ) -> Generator[RunEvent, None, None]:
     """Do all trainings, or what is left of them, and yield what happens.
 
@@ -113,6 +128,9 @@ def execute(
         inherit: File descriptors that workers keep open as long as they live.
         restart: Whether trainings that were saved by another plan begin again, instead of raising.
         cluster: Where trainings are done instead of here; only this process writes checkpoints.
+        ranks: Who trains supernets together, if not a worker each; the others `ranked.follow`.
+        heeding: Around their work together; it gives what is asked between two steps whether to
+            stop, after saving.
 
     Yields:
         What happens, `Completed` last. After an exception of a worker or a signal, what trainings
@@ -145,6 +163,17 @@ def execute(
                 yield Trained(job.name, before)
         yield from found.resumed()
         cpu_s = found.cpu_s
+        if ranks.several:
+            shared = [(job, folders[job.name]) for job in left.values() if ranked.is_shared(job)]
+            with heeding() as stop:
+                for job, progress in ranked.lead(
+                    plan, shared, ranks, every_s=every_s, restart=restart, stop=stop
+                ):
+                    if progress is not None:
+                        yield Progressed(job.name, progress)
+                    else:
+                        yield from found.ended(left.pop(job.name), folders[job.name])
+            cpu_s += ranked.spent_elsewhere(ranks)
         jobs = list(left.values())
         messages = (
             _work_here(plan, jobs, folders, every_s, restart, inherit)
@@ -156,10 +185,7 @@ def execute(
             if message.kind != "done":
                 yield _event_of(message)
                 continue
-            result = found.read(left[message.task], folders[message.task])
-            yield from found.notes()
-            assert result
-            yield Trained(message.task, result)
+            yield from found.ended(left[message.task], folders[message.task])
         if cluster is not None:  # nobody here waited for these processes
             cpu_s = found.cpu_s
     yield Completed(
@@ -168,6 +194,7 @@ def execute(
             weights=found.weights,
             wall_s=time.perf_counter() - start,
             cpu_s=cpu_s,
+            ranks=ranks.size,
         )
     )
 
@@ -252,6 +279,13 @@ class _Found:
         """The CPU seconds of all that was read."""
         return sum(saved.cpu_s for saved in self._saved.values())
 
+    def ended(self, job: Job, folder: Path) -> Iterator[RunEvent]:
+        """Read a training that has just ended; yield what was wrong with it, and that it has."""
+        result = self.read(job, folder)
+        yield from self.notes()
+        assert result
+        yield Trained(job.name, result)
+
     def _note(self, job: str, sentence: str) -> None:
         self._notes.append(Noted(job, sentence))
 
@@ -323,6 +357,7 @@ def judge(
             cpu_s=outcome.cpu_s + cpu_seconds(),
             started=started,
             workers=at_once or plan.workers,
+            ranks=outcome.ranks,
             threads=settings.run.threads,
             mismatches=mismatches,
             cluster=cluster,

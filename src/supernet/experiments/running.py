@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,11 +17,13 @@ from supernet.experiments import execution
 from supernet.experiments.clusters import opened
 from supernet.experiments.execution import (
     Completed,
+    Heeding,
     Noted,
     Outcome,
     Progressed,
     RunEvent,
     Trained,
+    never_asked,
 )
 from supernet.experiments.planning import RunPlan
 from supernet.experiments.settings import Settings, to_yaml
@@ -37,7 +39,8 @@ from supernet.runs.folder import (
     read_results,
 )
 from supernet.runs.manifest import differences
-from supernet.runs.ray import Place, RayCluster
+from supernet.runs.ranks import ALONE, Ranks
+from supernet.runs.ray import Place
 from supernet.runs.status import read_status, seconds_worked
 from supernet.text import visible
 
@@ -85,6 +88,8 @@ class Run:
         every_s: float,
         on: Place | None = None,
         note: Callable[[RunEvent], None] = lambda _: None,
+        ranks: Ranks = ALONE,
+        heeding: Heeding = never_asked,
     ) -> Results:
         """Do what is left, and return the results.
 
@@ -94,6 +99,8 @@ class Run:
             every_s: How many seconds lie between two checkpoints of a training, at least.
             on: The cluster that trains; by default, worker processes here do.
             note: Called with whatever happens in the trainings.
+            ranks: See `execution.execute`.
+            heeding: See there.
         """
         earlier = read_events(self.folder.path)
         with self._ending_noted():
@@ -117,7 +124,17 @@ class Run:
                 ) as cluster:
                     at_once = None if cluster is None else min(cluster.slots(), len(plan.jobs))
                     words = "" if cluster is None else cluster.describe()
-                    outcome = self._train(plan, console, every_s, noted, cluster, note)
+                    events = execution.execute(
+                        plan,
+                        self.folder.checkpoints,
+                        every_s=every_s,
+                        inherit=[self.folder.lock],
+                        restart=bool(self.mismatches),
+                        cluster=cluster,
+                        ranks=ranks,
+                        heeding=heeding,
+                    )
+                    outcome = self._train(plan, events, console, noted, note)
                 with waiting("judging", console):
                     found = [m for event in earlier for m in event.mismatches]
                     results = execution.judge(
@@ -142,21 +159,12 @@ class Run:
     def _train(
         self,
         plan: RunPlan,
+        events: Generator[RunEvent, None, None],
         console: Console,
-        every_s: float,
         noted: Collection[str | None],
-        cluster: RayCluster | None,
         note: Callable[[RunEvent], None],
     ) -> Outcome:
-        """Execute the plan; log and show what happens, but for results that are logged already."""
-        events = execution.execute(
-            plan,
-            self.folder.checkpoints,
-            every_s=every_s,
-            inherit=[self.folder.lock],
-            restart=bool(self.mismatches),
-            cluster=cluster,
-        )
+        """Log and show what happens in the plan, but for results that are logged already."""
         with (
             watching(plan.shares(), console, plan.measure) as show,
             closing(events),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from supernet.records import Progress
 from supernet.runs import files
 from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.lock import LOCK, hold
+from supernet.runs.ranks import ALONE, Ranks
 from supernet.space import Architecture
 from supernet.training.finetuning import Tuned, finetune
 from supernet.training.recipe import Recipe
@@ -60,7 +61,9 @@ def tune(
     command: str,
     every_s: float = 10.0,
     watch: Callable[[Progress], None] | None = None,
-) -> TunedModel:
+    stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
+) -> TunedModel | None:
     """Fine-tune an architecture of a run and write it as a model folder.
 
     While it works, its state is in a folder beside, from which the same call goes on; that is
@@ -76,9 +79,11 @@ def tune(
         command: How it was asked for.
         every_s: How many seconds lie between two checkpoints, at least.
         watch: As for `train`.
+        stop: As for `train`.
+        ranks: Who does it together. The first one writes the model folder; others get None.
     """
     state = checkpoints_of(folder)
-    with _held(state):
+    with _held(state) if ranks.first else nullcontext():
         tuned = finetune(
             run.supernet,
             arch,
@@ -91,7 +96,11 @@ def tune(
             calibration_images=run.results.data.calibration,
             watch=watch,
             checkpoints=Checkpoints(state, every_s=every_s),
+            stop=stop,
+            distributed=ranks,
         )
+        if not ranks.first:
+            return None
         written = _write(run, arch, tuned, recipe, folder, command=command)
         shutil.rmtree(state, ignore_errors=True)
     return TunedModel(tuned, written)

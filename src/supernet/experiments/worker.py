@@ -29,17 +29,18 @@ from supernet.nn.supernet import Supernet
 from supernet.records import Progress
 from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.process import seed_process, set_up_process
+from supernet.runs.ranks import ALONE, Ranks
 from supernet.runs.workers import TaskContext
 from supernet.training.recipe import Recipe
 from supernet.training.samplers import every
-from supernet.training.session import train
+from supernet.training.session import TrainingSession, train
 
 
 def do_job(
     settings: Settings, job: Job, folder: Path, every_s: float, restart: bool, context: TaskContext
 ) -> None:
     """Do one training, in a worker, and leave its result in a folder of checkpoints."""
-    _warm_up(settings)
+    warm_up(settings)
     checkpoints = Checkpoints(folder, every_s=every_s, warn=context.report)
     try:
         _train_job(settings, job, checkpoints, context)
@@ -59,6 +60,19 @@ def identity_of(job: Job) -> dict[str, Any]:
 def _train_job(
     settings: Settings, job: Job, checkpoints: Checkpoints, context: TaskContext
 ) -> None:
+    report = throttled(context.report)
+    for progress in open_session(settings, job).events(checkpoints, context.asked_to_stop):
+        report(progress)
+
+
+def open_session(settings: Settings, job: Job, ranks: Ranks = ALONE) -> TrainingSession:
+    """Return a training that is about to begin, its network made and its process seeded.
+
+    Args:
+        settings: Of the run.
+        job: Which of its trainings.
+        ranks: Who does it together.
+    """
     seed = initial_seed(job.seed, job.subject, job.arch)
     seed_process(seed)
     data = load_data(settings.data)
@@ -68,27 +82,25 @@ def _train_job(
     standalone = job.arch is not None
     if job.arch is not None:
         net = Supernet(extract(net, net.space.at(job.arch)))
-    train(
+    return TrainingSession(
         net,
         data,
         recipe_of(settings, standalone=standalone, epochs=job.epochs, seconds=job.seconds),
         sampler=every if standalone else sampler_of(settings, net, data),
         score=None if standalone else scored_of(settings, net.space),
-        device=device_of(settings),
+        device=device_of(settings, ranks),
         task=task_of(settings),
         seed=job.seed,
         calibration_images=settings.data.calibration_images,
         subject=job.subject,
         job=identity_of(job),
-        watch=throttled(context.report),
-        checkpoints=checkpoints,
-        stop=context.asked_to_stop,
+        distributed=ranks,
     )
 
 
 @functools.cache
-def _warm_up(settings: Settings) -> None:
-    """Once per worker, take a step with a throwaway network, and score it.
+def warm_up(settings: Settings) -> None:
+    """Once per process, take a step with a throwaway network, and score it.
 
     PyTorch puts a second's work off until it is first needed, which would else be billed to
     whatever is trained first.

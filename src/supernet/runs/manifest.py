@@ -23,6 +23,7 @@ def make_manifest(
     data_sha256: Mapping[str, str],
     sources_sha256: Mapping[str, str] = {},
     space_sha256: str = "",
+    ranks: int = 1,
 ) -> Manifest:
     """Return the manifest of a run that begins here and now.
 
@@ -34,6 +35,7 @@ def make_manifest(
         data_sha256: Of the data files, by name.
         sources_sha256: Of the user's own source files, by name.
         space_sha256: A digest of the search space.
+        ranks: How many processes train a supernet together.
     """
     return Manifest(
         command=command,
@@ -48,6 +50,7 @@ def make_manifest(
         commit=commit(),
         hardware=hardware(),
         host=platform.node(),
+        ranks=ranks,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -55,12 +58,13 @@ def make_manifest(
 def differences(before: Manifest, now: Manifest) -> list[str]:
     """Return, in words, what differs between two manifests that could change a result.
 
-    That are the command, the settings, the data's content, the versions, the package's own code and
-    the vector instructions of the processor; not the host, the number of workers, or where the data
-    lie.
+    That are the command, the ranks, the settings, the data's content, the versions, the package's
+    own code and the vector instructions of the processor; not the host, the number of workers, or
+    where the data lie.
     """
     pairs = [
         ("command", before.command, now.command),
+        ("ranks", before.ranks, now.ranks),
         *_pairs("", before.settings, now.settings, without=_FREE_SETTINGS),
         *_pairs("data file ", before.data_sha256, now.data_sha256),
         *_pairs("source file ", before.sources_sha256, now.sources_sha256),

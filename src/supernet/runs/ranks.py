@@ -198,7 +198,13 @@ def join_ranks(*, timeout_s: float = WAIT_S) -> Iterator[Ranks]:
     from torch.distributed.rendezvous import rendezvous
 
     if dist.is_initialized():
-        yield Ranks(dist.get_rank(), dist.get_world_size(), dist.group.WORLD)
+        ranks = Ranks(dist.get_rank(), dist.get_world_size(), dist.group.WORLD)
+        if "gloo" not in str(dist.get_backend_config()):
+            raise SettingsError(
+                f"the default process group is {dist.get_backend_config()}, which can't add up on "
+                'processors; begin it with init_process_group("cpu:gloo,cuda:nccl")'
+            )
+        yield ranks
         return
     launched = find_launch()
     if launched is None:
@@ -216,7 +222,8 @@ def join_ranks(*, timeout_s: float = WAIT_S) -> Iterator[Ranks]:
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=wait)
     except (RuntimeError, ValueError, OSError) as error:
         raise _unmet(launched, timeout_s, error) from None
-    ranks = Ranks(rank, size, dist.group.WORLD, store)
+    held = _Held(dist.group.WORLD)
+    ranks = Ranks(rank, size, held, store)
     try:
         ranks.add(torch.zeros(1))  # so that whoever is missing is missed here
         yield ranks
@@ -224,7 +231,28 @@ def join_ranks(*, timeout_s: float = WAIT_S) -> Iterator[Ranks]:
         ranks.leave(error)
         raise
     finally:
+        held.let_go()
         dist.destroy_process_group()
+
+
+@final
+class _Held:
+    """A process group that is let go of at the end, whoever still has this.
+
+    One that is held until the interpreter ends takes the process with it: gloo's threads are not
+    joined then, and C++ aborts.
+    """
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+
+    def allreduce(self, tensors: list[Tensor]) -> Any:
+        if self._group is None:
+            raise RuntimeError("the ranks have parted")
+        return self._group.allreduce(tensors)
+
+    def let_go(self) -> None:
+        self._group = None
 
 
 def _unmet(launched: Launched, timeout_s: float, error: Exception) -> RankError:

@@ -29,6 +29,7 @@ from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.records import ACCURACY, Estimate, Measure, Phase, Progress
 from supernet.runs.checkpoints import Checkpoints
+from supernet.runs.ranks import ALONE, Ranks
 from supernet.space import Architecture
 from supernet.tasks import Task, count_samples
 from supernet.training.data import SplitData, count_batches
@@ -91,6 +92,7 @@ def finetune(
     watch: Callable[[Progress], None] | None = None,
     checkpoints: Checkpoints | None = None,
     stop: Callable[[], bool] = lambda: False,
+    distributed: Ranks = ALONE,
 ) -> Tuned:
     """Take an architecture out of a trained supernet and train it on, on its own.
 
@@ -111,6 +113,7 @@ def finetune(
         watch: As for `train`.
         checkpoints: As for `train`: with the same arguments it goes on where it was killed.
         stop: As for `train`.
+        distributed: As for `train`; what comes before and after, all ranks do alike.
 
     Example:
         tuned = sn.finetune(supernet, best, data, sn.Recipe(epochs=2, learning_rate=0.03))
@@ -157,6 +160,7 @@ def finetune(
         watch=watch,
         checkpoints=checkpoints,
         stop=stop,
+        distributed=distributed,
     )
     recalibrate(net, _calibration(data.train.first(calibration_images)))
     after = _scores(net.eval(), test, judged)

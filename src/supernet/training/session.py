@@ -288,7 +288,7 @@ class TrainingSession:
             "network": _digest(_description_of(self.supernet.net)),
             "data": dict(getattr(self.data, "sha256", {})),
             "job": dict(job or {}),
-            "ranks": distributed.size if distributed.several else None,
+            "ranks": distributed.size,
         }
         distributed.require_same(self.identity)
 

@@ -20,7 +20,6 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
-from supernet.errors import DataError
 from supernet.evaluation.batchnorm import NORMALIZING
 from supernet.runs.ranks import Ranks
 
@@ -78,11 +77,6 @@ def _normalize(ranks: Ranks, given: dict[str, Any]) -> Tensor:
     x, weight, bias = given["input"], given.get("weight"), given.get("bias")
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
     mean, variance, count = _statistics(ranks, wide.detach())
-    if count < 2:
-        raise DataError(
-            f"a batch norm is given {tuple(x.shape)} and nothing on other ranks, one value per "
-            "channel, which has no variance; choose a larger batch_size"
-        )
     _update(given, mean, variance, count)
     eps = given.get("eps", _EPS)
     y: Tensor = _Normalized.apply(  # type: ignore[no-untyped-call]
@@ -92,8 +86,11 @@ def _normalize(ranks: Ranks, given: dict[str, Any]) -> Tensor:
 
 
 @torch.no_grad()
-def _statistics(ranks: Ranks, x: Tensor) -> tuple[Tensor, Tensor, int]:
+def _statistics(ranks: Ranks, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean and variance per channel, over the values of all ranks, and their number.
+
+    As each of several ranks has a sample, there are two values at least. Their number stays where
+    it is, so that nobody waits for a GPU.
 
     Sums of squares are added up in float64, where the difference of two loses nothing that float32
     could hold.
@@ -102,14 +99,14 @@ def _statistics(ranks: Ranks, x: Tensor) -> tuple[Tensor, Tensor, int]:
     mean, variance = (part.double() for part in torch.batch_norm_update_stats(x, None, None, 0.0))
     squares = variance + mean.square()
     sums = ranks.add(torch.cat([mean * count, squares * count, mean.new_tensor([count])]))
-    total = int(sums[-1])
+    total = sums[-1]
     mean, squares = (sums[:-1] / total).chunk(2)
     variance = (squares - mean.square()).clamp_(min=0)
     return mean.to(x.dtype), variance.to(x.dtype), total
 
 
 @torch.no_grad()
-def _update(given: dict[str, Any], mean: Tensor, variance: Tensor, count: int) -> None:
+def _update(given: dict[str, Any], mean: Tensor, variance: Tensor, count: Tensor) -> None:
     """Take a batch into the averages that a norm keeps, if it keeps any."""
     momentum = given.get("momentum", 0.1)
     unbiased = variance * (count / (count - 1))
@@ -130,18 +127,18 @@ class _Normalized(Function):
         bias: Tensor | None,
         mean: Tensor,
         variance: Tensor,
-        count: int,
+        count: Tensor,
         eps: float,
         ranks: Ranks,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, mean, variance)
-        ctx.count, ctx.eps, ctx.ranks = count, eps, ranks
+        ctx.save_for_backward(x, weight, mean, variance, count.to(x.dtype))
+        ctx.eps, ctx.ranks = eps, ranks
         return torch.batch_norm(x, weight, bias, mean, variance, False, 0.0, eps, False)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, variance = ctx.saved_tensors
+        x, weight, mean, variance, count = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         # Of normalization by given statistics: sums over this rank's samples, per channel.
         _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
@@ -149,7 +146,7 @@ class _Normalized(Function):
         )
         of_x = None
         if needs_x:
-            means = ctx.ranks.add(torch.cat([of_weight, of_bias])) / ctx.count
+            means = ctx.ranks.add(torch.cat([of_weight, of_bias])) / count
             of_x = _gradient(ctx, gradient, x, weight, mean, variance, means)
         nothing = (None,) * 5
         return of_x, of_weight if needs_weight else None, of_bias if needs_bias else None, *nothing
