@@ -46,7 +46,11 @@ def best_trivial(table: Table) -> str:
 
 
 def judge_corrections(
-    table: Table, scores: Mapping[str, Floats], *, draws: int = DRAWS
+    table: Table,
+    scores: Mapping[str, Floats],
+    *,
+    draws: int = DRAWS,
+    truth: Floats | None = None,
 ) -> list[dict[str, Any]]:
     """Return what rankings reach with labels, on the networks that gave none.
 
@@ -57,7 +61,9 @@ def judge_corrections(
         table: The networks trained alone.
         scores: One-shot accuracy and loss, the loss with its sign turned, (A,) each.
         draws: How often.
+        truth: Instead of the table's.
     """
+    truth = table.truth if truth is None else truth
     found: list[dict[str, Any]] = []
     for labels in LABELS:
         if labels > len(table.archs) - 10:
@@ -67,7 +73,9 @@ def judge_corrections(
             rng = np.random.default_rng(1000 * labels + draw)
             known = rng.permutation(len(table.archs))[:labels]
             for name, ranking in _rankings(table, scores, known).items():
-                rows.setdefault(name, []).append(_judge_rest(table, ranking, known))
+                rows.setdefault(name, []).append(
+                    _judge_rest(truth, ranking, known, table.sizes["macs"])
+                )
         found += [
             {"labels": labels, "by": name}
             | dict(
@@ -83,19 +91,18 @@ def judge_corrections(
 
 
 def _judge_rest(
-    table: Table, ranking: Floats, known: NDArray[np.intp]
+    truth: Floats, ranking: Floats, known: NDArray[np.intp], macs: Floats
 ) -> tuple[float, float, float]:
     """Return tau in all and in the better half of the networks without labels, and the regret.
 
     The regret is of the best by the ranking of all, those with labels included.
     """
     rest = np.setdiff1d(np.arange(len(ranking)), known)
-    half = rest[np.argsort(-table.truth[rest], kind="stable")[: len(rest) // 2]]
-    picked = int(pick(ranking, table.sizes["macs"]))
+    half = rest[np.argsort(-truth[rest], kind="stable")[: len(rest) // 2]]
     return (
-        kendall(ranking[rest], table.truth[rest])[0],
-        kendall(ranking[half], table.truth[half])[0],
-        float(table.truth.max() - table.truth[picked]),
+        kendall(ranking[rest], truth[rest])[0],
+        kendall(ranking[half], truth[half])[0],
+        float(truth.max() - truth[int(pick(ranking, macs))]),
     )
 
 

@@ -65,6 +65,11 @@ RULES: Final[Mapping[str, Rule]] = {
         for rate in (0.05, 0.1, 0.2)
     },
     **{f"batch {size}": Rule(lambda *_: uniform, {"batch_size": size}) for size in (16, 64)},
+    **{
+        f"adam {rate}": _uniform(optimizer="adam", learning_rate=rate)
+        for rate in (0.001, 0.003, 0.01)
+    },
+    "clipped": _uniform(clip_norm=1.0),
     "averaged": _uniform(ema=0.98),
     "uniform options": Rule(lambda *_: uniform_options, costs_alike=True),
     "every": Rule(lambda *_: every),
