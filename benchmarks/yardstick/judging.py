@@ -111,7 +111,8 @@ def _rankings(
 ) -> dict[str, Floats]:
     """Return the rankings of all networks that can be made of some labels, by name."""
     labels = table.accuracies[0][known]
-    sizes = {"log macs": np.log(table.sizes["macs"]), "layers": table.sizes["layers"]}
+    sizes = {"layers": table.sizes["layers"]}
+    sizes |= {f"log {name}": np.log(table.sizes[name]) for name in ("macs", "params")}
     hot = one_hot([dict(arch) for arch in table.archs])
     return {
         **{f"uncorrected {name}": each for name, each in scores.items()},

@@ -86,9 +86,12 @@ RULES: Final[Mapping[str, Rule]] = {
         for rate in (0.05, 0.1)
     },
     "rate 0.05, averaged": _uniform(learning_rate=0.05, ema=0.98),
-    "rate 0.05, favor macs 2": _sized(
-        lambda size: Favoring(uniform, size, 2.0), "macs", learning_rate=0.05
-    ),
+    **{
+        f"rate {rate}, favor macs 2": _sized(
+            lambda size: Favoring(uniform, size, 2.0), "macs", learning_rate=rate
+        )
+        for rate in (0.05, 0.1)
+    },
     "batch 64, rate 0.05, favor macs 2": _sized(
         lambda size: Favoring(uniform, size, 2.0), "macs", learning_rate=0.05, batch_size=64
     ),

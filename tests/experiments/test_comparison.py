@@ -163,6 +163,7 @@ def test_the_verdict_gets_the_costs_right(results: Results, seeds: list[SeedResu
         macs=[count_macs(nine(), arch, (1, 8, 8)) for arch in nine().space],
         rng=np.random.default_rng(0),
         losses=losses_of(seeds),
+        rank_by="loss",
         baselines={
             name: [getattr(arch, field) for arch in results.architectures]
             for name, field in (
@@ -408,9 +409,12 @@ def test_the_ranking_by_itself_is_described(results: Results, seeds: list[SeedRe
         assert arch.layers == 3 + sum(map(int, arch.options.values()))
 
 
-def test_losses_of_the_trials_may_rank(results: Results, seeds: list[SeedResults]) -> None:
-    by_loss = compare(nine(), tiny_data(), seeds, rank_by="loss")
+def test_losses_of_the_trials_rank_if_there_are_any(
+    results: Results, seeds: list[SeedResults]
+) -> None:
+    by_loss = results
     assert by_loss.ranking
+    assert by_loss.ranking.ranked_by == "loss"
     assert by_loss.verdict
     assert by_loss.ranking.losses
     losses = [seed.supernet.validation_losses for seed in seeds]
@@ -419,14 +423,19 @@ def test_losses_of_the_trials_may_rank(results: Results, seeds: list[SeedResults
     order = sorted(range(9), key=lambda i: means[i])
     assert by_loss.verdict.picked == by_loss.architectures[order[0]].label
     assert [row.one_shot_rank for row in rows(by_loss)] == [order.index(i) + 1 for i in range(9)]
-    assert results.verdict
-    assert by_loss.verdict.tau_by.keys() == results.verdict.tau_by.keys() == {"score", "loss"}
+    by_score = compare(nine(), tiny_data(), seeds, rank_by="score")
+    assert by_score.verdict
+    assert by_score.verdict.ranked_by == "score"
+    assert by_score.verdict.tau_by.keys() == by_loss.verdict.tau_by.keys() == {"score", "loss"}
     without = [
         dataclasses.replace(
             seed, supernet=dataclasses.replace(seed.supernet, validation_losses=None)
         )
         for seed in seeds
     ]
+    neither = compare(nine(), tiny_data(), without).ranking
+    assert neither
+    assert neither.ranked_by == "score"
     with pytest.raises(SettingsError, match="no losses to rank by"):
         compare(nine(), tiny_data(), without, rank_by="loss")
 

@@ -56,7 +56,9 @@ def test_the_best_is_so_by_what_the_run_ranks_by(run: Path) -> None:
     ranking = found.results.ranking
     assert ranking is not None
     assert ranking.losses is not None
-    assert found.ranked == found.scores
+    assert found.ranked == {
+        arch: -loss.value for arch, loss in zip(found.archs, ranking.losses, strict=True)
+    }
     for order in (1, -1):
         losses = [
             loss.model_copy(update={"value": order * i}) for i, loss in enumerate(ranking.losses)
@@ -73,7 +75,7 @@ def test_weights_scores_and_best_are_those_of_the_run(run: Path) -> None:
     results = read_results(run)
     assert list(found.scores.values()) == results.seeds[0].supernet.validation
     assert list(found.standalone.values()) == [t.test[0] for t in results.seeds[0].standalone]
-    assert found.scores[found.best] == max(found.scores.values())
+    assert found.ranked[found.best] == max(found.ranked.values())
     assert found.settings.network.arguments == ("width=2",)
     assert "2 architectures, 2 scored; best (" in repr(found)
     count = found.settings.data.calibration_images

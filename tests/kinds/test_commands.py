@@ -97,7 +97,7 @@ def test_a_comparison_scores_all_and_trains_some_alone(kind: Kind, run: Path) ->
 
 def test_a_run_is_loaded_with_its_scores(kind: Kind, run: Path) -> None:
     loaded = sn.load_run(run)
-    assert loaded.scores[loaded.best] == max(loaded.scores.values())
+    assert loaded.ranked[loaded.best] == max(loaded.ranked.values())
     assert repr(loaded).startswith("LoadedRun(")
 
 

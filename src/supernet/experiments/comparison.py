@@ -94,7 +94,7 @@ def compare(
     loading: Phase | None = None,
     conditions: Conditions | None = None,
     alone: Sequence[Architecture] | None = None,
-    rank_by: Literal["score", "loss"] = "score",
+    rank_by: Literal["score", "loss"] | None = None,
     changed: Sequence[str] | None = None,
     network: NetworkRecord | None = None,
     architectures: Sequence[ArchitectureRecord] | None = None,
@@ -112,7 +112,8 @@ def compare(
             now, in as much time as the trials took, one after the other.
         alone: Which of the architectures scored were trained alone, in the order of the trials; by
             default all of them. The verdict is on these.
-        rank_by: Whether one-shot ranks by scores or by losses.
+        rank_by: Whether one-shot ranks by scores or by losses; by default by losses, if the trials
+            have them: they tie less often, and ranked better on the yardstick.
         changed: Which settings are not those of a preset, for the page, if that is known.
         network: The parts of the network and its costs, if they were counted already.
         architectures: Likewise, those scored with their costs.
@@ -139,6 +140,7 @@ def compare(
         macs = [record.macs for record in architectures]
         network = describe_network(supernet, form_of_samples(data), archs, macs)
     architectures = _with_scores(architectures, archs, trained, baselines or {})
+    rank_by = rank_by or ("score" if losses_of(seeds) is None else "loss")
     ledger = [loading] if loading else []
     ledger += [phase for seed in seeds for phase in _phases(seed, trained)]
     scores = scores_of(seeds)
@@ -483,6 +485,7 @@ def _corrected(
             "one_shot": inside.tolist(),
             **({} if mean_losses is None else {"one_shot_loss": mean_losses.tolist()}),
             "log MACs": [math.log(max(arch.macs, 1)) for arch in architectures],
+            "log parameters": [math.log(max(arch.params, 1)) for arch in architectures],
             "layers": [arch.layers or 0 for arch in architectures],
         },
         [places[i] for i in known],

@@ -251,9 +251,10 @@ class RunSettings(Part):
         default=False,
         description="Also train a supernet with the compute of all standalone networks together.",
     )
-    rank_by: Literal["score", "loss"] = Field(
-        default="score",
-        description="What one-shot ranks and picks by: mean scores or mean losses.",
+    rank_by: Literal["score", "loss"] | None = Field(
+        default=None,
+        description="What one-shot ranks and picks by: mean scores, or mean losses; losses, if the "
+        "task has them, if unset.",
     )
     score: int | None = Field(
         default=None,

@@ -3,13 +3,13 @@
 A supernet's scores are wrong in ways that have to do with the choices: it favors what trains fast.
 Some networks trained alone show how. The score of a network is modeled as
 
-    score = linear function of (one-shot score and loss, log MACs, layers) + f(choices) + noise,
+    score = linear function of (one-shot score and loss, sizes) + f(choices) + noise,
 
-f being a Gaussian process with the covariance that a search uses: two architectures are alike by
-the share of choices on which they agree (`supernet.strategies.gaussian_process`; Rasmussen and
-Williams, "Gaussian Processes for Machine Learning", 2006, sections 2.7 and 5.4.1). Shares such as
-accuracies are modeled as log-odds, of which a point near 99 % is more than one near 60 %, and
-losses as their logarithms.
+sizes being log MACs, log parameters and layers, and f a Gaussian process with the covariance that a
+search uses: two architectures are alike by the share of choices on which they agree
+(`supernet.strategies.gaussian_process`; Rasmussen and Williams, "Gaussian Processes for Machine
+Learning", 2006, sections 2.7 and 5.4.1). Shares such as accuracies are modeled as log-odds, of
+which a point near 99 % is more than one near 60 %, and losses as their logarithms.
 
 The coefficients of the linear function have a normal prior, which for what isn't of the supernet
 may be narrower, or nothing. How narrow, how much is left to f, its mix and length, and the noise
