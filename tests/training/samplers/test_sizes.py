@@ -18,6 +18,8 @@ from supernet.nn.choices import Depth, OneOf
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
+from supernet.training.losses import Losses
+from supernet.training.recipe import Recipe
 from supernet.training.samplers import (
     AnySampler,
     ArchitectureSize,
@@ -40,7 +42,7 @@ from supernet.training.samplers import (
     sampler_at,
     uniform,
 )
-from tests.conftest import nested, nine
+from tests.conftest import nested, nine, noise
 
 
 def pair() -> Supernet:
@@ -186,6 +188,23 @@ def test_the_prior_orders_what_differs_in_size_by_enough() -> None:
     }
     assert 0 < len(draw.prior.pairs) < 36
     assert draws(Ordering(uniform, size), supernet, 1, 0.5)[0].prior is None
+
+
+def test_what_counts_is_by_how_much_the_larger_ones_loss_is_above() -> None:
+    supernet = nine()
+    x, y = noise(6, 1, 8, 8), torch.arange(6) % 3
+    small, large = supernet.space.smallest, supernet.space.largest
+    losses = Losses(supernet, Recipe())
+    (of_small,), (of_large,) = (list(losses.of(x, y, Draw((arch,)))) for arch in (small, large))
+    below = (of_small - of_large).item()
+    mean = (of_small + of_large).item() / 2
+    for first in (0, 1):  # which should have the lower loss
+        wrong = -below if first else below
+        for weight, margin in ((1.0, 0.0), (0.5, 2.0)):
+            prior = Prior(((first, 1 - first),), weight, margin)
+            (found,) = losses.of(x, y, Draw((small, large), prior=prior))
+            assert found.item() == pytest.approx(mean + weight * max(wrong + margin, 0), rel=1e-5)
+    assert abs(below) > 1e-3
 
 
 def test_what_is_added_to_a_draw_leaves_its_prior_and_rate() -> None:
