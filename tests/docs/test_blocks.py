@@ -9,7 +9,7 @@ from tests.docs.blocks import PAGES, Block, blocks_of, make_small, run
 BLOCKS = {page: found for page in PAGES if (found := blocks_of(page))}
 
 #: Blocks that can't run here, by page: a new one must be counted, with its reason on the page.
-NOT_RUN = {"data-and-devices.md": 1, "networks.md": 1}
+NOT_RUN = {"data-and-devices.md": 1, "distributed.md": 1, "networks.md": 1}
 
 
 @pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarning")  # few images, few steps
