@@ -19,6 +19,7 @@ from supernet.runs.remote import Kept, RemoteTask, run_remotely
 from supernet.runs.workers import TaskContext
 from tests.limits import HANG_S
 from tests.runs import workertasks
+from tests.runs.fakeray import Death, RayTaskError, install
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -180,6 +181,82 @@ def test_a_mailbox_lets_nobody_send_faster_than_the_driver_takes(
         assert await box.take(0.0) == [(2, "said", "small")]
 
     asyncio.run(talk())
+
+
+def report_and_die(path: Path, state: bytes | None, context: TaskContext) -> bytes | None:
+    """Keep something, die once, and return what it went on from."""
+    context.report(Kept(b"kept", "half of it"))
+    workertasks.note(path, "begun", context)
+    if path.read_text() == "begun\n":
+        raise Death
+    return state
+
+
+def add(number: int, shared: int, state: None, context: TaskContext) -> int:
+    return number + shared
+
+
+def test_tasks_are_done_and_begun_again_with_what_ray_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = install(monkeypatch, {"CPU": 8.0, "GPU": 2.0}, {"CPU": 4.0})
+    monkeypatch.chdir(tmp_path)
+    cluster = RayCluster(fake, 3, None, None, 0.0)
+    assert cluster.describe() == "Ray 0: 2 node(s), 12 CPU(s), 2 GPU(s)"
+    assert cluster.slots() == 2  # a node has two GPUs, and the other none
+    kept: list[bytes] = []
+    dying = RemoteTask(
+        "dying",
+        report_and_die,
+        (tmp_path / "tries",),
+        state=lambda: kept[-1] if kept else None,
+        keep=kept.append,
+    )
+    tasks = [dying, RemoteTask("sum", add, (1,), (cluster.share(2),))]
+    found = list(run_remotely(tasks, cluster))
+    done = {message.task: message.content for message in found if message.kind == "done"}
+    assert done == {"dying": b"kept", "sum": 3}
+    assert [m.content for m in found if m.kind == "said"] == ["half of it", "half of it"]
+    (died,) = (m.content for m in found if m.kind == "died")
+    assert died == "died on the cluster (RayError: The worker died unexpectedly); it is done again"
+    mailbox, *calls = fake.asked
+    assert mailbox["scheduling_strategy"] == ("here", False)
+    assert {(c["num_cpus"], c["num_gpus"], c["max_retries"]) for c in calls} == {(3, 1, 0)}
+
+
+def test_an_error_of_a_task_arrives_and_one_of_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = install(monkeypatch, {"CPU": 2.0})
+    cluster = RayCluster(fake, 1, 0, None, 0.0)
+    with pytest.raises(DataError, match=r"^in 'a': there is no data$"):
+        list(run_remotely([RemoteTask("a", miss_data)], cluster))
+
+    def fail(*_: object) -> None:
+        error = RayTaskError()
+        error.cause = ModuleNotFoundError("No module named 'supernet'")
+        raise error
+
+    cluster._serve = fake.remote(fail)
+    with pytest.raises(WorkerError, match="a node can't do its task: No module named 'supernet'"):
+        list(run_remotely([RemoteTask("a", miss_data)], cluster))
+
+
+def test_a_task_is_not_opened_where_anything_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = install(monkeypatch, {"CPU": 2.0})
+    cluster = RayCluster(fake, 1, 0, None, 0.0)
+    cluster._expected = {**cluster._expected, "version of torch": "1.0"}
+    fake.cloudpickle.loads = lambda _: pytest.fail("it was opened")
+    with pytest.raises(WorkerError, match=r"version of torch: .* there, 1.0 here"):
+        list(run_remotely([RemoteTask("a", miss_data)], cluster))
+
+
+def test_a_call_that_is_given_up_is_canceled(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = install(monkeypatch, {"CPU": 2.0})
+    cluster = RayCluster(fake, 1, 0, None, 0.0)
+    cluster.begin(0, RemoteTask("a", miss_data))
+    cluster.give_up(0)
+    assert len(fake.canceled) == 1
+    assert cluster.lacks() is None
+    assert RayCluster(fake, 4, 0, None, 0.0).lacks() == "4 CPU(s)"
 
 
 # From here on, with Ray itself, which takes its time.

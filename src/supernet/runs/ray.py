@@ -189,6 +189,8 @@ def _set_up_ray(place: Place) -> None:
     if place.is_own:
         # Ray listens on all of a machine's addresses: nobody may use it without the token.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+        # Ray's workers are nice by 15, and would get next to nothing beside anything else.
+        os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 def _init(place: Place, init: Callable[[], Any], ended: threading.Event) -> None:
