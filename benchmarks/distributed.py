@@ -101,7 +101,8 @@ def compare_weights(ranks: sn.Ranks, sampler: str) -> dict[str, Any]:
     pairs = list(zip(together.parameters(), alone.parameters(), strict=True))
     return {
         "largest relative difference of a weight tensor": max(
-            float((ours - theirs).norm() / theirs.norm()) for ours, theirs in pairs
+            float((ours - theirs).detach().norm() / theirs.detach().norm())
+            for ours, theirs in pairs
         ),
         "validation hits that differ": int((result.validation != wanted.validation).sum()),
         "test hits that differ": int((result.test != wanted.test).sum()),
