@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from supernet.errors import RunFolderError, SettingsError
+from supernet.errors import RunFolderError, SettingsError, SupernetError
 from supernet.evaluation.accuracy import Scores
 from supernet.evaluation.intervals import estimate_difference, estimate_share
 from supernet.evaluation.latency import load_latency
@@ -292,9 +292,11 @@ def _held(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
                 "another folder with --out"
             )
         yield
-    finally:
+    except SupernetError:
         if new:
             _leave_nothing_empty(folder)
+        raise
+    finally:
         os.close(lock)
 
 
