@@ -39,7 +39,7 @@ def ticking(step: float = 1.0) -> Callable[[], float]:
 @pytest.fixture
 def second_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step takes a second, whatever it takes."""
-    monkeypatch.setattr(steps_module, "clock_of", lambda _: ticking())
+    monkeypatch.setattr(steps_module, "clock_of", lambda *_: ticking())
 
 
 def weights(net: nn.Module) -> list[Any]:
@@ -175,7 +175,7 @@ class Killed(BaseException):
 def end(folder: Path, *, seed: int = 0, watch: Any = None, clock: float = 1.0) -> Any:
     supernet = nine(seed=seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steps_module, "clock_of", lambda _: ticking(clock))
+        patch.setattr(steps_module, "clock_of", lambda *_: ticking(clock))
         trial = train(
             supernet,
             tiny_data(),
