@@ -1,5 +1,6 @@
 """What many tests share: small networks, and the settings of the session."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +32,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = chosen(items)
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
         items[:] = kept
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_heeded() -> None:
+    """Let programs that tests start heed Ctrl-C, which a shell's background job would ignore."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
