@@ -66,7 +66,7 @@ def test_two_ranks_make_the_run_of_one(data: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_changes_no_byte(data: Path, victim: int) -> None:
-    given = arguments(data, epochs=60, sampler="uniform")
+    given = arguments(data, epochs=150, sampler="uniform")
     whole = torchrun([*given, "--out", "whole"])
     assert finished(whole)[0] == 0
     run = torchrun([*given, "--out", "killed", "--checkpoint-every=0"], "--max-restarts=1")
@@ -80,7 +80,7 @@ def test_a_killed_rank_changes_no_byte(data: Path, victim: int) -> None:
 
 @pytest.mark.slow
 def test_ranks_stop_together_and_the_same_command_resumes(data: Path) -> None:
-    given = [*arguments(data, epochs=60), "--out", "stopped"]
+    given = [*arguments(data, epochs=150), "--out", "stopped"]
     run = torchrun([*given, "--checkpoint-every=0"])
     _wait_for_save(Path("stopped"), run)
     run.send_signal(signal.SIGTERM)  # which torchrun passes on

@@ -4,12 +4,17 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 import torch
+from torch._C._distributed_c10d import HashStore
 
 from supernet.errors import DataError, RankError, SettingsError
 from supernet.runs.launch import Launched, find_launch
+from supernet.runs.meeting import meet
 from supernet.runs.ranks import ALONE, Ranks, join_ranks
 from tests.limits import HANG_S, ROOT
 from tests.ranks import outcomes, together
@@ -62,6 +67,26 @@ def test_a_rank_that_never_comes_is_missed() -> None:
     waiting, _ = outcomes(2, lambda ranks: ranks.rank or ranks.add(torch.zeros(1)), wait_s=0.5)
     assert isinstance(waiting, RankError)
     assert "rank 0 of 2 can't go on, because another rank " in str(waiting)
+
+
+def test_nobody_waits_for_those_of_an_earlier_meeting() -> None:
+    store = HashStore()
+    store.set_timeout(timedelta(seconds=HANG_S))
+
+    def come(ranks: Sequence[int]) -> list[str]:
+        with ThreadPoolExecutor(len(ranks)) as pool:
+            return list(pool.map(lambda rank: meet(store, rank, 3, HANG_S), ranks))
+
+    one, *others = come([0, 1, 2])
+    assert others == [one, one]
+    store.set("supernet/hello/1", "somebody who was killed while waiting")
+    other, *others = come([0, 2, 1])
+    assert others == [other, other] != [one, one]
+
+
+def test_those_who_do_not_come_are_named() -> None:
+    with pytest.raises(RuntimeError, match="of 3, these did not come: 1, 2"):
+        meet(HashStore(), 0, 3, 0.05)
 
 
 def test_what_a_launcher_says() -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from supernet.errors import RankError, SettingsError
 from supernet.runs.launch import Launched, find_launch
+from supernet.runs.meeting import meet
 
 #: So long may a rank take to come, and to get to where the others are waiting for it.
 WAIT_S: Final = 300.0
@@ -195,6 +196,7 @@ def join_ranks(*, timeout_s: float = WAIT_S) -> Iterator[Ranks]:
             sn.train(supernet, data, distributed=ranks)
     """
     import torch.distributed as dist
+    from torch._C._distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     if dist.is_initialized():
@@ -218,7 +220,8 @@ def join_ranks(*, timeout_s: float = WAIT_S) -> Iterator[Ranks]:
     wait = timedelta(seconds=timeout_s)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        store, rank, size = next(iter(rendezvous("env://", timeout=wait)))
+        whole, rank, size = next(iter(rendezvous("env://", timeout=wait)))
+        store = PrefixStore(meet(whole, rank, size, timeout_s), whole)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=wait)
     except (RuntimeError, ValueError, OSError) as error:
         raise _unmet(launched, timeout_s, error) from None
