@@ -69,7 +69,7 @@ def test_a_killed_rank_changes_no_byte(data: Path, victim: int) -> None:
     given = arguments(data, epochs=150, sampler="uniform")
     whole = torchrun([*given, "--out", "whole"])
     assert finished(whole)[0] == 0
-    run = torchrun([*given, "--out", "killed", "--checkpoint-every=0"], "--max-restarts=1")
+    run = torchrun([*given, "--out", "killed", "--checkpoint-every=0.2"], "--max-restarts=1")
     _wait_for_save(Path("killed"), run)
     os.kill(_process_of(run.pid, victim), signal.SIGKILL)
     code, _, told = finished(run)
@@ -81,7 +81,7 @@ def test_a_killed_rank_changes_no_byte(data: Path, victim: int) -> None:
 @pytest.mark.slow
 def test_ranks_stop_together_and_the_same_command_resumes(data: Path) -> None:
     given = [*arguments(data, epochs=150), "--out", "stopped"]
-    run = torchrun([*given, "--checkpoint-every=0"])
+    run = torchrun([*given, "--checkpoint-every=0.2"])
     _wait_for_save(Path("stopped"), run)
     run.send_signal(signal.SIGTERM)  # which torchrun passes on
     _, _, told = finished(run)
@@ -102,7 +102,7 @@ def test_what_goes_wrong_is_said_by_the_rank_it_happens_to(data: Path) -> None:
     code, _, told = finished(torchrun([*arguments(data), "--out", "taken"]))
     assert code != 0
     assert "supernet (rank 0): the folder taken is not empty" in told
-    assert "Traceback" not in told.partition("torch.distributed")[0]
+    assert "/supernet/cli/" not in told  # torchrun shows a traceback, of its own code only
 
 
 def _wait_for_save(folder: Path, run: "subprocess.Popen[str]") -> None:
