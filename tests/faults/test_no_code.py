@@ -29,7 +29,10 @@ ALLOWED = {
     for name in ("importlib.import_module", "import_module")
 }
 #: Numbers in a `.npz`, which numpy reads without what could be code: `allow_pickle` is checked.
-ALLOWED |= {("datasets/arrays.py", "np.load"), ("experiments/tuning.py", "np.load")}
+ALLOWED |= {
+    (f"{place}.py", "np.load")
+    for place in ("datasets/arrays", "experiments/extraction", "experiments/tuning")
+}
 #: And what runs a model folder's code: what `save` has just written, or what a user trusts.
 ALLOWED |= {("export/model_folder.py", "spec.loader.exec_module")}
 #: And what the user asks for by name: running a function of theirs.

@@ -11,6 +11,7 @@ import collections
 import copy
 import operator
 import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -65,7 +66,7 @@ def trace(module: nn.Module, args: Structure, kwargs: Structure) -> tuple[fx.Gra
         for inner in inside
     }
     try:
-        with _no_draws(module), reads_watched(shadow, module) as reads:
+        with _no_draws(module), reads_watched(shadow, module) as reads, _ONE_AT_A_TIME:
             graph = _Tracer(args, kwargs).trace(shadow)
     except Untraceable:
         raise
@@ -143,6 +144,11 @@ def form_of(graph: fx.Graph, *, numbers_count: bool = True) -> object:
     )
 
 
+#: While it traces, `torch.fx` replaces what calls modules, in all threads; two that did so in turns
+#: would leave the replacement behind.
+_ONE_AT_A_TIME = threading.RLock()
+
+
 @final
 class _Tracer(fx.Tracer):
     """Refuses what `torch.fx` would quietly write down as a constant, or leave out."""
@@ -153,6 +159,7 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.arguments = args, kwargs
         self.surroundings = surroundings()
+        self.thread = threading.get_ident()
 
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
@@ -169,6 +176,22 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        if threading.get_ident() != self.thread:  # a call that has nothing to do with this
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _StandIn(node, self)
