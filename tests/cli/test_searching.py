@@ -10,8 +10,8 @@ import pytest
 
 from supernet.cli.output import telling_warnings
 from supernet.errors import DataWarning, UntrainedWarning
-from tests.experiments.tinyruns import options, write_data
-from tests.faults.runs import call
+from tests.experiments.tinyruns import write_data
+from tests.faults.runs import call, train_supernet
 
 #: An epoch of noise teaches nothing, and that is said.
 pytestmark = pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarning")
@@ -19,11 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarnin
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("searched")
-    data = write_data(folder / "data")
-    code, _, told = call("train", *options(data, epochs=1), "--out", folder / "run")
-    assert code == 0, told
-    return folder / "run"
+    return train_supernet(tmp_path_factory.mktemp("searched"))
 
 
 def test_a_search_ends_in_a_front_and_a_page(run: Path) -> None:

@@ -21,17 +21,13 @@ from supernet.runs.checkpoints import Checkpoints
 from supernet.space import Architecture
 from supernet.strategies import Evaluation
 from supernet.training.session import read_saved
-from tests.experiments.tinyruns import Notepad, options, write_data
-from tests.faults.runs import call
+from tests.experiments.tinyruns import Notepad
+from tests.faults.runs import train_supernet
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
-    folder = tmp_path_factory.mktemp("searched")
-    data = write_data(folder / "data")
-    code, _, told = call("train", *options(data, epochs=1), "--out", folder / "run")
-    assert code == 0, told
-    return load_run(folder / "run")
+    return load_run(train_supernet(tmp_path_factory.mktemp("searched")))
 
 
 WANTED = SearchSettings(budget=7, generation=3, strategy="random", confirm=2, baseline=True)

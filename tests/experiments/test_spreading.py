@@ -12,8 +12,7 @@ from supernet.experiments.loading import LoadedRun, load_run
 from supernet.experiments.search import SearchSettings, execute
 from supernet.experiments.spreading import Spread
 from supernet.report.searching import SearchReport
-from tests.experiments.tinyruns import options, write_data
-from tests.faults.runs import call
+from tests.faults.runs import train_supernet
 from tests.runs.standin import StandIn
 
 WANTED = SearchSettings(budget=6, generation=3, strategy="random", alone=2, baseline=True)
@@ -23,11 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarnin
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
-    folder = tmp_path_factory.mktemp("searched")
-    data = write_data(folder / "data")
-    code, _, told = call("train", *options(data, epochs=1), "--out", folder / "run")
-    assert code == 0, told
-    return load_run(folder / "run")
+    return load_run(train_supernet(tmp_path_factory.mktemp("searched")))
 
 
 @pytest.fixture(autouse=True)

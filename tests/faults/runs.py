@@ -24,7 +24,7 @@ from supernet.records import Results
 from supernet.runs import files
 from supernet.runs.folder import read_results
 from supernet.runs.workers import Task, WorkerMessage
-from tests.experiments.tinyruns import Notepad, here, options, stay_here
+from tests.experiments.tinyruns import Notepad, here, options, stay_here, write_data
 from tests.limits import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -216,3 +216,11 @@ def given_back(command: str) -> list[str]:
     program, *rest = map(os.fsdecode, done.stdout.removesuffix(b"\0").split(b"\0"))
     assert program.endswith("supernet")
     return rest
+
+
+def train_supernet(folder: Path) -> Path:
+    """Train a supernet by the command, and return the run's folder."""
+    data = write_data(folder / "data")
+    code, _, told = call("train", *options(data, epochs=1), "--out", folder / "run")
+    assert code == 0, told
+    return folder / "run"

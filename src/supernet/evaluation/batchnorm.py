@@ -175,7 +175,7 @@ class _Watched:
 
 
 #: Where the arguments of the functions that normalize stand.
-NORMALIZING: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
+_NORMALIZING: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
     F.batch_norm: (
         *("input", "running_mean", "running_var", "weight", "bias", "training", "momentum"),
         "eps",
@@ -185,6 +185,16 @@ NORMALIZING: Final[dict[Callable[..., Any], tuple[str, ...]]] = {
         *("eps", "cudnn_enabled"),
     ),
 }
+
+
+def norm_by_batch(
+    func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Return the arguments by name, if a call normalizes by the statistics of its batch."""
+    if func not in _NORMALIZING:
+        return None
+    given = dict(zip(_NORMALIZING[func], args, strict=False)) | (kwargs or {})
+    return given if given.get("training") else None
 
 
 def _eagerly(net: nn.Module) -> AbstractContextManager[object]:
@@ -312,13 +322,10 @@ class _Watching(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
-        if func not in NORMALIZING:
-            return func(*args, **kwargs)
-        given = dict(zip(NORMALIZING[func], args, strict=False)) | kwargs
-        pool = self._pools.get(id(given.get("running_mean")))
-        if pool is None or not given.get("training"):
-            return func(*args, **kwargs)
+        given = norm_by_batch(func, args, kwargs)
+        pool = None if given is None else self._pools.get(id(given.get("running_mean")))
+        if given is None or pool is None:
+            return func(*args, **(kwargs or {}))
         count = given["input"].numel() // len(pool.mean)
         if count < 2:
             raise CalibrationError(

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -267,7 +267,7 @@ class _Found:
             if not self._restart:
                 raise
             saved = NOTHING_SAVED  # the worker begins again
-        self._saved[job] = saved
+        self._saved[job] = replace(saved, net={})  # but for supernets', no weights are needed
         if saved.result:
             self.results[job.subject, job.seed, job.arch] = saved.result
             if job.subject == "supernet":

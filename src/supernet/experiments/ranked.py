@@ -10,9 +10,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from supernet.errors import CheckpointError
 from supernet.experiments.planning import Job, RunPlan
-from supernet.experiments.worker import open_session, throttled, warm_up
+from supernet.experiments.worker import follow_job, throttled
 from supernet.records import Progress
 from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.environment import code_sha256, cpu_seconds, versions
@@ -90,29 +89,11 @@ def _train(
     restart: bool,
     stop: Callable[[], bool],
 ) -> Iterator[Progress]:
-    warm_up(plan.settings)
     shown: list[Progress] = []
     note = throttled(shown.append)
-    for progress in _events(plan, job, checkpoints, ranks, restart=restart, stop=stop):
+    for progress in follow_job(
+        plan.settings, job, checkpoints, restart=restart, stop=stop, ranks=ranks
+    ):
         note(progress)
         yield from shown
         shown.clear()
-
-
-def _events(
-    plan: RunPlan,
-    job: Job,
-    checkpoints: Checkpoints,
-    ranks: Ranks,
-    *,
-    restart: bool,
-    stop: Callable[[], bool],
-) -> Iterator[Progress]:
-    try:
-        yield from open_session(plan.settings, job, ranks).events(checkpoints, stop)
-    except CheckpointError:
-        if not restart:
-            raise
-        if ranks.first:
-            checkpoints.clear()
-        yield from open_session(plan.settings, job, ranks).events(checkpoints, stop)

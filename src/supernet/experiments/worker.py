@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,29 +40,56 @@ def do_job(
     settings: Settings, job: Job, folder: Path, every_s: float, restart: bool, context: TaskContext
 ) -> None:
     """Do one training, in a worker, and leave its result in a folder of checkpoints."""
-    warm_up(settings)
     checkpoints = Checkpoints(folder, every_s=every_s, warn=context.report)
+    events = follow_job(
+        settings,
+        job,
+        checkpoints,
+        restart=restart,
+        stop=context.asked_to_stop,
+        note=context.report,
+    )
+    report = throttled(context.report)
+    for progress in events:
+        report(progress)
+
+
+def follow_job(
+    settings: Settings,
+    job: Job,
+    checkpoints: Checkpoints,
+    *,
+    restart: bool,
+    stop: Callable[[], bool],
+    note: Callable[[str], None] = lambda _: None,
+    ranks: Ranks = ALONE,
+) -> Iterator[Progress]:
+    """Do one training, or go on with it, and yield how far it is.
+
+    Args:
+        settings: Of the run.
+        job: Which of its trainings.
+        checkpoints: Where it is saved; by the first of several ranks alone.
+        restart: Whether what was saved by another plan is begun again, instead of raising.
+        stop: Asked between two steps whether to stop.
+        note: Told, in a sentence, why it begins again.
+        ranks: Who does it together.
+    """
+    warm_up(settings)
     try:
-        _train_job(settings, job, checkpoints, context)
+        yield from open_session(settings, job, ranks).events(checkpoints, stop)
     except CheckpointError as error:
         if not restart:
             raise
-        context.report(f"beginning again: {error}")
-        checkpoints.clear()
-        _train_job(settings, job, checkpoints, context)
+        note(f"beginning again: {error}")
+        if ranks.first:
+            checkpoints.clear()
+        yield from open_session(settings, job, ranks).events(checkpoints, stop)
 
 
 def identity_of(job: Job) -> dict[str, Any]:
     """Return what tells a job from the others of its run, as its checkpoints keep it."""
     return {"name": job.name, "subject": job.subject, "seed": job.seed, "arch": job.arch}
-
-
-def _train_job(
-    settings: Settings, job: Job, checkpoints: Checkpoints, context: TaskContext
-) -> None:
-    report = throttled(context.report)
-    for progress in open_session(settings, job).events(checkpoints, context.asked_to_stop):
-        report(progress)
 
 
 def open_session(settings: Settings, job: Job, ranks: Ranks = ALONE) -> TrainingSession:

@@ -475,9 +475,11 @@ def _at_rate(optimizer: Optimizer, factor: float) -> Iterator[None]:
     before = [group["lr"] for group in optimizer.param_groups]
     for group, rate in zip(optimizer.param_groups, before, strict=True):
         group["lr"] = rate * factor
-    yield
-    for group, rate in zip(optimizer.param_groups, before, strict=True):
-        group["lr"] = rate
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, before, strict=True):
+            group["lr"] = rate
 
 
 def _generators(device: torch.device) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
-from supernet.evaluation.batchnorm import NORMALIZING
+from supernet.evaluation.batchnorm import norm_by_batch
 from supernet.runs.ranks import Ranks
 
 #: What the functions behind norms add to a variance if nobody says.
@@ -64,10 +64,8 @@ class _Synchronizing(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func not in NORMALIZING:
-            return func(*args, **(kwargs or {}))
-        given = dict(zip(NORMALIZING[func], args, strict=False)) | (kwargs or {})
-        if not given.get("training"):
+        given = norm_by_batch(func, args, kwargs)
+        if given is None:
             return func(*args, **(kwargs or {}))
         return _normalize(self._ranks, given)
 
