@@ -268,9 +268,9 @@ __all__ = ["__version__", *_HOME]
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        from importlib.metadata import version
+        from supernet.runs.environment import version_of
 
-        return version("supernet")
+        return version_of("supernet")
     if name in _RENAMED:
         import warnings
 

@@ -4,7 +4,7 @@ import platform
 import shutil
 import subprocess
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,17 @@ def test_versions_are_those_of_what_runs() -> None:
         "scipy": version("scipy"),
         "python": platform.python_version(),
     }
+
+
+def test_a_package_that_is_on_the_path_but_not_installed_has_no_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(environment, "version", missing)
+    assert environment.versions()["supernet"] == "unknown"
+    assert supernet.__version__ == "unknown"
 
 
 def test_hardware_is_in_words() -> None:

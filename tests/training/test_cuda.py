@@ -12,13 +12,17 @@ from supernet.errors import Stopped
 from supernet.evaluation.accuracy import score_network
 from supernet.evaluation.batchnorm import recalibrate
 from supernet.runs.checkpoints import Checkpoints
-from tests.conftest import nine, tiny_data
+from supernet.runs.ranks import ALONE, Ranks
+from tests.conftest import nine, noise, stir, tiny_data
 from tests.faults.runs import call
 from tests.kinds import mine
+from tests.ranks import together
+from tests.training import test_distributed as ranked, test_synchronized as synced
 from tests.training.test_device import KINDS, RECIPE, RECIPES, nine_net, seeded
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-CUDA: Any = {"device": "cuda", "progress": False}
+DEVICE = "cuda"
+CUDA: Any = {"device": DEVICE, "progress": False}
 
 
 def both(make: Any, data: Any, recipe: sn.Recipe, **more: Any) -> None:
@@ -51,6 +55,38 @@ def test_faster_arithmetic_ends_near_it(more: Any) -> None:
 @pytest.mark.parametrize("sampler", ["uniform", "sandwich", "split", "fair", "subtree"])
 def test_samplers_work_there(sampler: str) -> None:
     both(nine_net, tiny_data(), sn.Recipe(epochs=1, batch_size=8), sampler=sampler)
+
+
+@pytest.fixture
+def as_one_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a single rank do what several do; as threads of a process they would share the thread
+    that pulls gradients back on a GPU, and wait for each other in it forever."""
+    monkeypatch.setattr(Ranks, "several", property(lambda ranks: ranks.group is not None))
+
+
+@pytest.mark.usefixtures("as_one_of_several")
+@pytest.mark.parametrize("sampler", ["every", "uniform"])
+def test_a_rank_trains_there_as_one_process_does(sampler: str) -> None:
+    given: Any = {"sampler": sampler, "device": DEVICE}
+    wanted = ranked.trained(ALONE, ranked.RECIPE, **given)
+    (found,) = together(1, lambda ranks: ranked.trained(ranks, ranked.RECIPE, **given))
+    ranked.assert_alike(found, wanted)
+
+
+@pytest.mark.usefixtures("as_one_of_several")
+@pytest.mark.parametrize("kind", synced.KINDS)
+@pytest.mark.parametrize("affine", [True, False])
+def test_norms_of_a_rank_are_those_of_one_process(kind: str, affine: bool) -> None:
+    module, shape = synced.KINDS[kind]
+    x = 3 + 2 * noise(7, 3, *shape).double().to(DEVICE)
+
+    def run(ranks: Ranks) -> dict[str, torch.Tensor]:
+        norm = stir(module(3, eps=0.1, momentum=0.3, affine=affine)).double().to(DEVICE)
+        return synced.run(norm, x, ranks)
+
+    (found,) = together(1, run)
+    for name, tensor in run(ALONE).items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-10, atol=1e-12)
 
 
 def test_what_is_extracted_there_is_calibrated_scored_saved_and_tuned(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def run(norm: nn.Module, x: Tensor, ranks: Ranks) -> dict[str, Tensor]:
     """Return what a norm makes of this rank's part, and gradients, put together."""
     rows = ranks.part(len(x))
     own = x[rows.start : rows.stop].clone().requires_grad_()
-    weights = noise(*x.shape, seed=3).double()[rows.start : rows.stop]
+    weights = noise(*x.shape, seed=3).to(x)[rows.start : rows.stop]
     with synchronized(ranks):
         y = norm(own)
         pull_back((y * weights).square().sum())

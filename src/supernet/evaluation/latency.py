@@ -33,7 +33,7 @@ from supernet.nn.choices import to_plain
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet, fresh_statistics
 from supernet.reading import LARGE, parse_json, read_regular
-from supernet.runs.environment import hardware, versions
+from supernet.runs.environment import hardware, version_of, versions
 from supernet.runs.files import write
 from supernet.sharing.structure import replace
 from supernet.space import Architecture
@@ -481,7 +481,5 @@ def _tau(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
 def _versions(runtime: Runtime) -> dict[str, str]:
     found = {"torch": versions()["torch"]}
     if runtime == "onnxruntime":
-        from importlib.metadata import version
-
-        found["onnxruntime"] = version("onnxruntime")
+        found["onnxruntime"] = version_of("onnxruntime")
     return found

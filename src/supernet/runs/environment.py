@@ -8,7 +8,7 @@ import os
 import platform
 import resource
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,7 +21,18 @@ _PACKAGE = Path(str(files("supernet"))).resolve()
 
 def versions() -> dict[str, str]:
     """Return the versions that results depend on, by package."""
-    return {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
+    return {name: version_of(name) for name in _PACKAGES} | {"python": platform.python_version()}
+
+
+def version_of(package: str) -> str:
+    """Return the version of an installed package.
+
+    `unknown` for one that was put on the path without being installed, as `PYTHONPATH=src` does.
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def hardware() -> dict[str, str]:

@@ -138,9 +138,12 @@ class _Normalized(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance, count = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        # Of normalization by given statistics: sums over this rank's samples, per channel.
+        # Of normalization by given statistics: sums over this rank's samples, per channel. They are
+        # given in both forms: processors read the first two, GPUs the other two.
+        given = (mean, variance, mean, torch.rsqrt(variance + ctx.eps))
+        like = torch.ones_like(mean) if weight is None else weight  # GPUs ask for its type
         _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [False, True, True]
+            gradient, x, like, *given, False, ctx.eps, [False, True, True]
         )
         of_x = None
         if needs_x:
