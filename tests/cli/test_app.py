@@ -146,7 +146,7 @@ def test_a_dry_run_shows_time_first_then_what_differs_from_the_preset(
 ) -> None:
     said, _ = dry_run
     start = " ".join(said.split("\n\n")[0].split())
-    assert re.match(r"About \d+ seconds for 10 training\(s\) with 2 worker\(s\): ", start)
+    assert re.match(r"About \d+ seconds for 10 trainings with 2 workers: ", start)
     wanted = resolve_settings("quick", None, {**SMALL, "data": str(data), "epochs": 1})
     shown = re.findall(r"^  (\w+): ", said, re.MULTILINE)
     assert {*settings_beyond("quick", wanted)} <= {*shown} < {*KNOBS}

@@ -52,17 +52,35 @@ def test_the_numbers_of_the_standard_comparison_are_those_of_its_record() -> Non
     assert verdict.ceiling_tau
     assert verdict.longer_gap
     low, high = verdict.cost_ratio_range
+    ranked = f"{plain(verdict.tau)}, p = {verdict.tau_p:.3f}"
     longer = "the same, with a supernet trained for as much compute as the nine"
     assert dict(re.findall(r"^\| ([^|]+) \| ([-+]?\d[^|]+) \|$", README, re.MULTILINE)) == {
         "CPU time of nine trainings over one supernet's": f"{verdict.cost_ratio:.1f} "
         f"({low:.1f} to {high:.1f} over seeds)",
         "one-shot minus standalone accuracy, mean of nine": points(verdict.mean_gap),
         longer: points(verdict.longer_gap, signed=True),
-        "Kendall tau of the one-shot ranking": f"{plain(verdict.tau)}, p = {verdict.tau_p:.3f}",
+        "Kendall tau of the one-shot ranking, by loss": ranked,
+        "the same, by accuracy": plain(verdict.tau_by["score"]),
         "ceiling: tau between two seeds of standalone training": plain(verdict.ceiling_tau),
+        "ranking by number of layers, without training": plain(verdict.baselines["layers"]),
         "ranking by multiply-adds, without training": plain(verdict.macs_tau),
         "what the network picked by one-shot lacks against the best": points(verdict.regret),
     }
+
+
+def test_what_is_said_of_the_standard_comparison_is_in_its_records() -> None:
+    folder = ROOT / "benchmarks" / "results"
+    found = read_results(folder / "standard")
+    assert found.verdict
+    assert found.verdict.ranked_by == "loss"
+    assert "adds nothing to counting layers" in found.verdict.sentences[0]
+    assert f"{found.conditions.wall_s:.0f} seconds on one NVIDIA" in WORDS
+    before = read_results(folder / "standard-cpu").verdict
+    assert before
+    assert before.longer_gap
+    shown = [f"{before.cost_ratio:.1f}", f"{100 * before.mean_gap.value:.2f}"]
+    shown.append(f"{100 * before.longer_gap.value:+.2f}")
+    assert "the first three were {}, {} and {} (".format(*shown) in WORDS
 
 
 def shown_estimate(found: dict[str, float]) -> str:

@@ -94,9 +94,9 @@ def test_on_a_terminal_bars_fit_and_say_the_time_left(monkeypatch: pytest.Monkey
         screen.console.print("", end="")  # draw now
     lines = screen.lines
     assert max(map(cell_len, lines)) <= 80
-    assert any(re.search(r"all .* 149:50 left", line) for line in lines), lines
+    assert any(re.search(r"all .* 2:29:50 left", line) for line in lines), lines
     for name in names:
-        assert any(line.startswith(name) and "epoch 2/120, 149:50 left" in line for line in lines)
+        assert any(line.startswith(name) and "epoch 2/120, 2:29:50 left" in line for line in lines)
 
 
 def test_lines_of_finished_trainings_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from rich.table import Table
 from supernet import errors
 from supernet.errors import SettingsError
 from supernet.experiments.settings import make_settings, settings_beyond, to_options
-from supernet.report.wording import count, score, unit_of
+from supernet.report.wording import count, counted, duration, score, unit_of
 from supernet.text import join_command, visible, visible_lines
 
 if TYPE_CHECKING:
@@ -180,11 +180,11 @@ def show_plan(plan: RunPlan, speed: float, preset: str, as_json: bool) -> None:
         )
         return
     console = Console()
-    duration = f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
     budgets = sum(job.seconds or 0 for job in plan.jobs)
     budget = f"{budgets:g} CPU seconds of the supernet's steps, and " if budgets else ""
     console.print(
-        f"About {duration} for {len(plan.jobs)} training(s) with {plan.workers} worker(s): "
+        f"About {duration(seconds)} for {counted(len(plan.jobs), 'training')} with "
+        f"{counted(plan.workers, 'worker')}: "
         f"{budget}{macs / 1e12:.2f} T MACs with scoring, at {speed / 1e9:.1f} G MACs/s as measured "
         "just now on one worker.",
         highlight=False,

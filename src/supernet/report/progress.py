@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress as Bars, TaskID, TextColumn, TimeElapsedColumn
 
 from supernet.records import ACCURACY, Measure, Progress
-from supernet.report.wording import score, unit_of
+from supernet.report.wording import clock_time, score, unit_of
 
 #: Without a terminal, a line is printed at least this often while a training reports.
 _QUIET_S = 45.0
@@ -94,9 +94,9 @@ def watching(
             if name not in known:
                 known[name] = bars.add_task(name, total=1.0, note="")
             clock.note(name, progress.done)
-            note = f"{_epoch(progress)}, {_minutes(clock.left(name))} left"
+            note = f"{_epoch(progress)}, {clock_time(clock.left(name))} left"
             bars.update(known[name], completed=progress.done, note=note)
-            bars.update(whole, completed=clock.done, note=f"{_minutes(clock.left())} left")
+            bars.update(whole, completed=clock.done, note=f"{clock_time(clock.left())} left")
             if progress.ended and progress.epoch == progress.epochs:
                 bars.update(known[name], visible=False)
                 console.out(_line(name, progress, measure), highlight=False)
@@ -164,7 +164,7 @@ def _say(name: str, progress: Progress, clock: _Clock, console: Console, measure
         what = f"{name}: {_epoch(progress)}, {100 * progress.done:.0f} % done"
     else:
         return
-    console.out(f"{what}; all: {_minutes(clock.left())} left", highlight=False)
+    console.out(f"{what}; all: {clock_time(clock.left())} left", highlight=False)
     clock.spoke()
 
 
@@ -197,7 +197,3 @@ def word_scores(scores: Sequence[float], measure: Measure) -> str:
 
 def _epoch(progress: Progress) -> str:
     return f"epoch {progress.epoch}/{progress.epochs}"
-
-
-def _minutes(seconds: float | None) -> str:
-    return "?:??" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -68,6 +68,31 @@ def gap(value: float, measure: Measure = ACCURACY) -> str:
     return f"+{text}" if math.isfinite(value) and shown > 0 and text.strip("0.") else text
 
 
+def duration(seconds: float) -> str:
+    """Return about how long something takes.
+
+    >>> duration(42.3), duration(3540), duration(7740), duration(400_000)
+    ('42 seconds', '59 minutes', '2.1 hours', '4.6 days')
+    """
+    for unit, size, most in (("seconds", 1, 100), ("minutes", 60, 100), ("hours", 3600, 72)):
+        if seconds < most * size:
+            return f"{seconds / size:.{int(unit == 'hours')}f} {unit}"
+    return f"{seconds / 86_400:.1f} days"
+
+
+def clock_time(seconds: float | None) -> str:
+    """Return a time as a clock shows it, with hours if there are any; None is one nobody knows.
+
+    >>> clock_time(151.9), clock_time(8990), clock_time(None)
+    ('2:31', '2:29:50', '?:??')
+    """
+    if seconds is None:
+        return "?:??"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def unit_of(measure: Measure) -> str:
     """Return what scores are counted in: their unit, or what they are if they have none.
 
