@@ -116,6 +116,18 @@ def test_what_failed_is_said_and_no_figure_says_nan(case: str) -> None:
                 assert "(none, or failed)" in " ".join(words.split())
 
 
+@pytest.mark.parametrize(("by", "what"), [("loss", "loss"), ("score", "accuracy")])
+def test_the_figure_of_agreement_says_what_tau_compares(by: str, what: str) -> None:
+    results = sample_results()
+    assert results.verdict
+    ranked = results.verdict.model_copy(update={"ranked_by": by})
+    with styled():
+        figure = FIGURES["agreement"](results.model_copy(update={"verdict": ranked}))
+    with drawn_texts(figure) as texts:
+        written = " ".join(" ".join(text.split()) for text, _ in texts)
+    assert f"Tau compares one-shot validation {what} on" in written
+
+
 def test_a_ring_that_is_not_drawn_is_not_explained() -> None:
     results = with_failures(sample_results(), test=[0])
     assert results.verdict

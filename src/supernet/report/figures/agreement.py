@@ -15,7 +15,7 @@ from supernet.report import conditions
 from supernet.report.figures.canvas import BLUE, INK, SOFT, above, annotate, new_figure, text_width
 from supernet.report.figures.curves import Look, looks
 from supernet.report.figures.labels import Box, place
-from supernet.report.summary import rows
+from supernet.report.summary import ranked_by, rows
 from supernet.report.wording import UNKNOWN, number, several, shorten, unit_of
 
 _SIZE = 8.0
@@ -237,7 +237,7 @@ def _note(results: Results, points: Sequence[Point], shows_line: bool) -> str:
     note = conditions.everything(results, "test", results.data.test)
     if missing := len(results.architectures) - len(points):
         n = several(missing, "network")
-        note += f" Not shown: {n} without an accuracy of either kind (none, or failed)."
+        note += f" Not shown: {n} without a score of either kind (none, or failed)."
     if points and not shows_line:
         note += " The line of equal scores lies outside the figure."
     if len(results.architectures) > _MOST:
@@ -247,6 +247,6 @@ def _note(results: Results, points: Sequence[Point], shows_line: bool) -> str:
     n = f"{results.verdict.validation_images:,}"
     bars = "Bars: 95 % intervals. " if len(points) <= _MOST_BARS else ""
     return (
-        f"{bars}Tau compares one-shot scores on {n} validation samples "
-        f"with standalone scores on test samples. {note}"
+        f"{bars}Tau compares one-shot {ranked_by(results)} on {n} samples "
+        f"with standalone {results.measure.name} on test samples. {note}"
     )
