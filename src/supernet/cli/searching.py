@@ -29,9 +29,11 @@ from supernet.errors import LatencyError, RunFolderError, SettingsError
 from supernet.experiments.settings import check_data
 from supernet.networks.named import DEFAULT, NetworkName, check_network
 from supernet.report.progress import stating, waiting
+from supernet.report.wording import counted
 from supernet.text import visible
 
 if TYPE_CHECKING:
+    from supernet.experiments.loading import LoadedRun
     from supernet.nn.supernet import Supernet
     from supernet.records import Progress
     from supernet.report.searching import SearchReport
@@ -95,7 +97,11 @@ BaselineOption = Annotated[
 
 
 LatencyTableOption = Annotated[
-    Path | None, typer.Option(help="A latency table, made by `supernet latency`.")
+    Path | None,
+    typer.Option(
+        help="A latency table, made by `supernet latency`. By default it is measured here, once, "
+        "if latency_ms is wanted: with PyTorch, one sample at a time."
+    ),
 ]
 AnyDeviceOption = Annotated[
     bool, typer.Option("--any-device", help="Allow a latency table of another device.")
@@ -142,7 +148,7 @@ def search(
     objectives, limits = tuple(objective or ("score", "macs")), as_limits(limit or ())
     few, alone = _parse_confirm(confirm)
     _check_numbers(budget=(budget, 1), generation=(generation, 1))
-    _check_wanted(objectives, [one.name for one in limits], strategy, latency)
+    _check_wanted(objectives, strategy, latency)
     if not run.is_dir():
         raise RunFolderError(f"there is no run folder {visible(str(run))}; `ls runs` shows yours")
     place = None if on is None else _find_place(on)
@@ -156,6 +162,8 @@ def search(
 
         set_up_process(threads=threads)
         loaded = load_run(run, seed=supernet_seed, data=None if data is None else str(data))
+    if latency is None and "latency_ms" in {*objectives, *(one.name for one in limits)}:
+        latency = _measured(loaded, console)
     settings = searching.SearchSettings(
         objectives=objectives,
         limits=" and ".join(map(str, limits)),
@@ -194,20 +202,30 @@ def _find_place(on: str) -> Place:
     return find_place(on)
 
 
-def _check_wanted(
-    objectives: Sequence[str], limited: Sequence[str], strategy: str | None, latency: Path | None
-) -> None:
-    """Raise if there is no such objective or strategy, or no latency table where one is needed."""
+def _measured(run: LoadedRun, console: Console) -> Path:
+    """Return the latency table of a run on this device, and say how good it is."""
+    from supernet.experiments.devicelatency import latency_here
+
+    with stating("measuring latencies", console) as state:
+        path, table = latency_here(run, progress=state)
+    error, again = table.check.median_error, table.check.repeat_error
+    say(
+        console,
+        f"latency table: {visible(str(path))} (PyTorch, one sample, "
+        f"{counted(table.threads, 'thread')}; median error {100 * error:.1f} %, "
+        f"measuring again {100 * again:.1f} %)",
+    )
+    return path
+
+
+def _check_wanted(objectives: Sequence[str], strategy: str | None, latency: Path | None) -> None:
+    """Raise if there is no such objective or strategy, or no latency table where one is named."""
     from supernet.strategies.loop import STRATEGIES
     from supernet.strategies.problem import as_objectives
 
     as_objectives(objectives)
     if strategy is not None and strategy not in STRATEGIES:
         raise SettingsError(f"unknown strategy {strategy!r}; known are {', '.join(STRATEGIES)}")
-    if "latency_ms" in {*objectives, *limited} and latency is None:
-        raise LatencyError(
-            "latency_ms needs a table: make one with `supernet latency`, and name it with --latency"
-        )
     if latency is not None and not latency.is_file():
         raise LatencyError(f"can't read the latency table {visible(str(latency))}: there is none")
 
@@ -373,8 +391,9 @@ def latency(
     )
     say(
         Console(),
-        f"{len(table.works)} pieces of work measured with {runtime}, batch {batch}, {threads} "
-        f"thread(s).\nMedian error on {check.networks} {which}: {100 * check.median_error:.1f} % "
+        f"{len(table.works)} pieces of work measured with {runtime}, batch {batch}, "
+        f"{counted(threads, 'thread')}.\n"
+        f"Median error on {check.networks} {which}: {100 * check.median_error:.1f} % "
         f"(measuring them again: {100 * check.repeat_error:.1f} %); rank agreement tau "
         f"{check.tau:.2f} (again: {check.repeat_tau:.2f}).\nTable: {visible(str(out))}",
     )

@@ -150,10 +150,10 @@ class LatencyTable:
             if not any_device and here.get(name) != value:
                 yield f"{name} was {value}, and is {here.get(name)} (any_device allows that)"
 
-    def save(self, path: str | Path) -> Path:
-        """Write the table as JSON."""
+    def save(self, path: str | Path, *, root: Path | None = None) -> Path:
+        """Write the table as JSON; below `root`, no link is followed to where it goes."""
         content = {"format": _FORMAT, **asdict(self)}
-        return write(Path(path), json.dumps(content, indent=1).encode())
+        return write(Path(path), json.dumps(content, indent=1).encode(), root=root)
 
 
 def load_latency(path: str | Path) -> LatencyTable:
