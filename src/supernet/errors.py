@@ -21,7 +21,7 @@
 
 and three warnings:
 
-* DataWarning              a class has too few images to be in every split
+* DataWarning              a class is missing from a split; outputs are no logits
 * SharingWarning           part of a network runs without shared execution: right, but slower
 * CheckpointWarning        a saved state is damaged, and the one before it is used
 * UntrainedWarning         a search scores with weights that know nothing yet
@@ -101,7 +101,10 @@ class Stopped(SupernetError):
 
 
 class DataWarning(UserWarning):
-    """Data can be used, but not all of them in every way: a class is missing from a split."""
+    """Data can be used, but something about them is likely a slip.
+
+    A class is missing from a split, say, or a network puts out what its task doesn't take.
+    """
 
 
 class SharingWarning(UserWarning):

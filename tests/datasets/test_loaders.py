@@ -140,7 +140,7 @@ def test_pixels_that_are_no_numbers_are_called_so(number: float, place: int) -> 
     """Not an image that changes each time it is read, as NaN is not equal to itself."""
     train = tensors(30)
     train.tensors[0][place, 1, 2, 3] = number
-    kind = "1 pixel(s) that are NaN" if number != number else "1 that are infinite"
+    kind = "(1 NaN, 0 infinite)" if number != number else "(0 NaN, 1 infinite)"
     refuses(lambda: wrap(train), f"train[{place}] has ", kind)
     refuses(lambda: wrap(test=train), f"test[{place}] has ", kind)
     refuses(lambda: wrap(validation=train), f"validation[{place}] has ", kind)

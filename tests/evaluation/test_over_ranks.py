@@ -81,7 +81,7 @@ def test_inputs_that_are_no_numbers_are_named_by_all() -> None:
     batches = [(torch.eye(3)[:2], y), (torch.full((2, 3), torch.nan), y)]
     for error in outcomes(2, lambda ranks: _of_overflow(ranks, batches)):
         assert isinstance(error, DataError)
-        assert "the inputs of batch 1 hold 6 numbers that are NaN" in str(error)
+        assert "the inputs of batch 1 hold numbers that aren't finite (6 NaN" in str(error)
 
 
 def test_that_all_diverged_is_said_by_all() -> None:

@@ -176,8 +176,8 @@ def test_missing_functions_are_found_without_running_anything(own: Path) -> None
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ("load_nan", "inputs of own.py:load_nan: train hold 1 numbers that are NaN and 0"),
-        ("load_inf", "inputs of own.py:load_inf: train hold 0 numbers that are NaN and 1"),
+        ("load_nan", "inputs of own.py:load_nan: train hold numbers that aren't finite .1 NaN, 0"),
+        ("load_inf", "inputs of own.py:load_inf: train hold numbers that aren't finite .0 NaN, 1"),
     ],
 )
 def test_numbers_that_are_none_are_refused_before_training(

@@ -371,8 +371,8 @@ def _check_finite(x: Tensor, where: str) -> None:
     if not bool(torch.isfinite(x).all()):
         nan, inf = int(torch.isnan(x).sum()), int(torch.isinf(x).sum())
         raise DataError(
-            f"{where} has {nan} pixel(s) that are NaN and {inf} that are infinite; leave out that "
-            "image, or mend how it is read (dividing by a deviation of 0 does this)"
+            f"{where} has pixels that aren't finite ({nan:,} NaN, {inf:,} infinite); leave out "
+            "that image, or mend how it is read (dividing by a deviation of 0 does this)"
         )
 
 

@@ -173,7 +173,7 @@ def not_finite(value: Any, what: str, *, before: int = 0) -> str | None:
             nan = int(torch.isnan(tensor).sum())
             rows = wrong.reshape(len(wrong), -1).any(dim=1) if wrong.ndim else wrong[None]
             return (
-                f"{what} hold {nan:,} numbers that are NaN and {count - nan:,} that are infinite, "
+                f"{what} hold numbers that aren't finite ({nan:,} NaN, {count - nan:,} infinite), "
                 f"the first in sample {before + int(rows.int().argmax())}; leave such samples out, "
                 "or mend how they are read (dividing by a deviation of 0 does this)"
             )

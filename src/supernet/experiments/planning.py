@@ -42,7 +42,7 @@ from supernet.nn.supernet import Supernet
 from supernet.records import ArchitectureRecord, Measure, NetworkRecord, Phase
 from supernet.sharing import Planner
 from supernet.space import Architecture
-from supernet.tasks import Classification, Task, check_batch, tensors_in
+from supernet.tasks import Classification, Task, check_batch, tensors_in, warn_of_probabilities
 from supernet.training.data import form_of_samples
 from supernet.training.losses import mean_loss
 from supernet.training.samplers import AnySampler, Draw, sampler_at, training_macs
@@ -198,6 +198,7 @@ def _check_task(settings: Settings, supernet: Supernet, data: ImageData) -> None
     with torch.no_grad():
         outputs = call(net, x)
     check_batch(task, outputs, y)
+    warn_of_probabilities(task, outputs)
     found: Any = data  # a user's own say what they found when they were looked at
     if isinstance(task, Classification) and (missing := getattr(found, "missing", ())):
         some = f"{', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''}"

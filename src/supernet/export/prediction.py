@@ -137,7 +137,7 @@ class Predictor:
             if not is_arrays(path):
                 raise DataError(
                     f"{show(path)} is no .npy or .npz file; the network in {self.folder} takes "
-                    f"{word_inputs(record)}, from such a file"
+                    f"{word_inputs(record)}, from such a file or from FILE.py:FUNCTION"
                 )
         yield from self.samples(fit_arrays(read_arrays(p), record, str(show(p))) for p in found)
 

@@ -9,6 +9,7 @@ from supernet.tasks.dense import Dense
 from supernet.tasks.multilabel import MultiLabel
 from supernet.tasks.naming import TaskName, make_task, name_of_task
 from supernet.tasks.next_token import NextToken
+from supernet.tasks.probabilities import warn_of_probabilities
 from supernet.tasks.regression import Regression
 from supernet.tasks.task import (
     Task,
@@ -38,4 +39,5 @@ __all__ = [
     "make_task",
     "name_of_task",
     "tensors_in",
+    "warn_of_probabilities",
 ]

@@ -23,7 +23,7 @@ from supernet.nn.supernet import Supernet
 from supernet.records import Epoch, Progress, Training
 from supernet.runs.checkpoints import Checkpoints, State, foreign_refused, pack, unpack
 from supernet.runs.ranks import ALONE, Ranks
-from supernet.tasks import Task, check_batch, describe, tensors_in
+from supernet.tasks import Task, check_batch, describe, tensors_in, warn_of_probabilities
 from supernet.training.data import Data as Data, Samples, SplitData, empty_inputs
 from supernet.training.distributed import largest_part
 from supernet.training.ledger import Ledger, Subject
@@ -251,7 +251,7 @@ class TrainingSession:
             )
         self.calibration = self.data.train.first(calibration_images)
         self.archs = choose_scored(self.supernet.space, score, seed)
-        _look_ahead(self.supernet, self.task, self.data)
+        _look_ahead(self.supernet, self.task, self.data, warns=job is None)
         inputs = empty_inputs(self.data, recipe.batch_size)
         if sampler is None or isinstance(sampler, str):
             sampler = make_sampler(sampler, self.supernet, inputs, with_largest=recipe.distill)
@@ -541,21 +541,29 @@ def _check_batches(supernet: Supernet, samples: Samples, recipe: Recipe) -> None
         )
 
 
-def _look_ahead(supernet: Supernet, task: Task, data: SplitData) -> None:
+def _look_ahead(supernet: Supernet, task: Task, data: SplitData, *, warns: bool) -> None:
     """Score two samples of each split of somebody's own, so that mistakes show before training.
+
+    Args:
+        supernet: The network.
+        task: What it is for.
+        data: Of which kind ever.
+        warns: Whether to warn of what is no error; whoever planned a run did so.
 
     Raises:
         DataError: If the network can't take them, or they don't fit the task.
     """
     for name in ("train", "validation", "test"):
         samples = getattr(data, name)
-        if not isinstance(samples, DatasetSamples | LoaderSamples) or len(samples) < 2:
+        theirs = isinstance(samples, DatasetSamples | LoaderSamples)
+        if samples is None or not (theirs or (warns and name == "train")) or len(samples) < 2:
             continue
         x, y = next(iter(samples.first(2).batches(2)))
         device = device_of(supernet)
         first, others = split_inputs(supernet.net, moved(x, device))
         try:
-            with torch.no_grad(), evaluating(supernet):
+            # Whoever trains draws what they would have drawn without this.
+            with torch.no_grad(), evaluating(supernet), torch.random.fork_rng(_gpus(device)):
                 outputs = supernet(first, supernet.space.smallest, **others)
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
             raise DataError(
@@ -564,6 +572,12 @@ def _look_ahead(supernet: Supernet, task: Task, data: SplitData) -> None:
             ) from error
         if all(bool(torch.isfinite(tensor).all()) for tensor in tensors_in(outputs)):
             check_batch(task, outputs, moved(y, device))
+            if warns and name == "train":
+                warn_of_probabilities(task, outputs)
+
+
+def _gpus(device: torch.device | None) -> list[torch.device]:
+    return [device] if device is not None and device.type == "cuda" else []
 
 
 def _of_this_training(checkpoints: Checkpoints) -> AbstractContextManager[None]:
