@@ -19,8 +19,9 @@
     - RankError            ranks of a training disagree, or one of them is gone
   - Stopped              work was asked to stop, and did
 
-and three warnings:
+and warnings:
 
+* SettingsWarning          a setting changes nothing
 * DataWarning              a class is missing from a split; outputs are no logits
 * SharingWarning           part of a network runs without shared execution: right, but slower
 * CheckpointWarning        a saved state is damaged, and the one before it is used
@@ -98,6 +99,10 @@ class RankError(WorkerError):
 
 class Stopped(SupernetError):
     """Work was asked to stop, and did; where it saves its state, it can resume there."""
+
+
+class SettingsWarning(UserWarning):
+    """A setting that was asked for changes nothing."""
 
 
 class DataWarning(UserWarning):

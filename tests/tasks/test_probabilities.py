@@ -79,7 +79,8 @@ def test_the_command_warns_once(tmp_path: Path) -> None:
         "import supernet\n"
         "from torch import nn\n"
         "def build(**given):\n"
-        "    return nn.Sequential(supernet.build_mnist_net(seed=0, shape=(1, 8, 8), **given), nn.Softmax(1))\n"
+        "    net = supernet.build_mnist_net(seed=0, shape=(1, 8, 8), **given)\n"
+        "    return nn.Sequential(net, nn.Softmax(1))\n"
     )
     given = options(write_data(tmp_path / "data"), epochs=1, net=f"{source}:build")
     code, _, told = call("train", *given, "--out", tmp_path / "run")

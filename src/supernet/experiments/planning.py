@@ -16,7 +16,7 @@ from torch import nn
 
 from supernet import sharing
 from supernet.datasets import ImageData
-from supernet.errors import DataError, DataWarning
+from supernet.errors import DataError, DataWarning, SettingsWarning
 from supernet.evaluation.batches import call, planner_for
 from supernet.evaluation.cost import empty_batch
 from supernet.experiments.comparison import describe_architectures, describe_network
@@ -34,6 +34,7 @@ from supernet.experiments.components import (
     task_of,
 )
 from supernet.experiments.settings import Settings
+from supernet.experiments.unused import unused
 from supernet.experiments.userdata import Suspect
 from supernet.networks.fitting import require_fit
 from supernet.networks.named import NamedNetwork, space_sha256
@@ -155,6 +156,8 @@ def plan(settings: Settings, *, standalone: bool = True, elsewhere: bool = False
         DataError: If the data are missing or damaged, or too few for the settings.
         NetworkError: If the network can't be had.
     """
+    for sentence in unused(settings):
+        warnings.warn(sentence, SettingsWarning, stacklevel=2)
     settings, data, loading = _load(settings)
     _check_sizes(settings, data)
     named = build_named(

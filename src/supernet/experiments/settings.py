@@ -66,7 +66,11 @@ def _count(value: object) -> object:
     """Take the word `all`, and the digits that a command line has for numbers."""
     if value == "all":
         return None
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+    if not isinstance(value, str):
+        return value
+    if value.removeprefix("-").isdecimal():
+        return int(value)
+    raise ValueError("it should be a number of images, or all")
 
 
 def _word(count: int | None) -> int | str:
@@ -620,7 +624,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
     hint = ""
     if isinstance(value, str) and error["type"] == "float_type":
         hint = " (YAML takes 1e-3 for text: write 1.0e-3)"
-    rule = message.replace("Input should be", "it should be")
+    rule = message.replace("Input should", "it should").replace("String should", "it should")
     return f"{names[0]} is {_shown(value)}: {rule}{hint}"
 
 
