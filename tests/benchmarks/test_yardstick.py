@@ -1,5 +1,6 @@
 """The yardstick's programs, at a size that says nothing about anything."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,66 @@ def test_a_ridge_predicts_a_linear_function() -> None:
     x = np.random.default_rng(0).normal(size=(50, 3))
     y = x @ np.array([1.0, 2.0, 3.0])
     assert np.abs(ridge(x, np.arange(20), y[:20]) - y).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("rule", "supernets", "steps"),
+    [("few-shot 2, 0.5, rate 1.0", 2, 156), ("2 members", 2, 160), ("late", 5, 160)],
+)
+def test_several_supernets_share_the_steps_of_one(rule: str, supernets: int, steps: int) -> None:
+    """Some go into whole epochs, of a common supernet and each of the parts."""
+    from yardstick.data import load
+    from yardstick.rules import RULES
+    from yardstick.spaces import SPACES, sample
+    from yardstick.supernets import score_all, train_supernets
+
+    data, archs = load(3000, 50), sample(SPACES["depth"](0), 4)
+    found, told = train_supernets("depth", RULES[rule], 0, data, 160)
+    assert len(found) == supernets
+    assert told["steps"] + told.get("dividing", 0) == pytest.approx(steps, abs=4)
+    each = [score_all([one], own, data, 50) for one in found if (own := _own(one, archs))]
+    together = score_all(found, archs, data, 50)
+    if rule == "few-shot 2, 0.5, rate 1.0":
+        assert sorted(loss for one in each for loss in one["loss"]) == sorted(together["loss"])
+    else:
+        mean = np.mean([one["loss"] for one in each], axis=0)
+        assert together["loss"] == pytest.approx(mean.tolist(), abs=1e-4)
+
+
+def _own(supernet: Any, archs: Any) -> list[Any]:
+    return [arch for arch in archs if arch in supernet.space]
+
+
+def test_picks_are_judged_by_seeds_that_gave_no_label(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from picks import main as picks, picks as picks_of
+    from rankings import main as rankings
+    from yardstick.__main__ import main as table
+    from yardstick.data import load
+    from yardstick.lines import read
+    from yardstick.table import table_of
+
+    monkeypatch.setattr("picks.DRAWS", 2)
+    cached = functools.cache(load)
+    for program in ("picks", "rankings", "yardstick.__main__"):
+        monkeypatch.setattr(f"{program}.load", cached)
+    few = [*TINY[:2], "--networks", "8", "--train", "512", "--scored", "50"]
+    files = {name: tmp_path / name for name in ("table", "hits", "rankings", "out")}
+    tiny = [*few, "--train", "64"]
+    table([*tiny, "--seeds", "0", "1", "--epochs", "1", "--out", str(files["table"])])
+    table([*tiny, "--seeds", "2", "--epochs", "1", "--hits", "--out", str(files["hits"])])
+    rankings([*few, "--seeds", "0", "--seconds", "0.1", "--out", str(files["rankings"])])
+    rankings([*few, "--seeds", "0", "--naswot", "--out", str(files["rankings"])])
+    parts = [f"--{name}={files[name]}" for name in files]
+    picks([*few, "--seconds", "0.1", "--seeds", "0", *parts])
+    picks([*few, "--report", *parts])
+    (line,) = read(files["out"])
+    assert len(line["tuned"]) == 8
+    assert line["tuned"][0] == int(np.argmin(line["loss"]))
+    assert line["verdicts"]["loss"]["advantage"]
+    assert "best by a third seed of all" in capsys.readouterr().out
+    of_space = table_of(files["table"], "widths")
+    found = picks_of(of_space, of_space.truth, line, alone=2.0)
+    assert found["best of 10 by loss, trained alone"] == pytest.approx((0, 20))
+    assert found["best of 20 at random, trained alone"] == pytest.approx((0, 40))
