@@ -442,7 +442,7 @@ def test_losses_of_the_trials_rank_if_there_are_any(
 
 @pytest.mark.parametrize("rank_by", ["score", "loss"])
 def test_a_ranking_may_lean_to_larger_networks(
-    seeds: list[SeedResults], rank_by: Literal["score", "loss"]
+    seeds: list[SeedResults], rank_by: Literal["score", "loss"], tmp_path: Path
 ) -> None:
     plain = compare(nine(), tiny_data(), seeds, rank_by=rank_by)
     leant = compare(nine(), tiny_data(), seeds, rank_by=rank_by, lean=1e6)
@@ -464,6 +464,10 @@ def test_a_ranking_may_lean_to_larger_networks(
     assert plain.verdict
     assert plain.ranking
     assert leant.verdict.tau.value == pytest.approx(plain.verdict.macs_tau.value)
+    assert leant.verdict.tau_by[rank_by].value == pytest.approx(plain.verdict.tau.value)
+    page, *_ = write_report(leant, tmp_path)
+    name = "loss" if rank_by == "loss" else "accuracy"
+    assert f"Kendall tau by {name}, without the lean" in page.read_text("utf-8")
     assert plain.ranking.leaning is None
     upright = compare(nine(), tiny_data(), seeds, rank_by=rank_by, lean=0.0).ranking
     assert repr(upright) == repr(plain.ranking)  # they have NaN

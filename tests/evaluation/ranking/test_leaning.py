@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from supernet.errors import SettingsError
+from supernet.evaluation.ranking.bootstrap import Scores
 from supernet.evaluation.ranking.leaning import lean_to_larger
 from supernet.evaluation.ranking.metrics import kendall, pick
 from supernet.evaluation.ranking.stability import describe_ranking
 from supernet.evaluation.ranking.verdict import judge
-from tests.evaluation.ranking.samples import costs_of, same, some_hits
+from tests.evaluation.ranking.samples import at_random, costs_of, same, some_hits
 
 MACS = [100, 10, 1000, 30, 300]
 HITS = some_hits(seeds=2, networks=5)
@@ -45,6 +46,30 @@ def test_failed_evaluations_have_no_part_in_the_spread() -> None:
     rest = np.delete(RANKED, 2, axis=1).mean(axis=(0, 2)).std()
     expected = 0.5 * rest * standard(np.log(MACS))
     assert lean_to_larger(ruined, MACS, 0.5, failed) == pytest.approx(expected)
+
+
+def test_a_lean_makes_a_useless_supernet_no_better_than_its_size() -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        sizes = rng.permutation(2 ** np.arange(1.0, 17.0))
+        useless, rest = rng.permuted(np.tile(np.arange(16.0), (2, 1)), axis=1)
+        truth = 0.5 + 0.01 * np.log2(sizes) + 0.01 * rest
+        said = []
+        for mean in (0.5 + 0.02 * useless, truth):
+            inside = at_random(rng, mean[None], 2000)
+            hits = Scores(inside, inside, at_random(rng, truth[None], 2000))
+            verdict = judge(
+                hits,
+                costs_of(hits),
+                labels=[str(i) for i in range(16)],
+                macs=sizes.astype(int).tolist(),
+                rng=rng,
+                resamples=200,
+                leaning=lean_to_larger(inside, sizes.astype(int).tolist(), 0.4),
+            )
+            first = verdict.sentences[0]
+            said.append("adds nothing to" in first or "is worse than" in first)
+        assert said == [True, False]
 
 
 @pytest.mark.parametrize("share", [-0.1, math.nan, math.inf])
