@@ -2,8 +2,8 @@
 
 A supernet is trained by a rule; its ranking is judged by the library's own verdict, against one
 seed of networks trained alone whose hits are known (`python -m yardstick --seeds 2 --hits`), and
-the best few by loss are trained on briefly. `--report` holds picks and verdicts against the truth,
-the mean of the two other seeds, which gave no label.
+the best few by loss are trained on briefly. `--report` holds picks and verdicts against networks
+trained alone under seeds that had no part in them.
 
     PYTHONPATH=benchmarks python benchmarks/picks.py --rules today --out FILE
     PYTHONPATH=benchmarks python benchmarks/picks.py --report --out FILE
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ from yardstick.table import Floats, Table, table_of
 from supernet.datasets import ImageData
 from supernet.evaluation.accuracy import Scores as ScoresOfOne, evaluate
 from supernet.evaluation.ranking.bootstrap import Scores
-from supernet.evaluation.ranking.metrics import kendall
+from supernet.evaluation.ranking.metrics import kendall, pick
 from supernet.evaluation.ranking.verdict import Costs, judge
 from supernet.nn.supernet import Supernet
 from supernet.records import Estimate, Verdict
@@ -47,7 +48,7 @@ RANKINGS: Final = Path(__file__).parent / "results" / "rankings.jsonl"
 TUNED, RANKED = 10, 2000
 #: As `compare` names them, by the columns of the table.
 COUNTS: Final = {"macs": "multiply-adds", "params": "parameters", "layers": "layers"}
-DRAWS: Final = 20
+DRAWS: Final = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -183,23 +184,32 @@ def report(args: argparse.Namespace, space: str) -> None:
     """Print verdicts beside what other seeds say, and what each way of picking costs."""
     table, labels = table_of(args.table, space), table_of(args.hits, space)
     at = {arch: place for place, arch in enumerate(labels.archs)}
-    known = labels.accuracies[0][[at[arch] for arch in table.archs]]
+    third = labels.accuracies[0][[at[arch] for arch in table.archs]]
+    seeds = np.vstack([table.accuracies, third])
+    alone = float(labels.cpu_s.mean())
     runs = [line for line in read(args.out) if line["space"] == space]
     print(f"\n## {space}\n")
-    print(f"best by a third seed of all: {_regret(table, known):.2f} points of regret; ", end="")
-    print(f"{labels.cpu_s.mean():.2f} CPU s for a network alone\n")
+    print(
+        f"a network's accuracy has a standard deviation of {_deviation(table, seeds):.2f} points "
+    )
+    print(f"between seeds, in the better half; a training takes {alone:.2f} CPU s\n")
     _print_verdicts(table, runs)
     for rule, seconds in dict.fromkeys((run["rule"], run["seconds"]) for run in runs):
         some = [run for run in runs if (run["rule"], run["seconds"]) == (rule, seconds)]
-        print(f"\n{rule}, {seconds:g} s:\n\n| pick | regret | CPU s besides | \n|---|---|---|")
-        rows = [picks(table, known, run, float(labels.cpu_s.mean())) for run in some]
+        print(f"\n{rule}, {seconds:g} s:\n")
+        print("| pick | regret | short of the best of all | CPU s besides |\n|---|---|---|---|")
+        rows = [what_picks_cost(table, seeds, run, alone) for run in some]
         for name in rows[0]:
-            regrets = [row[name][0] for row in rows]
-            cost = np.mean([row[name][1] for row in rows])
-            print(
-                f"| {name} | {np.mean(regrets):.2f} ({min(regrets):.2f} to {max(regrets):.2f}) "
-                f"| {cost:.0f} |"
-            )
+            regret, short, cost = (np.array([row[name][i] for row in rows]) for i in range(3))
+            print(f"| {name} | {_spread(regret)} | {_spread(short)} | {cost.mean():.0f} |")
+
+
+def _deviation(table: Table, seeds: Floats) -> float:
+    return float(np.sqrt(seeds[:, table.better].var(axis=0, ddof=1).mean()))
+
+
+def _spread(values: Floats) -> str:
+    return f"{values.mean():.2f} ({values.min():.2f} to {values.max():.2f})"
 
 
 def _print_verdicts(table: Table, runs: Sequence[Mapping[str, Any]]) -> None:
@@ -221,78 +231,118 @@ def _print_verdicts(table: Table, runs: Sequence[Mapping[str, Any]]) -> None:
             )
 
 
-def picks(
-    table: Table, known: Floats, run: Mapping[str, Any], alone: float
-) -> dict[str, tuple[float, float]]:
-    """Return what ways to pick cost, by name: points of regret, and CPU seconds besides.
+def what_picks_cost(
+    table: Table, seeds: Floats, run: Mapping[str, Any], alone: float
+) -> dict[str, tuple[float, float, float]]:
+    """Return what ways to pick cost, by name: two measures in points, and CPU seconds besides.
+
+    The first is the regret, with labels of the last seed, against the mean of the others. Its best
+    network is the luckiest, so even training all once more has some. The second has no such luck:
+    what the pick lacks, under a seed that had no part in anything, against the network that is
+    best under the two others. A label is of one of these two; all ways to share out the seeds.
 
     Args:
-        table: The truth, of seeds that gave no label.
-        known: What each network reached under the seed that gives labels, (A,).
+        table: Of all networks.
+        seeds: Accuracies of networks trained alone, (3, A); the table has the first two.
         run: A supernet's line.
         alone: CPU seconds of a network trained alone.
     """
-    scores = scores_of(dict(run))
-    by_loss = np.argsort(-scores["loss"], kind="stable")
-    trivial = np.argsort(-table.sizes[best_trivial(table)], kind="stable")
-    found: dict[str, tuple[float, float]] = {
-        f"first by {by}": (_regret(table, scores[by]), 0.0) for by in ("accuracy", "loss")
-    }
+    count = len(seeds)
+    ways = [picks(table, known, run) for known in seeds]
+    mean = seeds[:-1].mean(axis=0)
+    best = [int(np.argmax(np.delete(seeds, judge, axis=0).mean(axis=0))) for judge in range(count)]
+    found = {}
+    for name, last in ways[-1].items():
+        short = [
+            seeds[judge, best[judge]] - seeds[judge, ways[label][name].picked].mean()
+            for judge in range(count)
+            for label in range(count)
+            if label != judge
+        ]
+        regret = mean.max() - mean[last.picked].mean()
+        found[name] = float(regret), float(np.mean(short)), last.trained * alone + last.cpu_s
+    return found
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Which networks were picked, one for each draw of luck, and what that took.
+
+    Attributes:
+        picked: Their numbers.
+        trained: How many networks were trained alone for that.
+        cpu_s: What else it took, besides the supernet.
+    """
+
+    picked: list[int]
+    trained: int = 0
+    cpu_s: float = 0.0
+
+
+def picks(table: Table, known: Floats, run: Mapping[str, Any]) -> dict[str, Picked]:
+    """Return what is picked, by the way to do it.
+
+    Args:
+        table: Of all networks, for sizes and choices.
+        known: What each network reached alone, (A,); looked at for those that are trained.
+        run: A supernet's line.
+    """
+    scores, macs = scores_of(dict(run)), table.sizes["macs"]
     leaning = lean(table, scores["loss"])
-    found["first by loss, leaning"] = _regret(table, leaning), 0.0
+    orders = {
+        "loss": scores["loss"],
+        "loss, leaning": leaning,
+        "the best trivial ranking": table.sizes[best_trivial(table)],
+    }
+    found = {
+        f"first by {name}": Picked([int(pick(ranking, macs))])
+        for name, ranking in ({"accuracy": scores["accuracy"]} | orders).items()
+    }
     for count in (3, 5, 10):
-        orders = {
-            "loss": by_loss,
-            "loss, leaning": np.argsort(-leaning, kind="stable"),
-            "the best trivial ranking": trivial,
-        }
-        for name, order in orders.items():
-            found[f"best of {count} by {name}, trained alone"] = (
-                _regret(table, known, order[:count]),
-                count * alone,
+        for name, ranking in orders.items():
+            some = np.argsort(-ranking, kind="stable")[:count]
+            found[f"best of {count} by {name}, trained alone"] = Picked(
+                [_best(known, some)], len(some)
             )
-        some = np.array(run["tuned"][:count])
-        tuned = np.full(len(known), -np.inf)
-        tuned[some] = run["tuned_accuracy"][:count]
-        found[f"best of {count} by loss, trained on"] = (
-            _regret(table, tuned, some),
-            run["tuned_cpu_s"] * count / len(run["tuned"]),
+        some, reached = run["tuned"][:count], run["tuned_accuracy"][:count]
+        found[f"best of {count} by loss, trained on"] = Picked(
+            [some[int(np.argmax(reached))]], 0, run["tuned_cpu_s"] * len(some) / len(run["tuned"])
         )
-    drawn = [_with_labels(table, known, scores, draw) for draw in range(DRAWS)]
-    for name, networks in drawn[0][1].items():
-        found[name] = float(np.mean([regrets[name] for regrets, _ in drawn])), networks * alone
+    found["best of all, trained alone"] = Picked([int(np.argmax(known))], len(known))
+    for draw in range(DRAWS):
+        for name, one in _with_labels(table, known, scores, draw).items():
+            found.setdefault(name, Picked([], one.trained)).picked.extend(one.picked)
     return found
 
 
 def _with_labels(
     table: Table, known: Floats, scores: Mapping[str, Floats], draw: int
-) -> tuple[dict[str, float], dict[str, int]]:
-    """Return the regret of picks with labels of networks drawn at random, and how many labels."""
+) -> dict[str, Picked]:
+    """Return picks with labels of networks drawn at random."""
     order = np.random.default_rng(draw).permutation(len(known))
-    regrets, networks = {}, {}
-    for first, confirmed in ((20, 0), (10, 5), (10, 10), (15, 5)):
-        some = order[:first]
-        predicted = corrected(table, some, known[some], scores, sizes_of(table))
-        if not confirmed:
-            regrets[f"best of {first} at random, trained alone"] = _regret(table, known, some)
-            networks[f"best of {first} at random, trained alone"] = first
-            best = predicted.copy()
-            best[some] = known[some] / 100
-            name = f"corrected by {first}: first of labels and predictions"
-            regrets[name], networks[name] = _regret(table, best), first
-        else:
-            order_of_all = np.argsort(-predicted, kind="stable")
-            fresh = order_of_all[~np.isin(order_of_all, some)]
-            name = f"corrected by {first}: best of these and {confirmed} more, trained alone"
-            all_known = np.concatenate([some, fresh[:confirmed]])
-            regrets[name], networks[name] = _regret(table, known, all_known), first + confirmed
-    return regrets, networks
+    some = order[:20]
+    predicted = corrected(table, some, known[some], scores, sizes_of(table))
+    either = predicted.copy()
+    either[some] = known[some] / 100
+    found = {
+        "best of 20 at random, trained alone": Picked([_best(known, some)], len(some)),
+        "corrected by 20, first by prediction": Picked([int(np.argmax(predicted))], len(some)),
+        "corrected by 20, first of labels and predictions": Picked(
+            [int(np.argmax(either))], len(some)
+        ),
+    }
+    some = order[:10]
+    predicted = corrected(table, some, known[some], scores, sizes_of(table))
+    others = np.argsort(-predicted, kind="stable")
+    all_known = np.concatenate([some, others[~np.isin(others, some)][:10]])
+    found["corrected by 10, best of these and the next 10, trained alone"] = Picked(
+        [_best(known, all_known)], len(all_known)
+    )
+    return found
 
 
-def _regret(table: Table, scores: Floats, among: NDArray[np.intp] | None = None) -> float:
-    """Return what the network with the highest score lacks against the best of all, in points."""
-    among = np.arange(len(scores)) if among is None else among
-    return float(table.truth.max() - table.truth[among[int(np.argmax(scores[among]))]])
+def _best(known: Floats, among: NDArray[np.intp]) -> int:
+    return int(among[int(np.argmax(known[among]))])
 
 
 if __name__ == "__main__":

@@ -113,12 +113,11 @@ def _own(supernet: Any, archs: Any) -> list[Any]:
 def test_picks_are_judged_by_seeds_that_gave_no_label(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from picks import main as picks, picks as picks_of
+    from picks import main as picks
     from rankings import main as rankings
     from yardstick.__main__ import main as table
     from yardstick.data import load
     from yardstick.lines import read
-    from yardstick.table import table_of
 
     monkeypatch.setattr("picks.DRAWS", 2)
     cached = functools.cache(load)
@@ -138,8 +137,27 @@ def test_picks_are_judged_by_seeds_that_gave_no_label(
     assert len(line["tuned"]) == 8
     assert line["tuned"][0] == int(np.argmin(line["loss"]))
     assert line["verdicts"]["loss"]["advantage"]
-    assert "best by a third seed of all" in capsys.readouterr().out
-    of_space = table_of(files["table"], "widths")
-    found = picks_of(of_space, of_space.truth, line, alone=2.0)
-    assert found["best of 10 by loss, trained alone"] == pytest.approx((0, 20))
-    assert found["best of 20 at random, trained alone"] == pytest.approx((0, 40))
+    assert "best of 5 by loss, trained on" in capsys.readouterr().out
+
+
+def test_the_best_of_all_is_picked_without_a_loss_only_if_seeds_agree(tmp_path: Path) -> None:
+    from picks import what_picks_cost
+    from yardstick.table import table_of
+
+    made_up(tmp_path / "table.jsonl", noise=0.0)
+    table = table_of(tmp_path / "table.jsonl", "depth")
+    useless = np.random.default_rng(1).permutation(30.0 + np.arange(30))
+    run = {"accuracy": useless.tolist(), "loss": (1 / useless).tolist()}
+    run |= {"tuned": [3, 4], "tuned_accuracy": [50.0, 60.0], "tuned_cpu_s": 6.0}
+    seeds = np.vstack([table.accuracies, table.accuracies[:1]])
+    found = what_picks_cost(table, seeds, run, alone=2.0)
+    assert found["best of all, trained alone"] == pytest.approx((0, 0, 60))
+    assert found["first by the best trivial ranking"][2] == 0
+    lacks = float(table.truth.max() - table.truth[int(np.argmax(useless))])
+    assert found["first by loss"] == pytest.approx((lacks, lacks, 0))
+    lacks = float(table.truth.max() - table.truth[4])
+    assert found["best of 5 by loss, trained on"] == pytest.approx((lacks, lacks, 6))
+    assert found["best of 20 at random, trained alone"][2] == 40
+    noise = np.random.default_rng(2).normal(0, 30, (3, 30))
+    noisy = what_picks_cost(table, table.truth + noise, run, alone=2.0)
+    assert noisy["best of all, trained alone"][0] > 5
