@@ -119,26 +119,38 @@ def noise(count: int) -> DataSplit:
     return DataSplit(images, torch.arange(count) % 10, mean=(0.5,), std=(0.3,))
 
 
-def measure_step(one: Configuration, device: str, repeats: int) -> dict[str, Any]:
-    """Return the median seconds of a step, optimizer included, and its features."""
-    supernet = one.supernet()
-    archs = tuple(one.archs(supernet))
-    known = features(supernet, one.batch, archs)
-    supernet.to(device)
-    recipe = Recipe(epochs=1, batch_size=one.batch, learning_rate=0.01)
-    data = noise(one.batch * (repeats + 3))
-    steps = iter(train_steps(supernet, data, recipe, sampler=lambda space, rng: Draw(archs)))
-    times = list(timed(lambda: next(steps), device, repeats + 2))[2:]
-    quarters = statistics.quantiles(times, n=4)
-    return {
-        "space": one.space,
-        "arguments": one.arguments,
-        "batch": one.batch,
-        "drawn": one.drawn,
-        **known,
-        "seconds": quarters[1],
-        "quartiles": [quarters[0], quarters[2]],
-    }
+class Stepping:
+    """The training of a configuration, one step after the other, optimizer included."""
+
+    def __init__(self, one: Configuration, device: str, steps: int) -> None:
+        self.one, self._device = one, device
+        supernet = one.supernet()
+        archs = tuple(one.archs(supernet))
+        self._known = features(supernet, one.batch, archs)
+        supernet.to(device)
+        recipe = Recipe(epochs=1, batch_size=one.batch, learning_rate=0.01)
+        data = noise(one.batch * steps)
+        self._steps = train_steps(supernet, data, recipe, sampler=lambda space, rng: Draw(archs))
+        self._times: list[float] = []
+
+    def measure(self) -> None:
+        """Take a step, after another that finds memory as training does: just used by it."""
+        _, seconds = timed(lambda: next(self._steps), self._device, 2)
+        self._times.append(seconds)
+
+    def found(self) -> dict[str, Any]:
+        """Return the median seconds of a step, without the first, and its features."""
+        quarters = statistics.quantiles(self._times[1:], n=4)
+        return {
+            "space": self.one.space,
+            "arguments": self.one.arguments,
+            "batch": self.one.batch,
+            "drawn": self.one.drawn,
+            **self._known,
+            "seconds": quarters[1],
+            "quartiles": [quarters[0], quarters[2]],
+            "repeats": len(self._times) - 1,
+        }
 
 
 def timed(call: Callable[[], object], device: str, times: int) -> Iterator[float]:
@@ -153,13 +165,19 @@ def timed(call: Callable[[], object], device: str, times: int) -> Iterator[float
 
 
 def measure_steps(args: argparse.Namespace) -> None:
-    """Measure what isn't in the file yet."""
+    """Measure what isn't in the file yet, in turn: what else the machine does then hits all."""
     done = {key(line) for line in lines_of(args.out)}
-    for one in configurations(args.batches):
-        if (one.space, one.arguments, one.batch, one.drawn) in done:
-            continue
-        line = measure_step(one, args.device, args.repeats)
-        write_line(args, line)
+    turns = 1 + args.repeats
+    wanted = [
+        Stepping(one, args.device, 2 * turns)
+        for one in configurations(args.batches)
+        if (one.space, one.arguments, one.batch, one.drawn) not in done
+    ]
+    for _ in range(turns):
+        for each in wanted:
+            each.measure()
+    for each in wanted:
+        write_line(args, each.found())
 
 
 def measure_trainings(args: argparse.Namespace) -> None:
@@ -425,7 +443,7 @@ def main() -> None:
         command.add_argument("--out", type=Path, required=True)
         command.add_argument("--device", default="cpu")
         command.add_argument("--batches", type=int, nargs="+", default=BATCHES)
-        command.add_argument("--repeats", type=int, default=5)
+        command.add_argument("--repeats", type=int, default=7)
     command = commands.add_parser("fit")
     command.set_defaults(function=show_fit)
     command.add_argument("files", type=Path, nargs="+")
