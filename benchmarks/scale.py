@@ -1,9 +1,9 @@
 """What a training costs, as a model: fitted on some configurations, held against others.
 
-A training step takes `a + b * pieces + e * architectures + c * multiply-adds + d * bytes` seconds:
-`pieces` are the distinct blocks of the shared pass, `multiply-adds` those of the pass and its
-gradients, `bytes` what it keeps for the gradients; all are known from a plan, before anything is
-trained. The five coefficients are not negative, and belong to a machine and a kind of network.
+A training step takes `a + b * modules + c * multiply-adds + d * bytes` seconds: `modules` are those
+that the shared pass runs, `multiply-adds` those of the pass and its gradients, `bytes` what it
+keeps for the gradients; all are known from a plan, before anything is trained. The four
+coefficients are not negative, and belong to a machine and a kind of network.
 
     python benchmarks/scale.py steps --out FILE        # measure steps, of many configurations
     python benchmarks/scale.py trainings --out FILE    # and whole trainings of single networks
@@ -106,10 +106,19 @@ def features(supernet: Supernet, batch: int, archs: Sequence[Architecture]) -> d
     """Return what the model knows of a step."""
     plan = Planner(supernet, empty_batch(SHAPE, batch)).plan(archs)
     return {
-        "pieces": len(plan.pieces),
+        "modules": sum(modules_in(supernet, piece.name) for piece in plan.pieces),
         "macs": float(plan.training_macs),
         "bytes": float(plan.training_bytes),
     }
+
+
+def modules_in(supernet: Supernet, piece: str) -> int:
+    """Return how many modules without parts a piece of work runs; each starts kernels."""
+    try:
+        module = supernet.net.get_submodule(piece)
+    except AttributeError:  # it is a function of a module
+        return 1
+    return sum(not any(part.children()) for part in module.modules())
 
 
 def noise(count: int) -> DataSplit:
@@ -242,9 +251,7 @@ def key(line: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def matrix(lines: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     """Return the features of steps, one row each."""
-    return np.array(
-        [[1.0, line["pieces"], line.get("drawn", 1), line["macs"], line["bytes"]] for line in lines]
-    )
+    return np.array([[1.0, line["modules"], line["macs"], line["bytes"]] for line in lines])
 
 
 def fit(lines: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
@@ -284,19 +291,17 @@ def show_fit(args: argparse.Namespace) -> None:
     lines = [line for path in args.files for line in lines_of(path)]
     trainings = [line for line in lines if "training" in line]
     steps = [line for line in lines if "training" not in line]
-    print(
-        "| network | a, ms | b, us | e, us | GMAC/s | GB/s | predicted | error: half | 90 % | all |"
-    )
-    print("|" + "---|" * 10)
+    print("| network | a, ms | b, us | GMAC/s | GB/s | predicted | error: half | 90 % | all |")
+    print("|" + "---|" * 9)
     for space in dict.fromkeys(line["space"] for line in steps):
         own = [line for line in steps if line["space"] == space]
         found = fit(own)
-        a, b, e, c, d = found
-        cells = [space, f"{1e3 * a:.2f}", f"{1e6 * b:.0f}", f"{1e6 * e:.0f}"]
+        a, b, c, d = found
+        cells = [space, f"{1e3 * a:.2f}", f"{1e6 * b:.0f}"]
         cells += [f"{1 / rate / 1e9:.1f}" if rate else "-" for rate in (c, d)]
         print(row(cells, f"{len(own)} steps", held_out(own)))
         if whole := [line for line in trainings if line["space"] == space]:
-            print(row([""] * 6, f"{len(whole)} trainings", errors_of(found, whole)))
+            print(row([""] * 5, f"{len(whole)} trainings", errors_of(found, whole)))
 
 
 def row(cells: Sequence[str], what: str, errors: NDArray[np.float64]) -> str:
@@ -312,12 +317,12 @@ def show_prediction(args: argparse.Namespace) -> None:
     first, as `supernet compare` gives them out; scoring is left out.
     """
     supernet = Configuration("mnist", ("widths=64,32",), args.batch, 1).supernet()
-    found = fit([line for line in lines_of(args.file) if line.get("drawn")])
+    measured = [line for line in lines_of(args.file) if line["space"] == "mnist"]
+    found = fit([line for line in measured if line.get("drawn")])
     steps = args.epochs * (args.images // args.batch)
 
     def seconds(archs: Sequence[Architecture]) -> float:
-        line = {**features(supernet, args.batch, archs), "drawn": len(archs)}
-        return float(steps * (matrix([line]) @ found)[0])
+        return float(steps * (matrix([features(supernet, args.batch, archs)]) @ found)[0])
 
     own = [seconds(list(supernet.space)), *(seconds([arch]) for arch in supernet.space)]
     jobs = sorted(own * args.seeds, reverse=True)

@@ -47,9 +47,9 @@ def test_what_is_wrong_is_said_before_pytorch_is_loaded(
     """In a Python where Ray is missing if the message is about that, and else seems to be there."""
     script = f"""
 import importlib.util, sys
-find = importlib.util.find_spec
+find, NEEDED = importlib.util.find_spec, ("ray", "grpc")
 missing = {words!r}.startswith("pip")
-importlib.util.find_spec = lambda name: (None if missing else sys) if name == "ray" else find(name)
+importlib.util.find_spec = lambda name: (None if missing else sys) if name in NEEDED else find(name)
 from supernet.cli.app import main
 try:
     main()
