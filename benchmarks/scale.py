@@ -273,8 +273,8 @@ def errors_of(
     return np.abs(matrix(lines) @ found / seconds_of(lines) - 1)
 
 
-def held_out(lines: Sequence[Mapping[str, Any]], folds: int = 3) -> NDArray[np.float64]:
-    """Return the errors on every configuration, each predicted by a fit on other thirds."""
+def held_out(lines: Sequence[Mapping[str, Any]], folds: int) -> NDArray[np.float64]:
+    """Return the errors on every configuration, each predicted by a fit on the other parts."""
     mixed = sorted(lines, key=key)
     random.Random(1).shuffle(mixed)
     parts = [mixed[at::folds] for at in range(folds)]
@@ -299,7 +299,8 @@ def show_fit(args: argparse.Namespace) -> None:
         a, b, c, d = found
         cells = [space, f"{1e3 * a:.2f}", f"{1e6 * b:.0f}"]
         cells += [f"{1 / rate / 1e9:.1f}" if rate else "-" for rate in (c, d)]
-        print(row(cells, f"{len(own)} steps", held_out(own)))
+        print(row(cells, f"{len(own)} steps, each by all others", held_out(own, len(own))))
+        print(row([""] * 5, "each by two other thirds", held_out(own, 3)))
         if whole := [line for line in trainings if line["space"] == space]:
             print(row([""] * 5, f"{len(whole)} trainings", errors_of(found, whole)))
 
@@ -448,7 +449,7 @@ def main() -> None:
         command.add_argument("--out", type=Path, required=True)
         command.add_argument("--device", default="cpu")
         command.add_argument("--batches", type=int, nargs="+", default=BATCHES)
-        command.add_argument("--repeats", type=int, default=7)
+        command.add_argument("--repeats", type=int, default=9)
     command = commands.add_parser("fit")
     command.set_defaults(function=show_fit)
     command.add_argument("files", type=Path, nargs="+")
