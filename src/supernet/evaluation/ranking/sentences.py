@@ -154,7 +154,7 @@ def _loss(v: Verdict) -> str | None:
         name = v.measure.name
         return f"Its one-shot {name} is {height_of_gap} than its standalone {name}."
     gap = "" if unknown else f"; one-shot {_scores(v)} are on average {height_of_gap}"
-    by = f"one-shot{' loss' if v.ranked_by == 'loss' else ''}{LEANING if v.leans else ''}"
+    by = f"one-shot{' loss' if v.ranked_by == 'loss' else ''}{f'{LEANING},' if v.leans else ''}"
     return (
         f"Picking by {by} costs {loss_of(v.regret, v.measure)} against the best of the "
         f"{in_words(v.networks)}{gap}."
