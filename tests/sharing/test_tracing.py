@@ -3,6 +3,8 @@
 import collections
 import random
 import re
+import threading
+import time
 import types
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,6 +22,7 @@ from supernet.nn.supernet import Supernet
 from supernet.sharing.structure import Ref
 from supernet.sharing.tracing import Untraceable, trace
 from tests.conftest import noise, stir
+from tests.limits import HANG_S
 from tests.sharing.networks import (
     ByContent,
     ByShape,
@@ -571,3 +574,34 @@ def test_a_plain_number_in_a_child_that_changes() -> None:
         net.act.negative_slope = 0.1
 
     assert_noticed(ReadsChild(), change)
+
+
+def test_two_threads_at_once_leave_nothing_behind() -> None:
+    """Neither in what looks up attributes of modules, nor in the random numbers of the second."""
+    other = threading.Thread(target=lambda: trace(Waits(ended), (Ref(0),), {}))
+    ended = threading.Event()
+
+    class Starts(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            other.start()
+            time.sleep(0.3)  # the other is about to begin, or waits
+            torch.rand(1)
+            return x + 1
+
+    class Waits(nn.Module):
+        def __init__(self, until: threading.Event) -> None:
+            super().__init__()
+            self.until = until
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.until.wait(HANG_S)
+            return x + 1
+
+    before = {name: vars(nn.Module).get(name) for name in ("__getattribute__", "__call__")}
+    state = torch.get_rng_state()
+    with pytest.raises(Untraceable, match="random numbers"):
+        trace(Starts(), (Ref(0),), {})
+    ended.set()
+    other.join(HANG_S)
+    assert {name: vars(nn.Module).get(name) for name in before} == before
+    assert torch.equal(torch.get_rng_state(), state)

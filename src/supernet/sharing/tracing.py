@@ -66,7 +66,7 @@ def trace(module: nn.Module, args: Structure, kwargs: Structure) -> tuple[fx.Gra
         for inner in inside
     }
     try:
-        with _no_draws(module), reads_watched(shadow, module) as reads, _ONE_AT_A_TIME:
+        with _ONE_AT_A_TIME, _no_draws(module), reads_watched(shadow, module) as reads:
             graph = _Tracer(args, kwargs).trace(shadow)
     except Untraceable:
         raise
@@ -144,8 +144,8 @@ def form_of(graph: fx.Graph, *, numbers_count: bool = True) -> object:
     )
 
 
-#: While it traces, `torch.fx` replaces what calls modules, in all threads; two that did so in turns
-#: would leave the replacement behind.
+#: Meanwhile `torch.fx` replaces what calls modules, and we replace what looks up their attributes,
+#: for all threads; two that did so in turns would leave the replacements behind.
 _ONE_AT_A_TIME = threading.RLock()
 
 
