@@ -34,12 +34,16 @@ help:
 compare: .venv/.installed
 	$(BIN)/supernet compare $(ARGS)
 
+# Many tests start Python, which would compile the package each time if compiled files weren't kept.
+# A worker that runs out of tests takes some of another's last, so neighbors mostly stay together and
+# what a module's tests share is made once.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest -n auto --maxprocesses 4 $(TESTS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal $(TESTS)
 	$(BIN)/python tools/check_wheel.py
 
 test-all: TESTS := --all

@@ -12,7 +12,9 @@ from supernet.datasets import DataSplit, ImageData
 from supernet.networks.zoo import build_mnist_net
 from supernet.nn.choices import Depth
 from supernet.nn.supernet import Supernet
-from tests.sampling import chosen
+from tests import sampling
+
+_OF_MODULES = {name: vars(nn.Module).get(name) for name in ("__getattribute__", "__call__")}
 
 settings.register_profile("repo", deadline=None, derandomize=True)
 settings.load_profile("repo")
@@ -24,13 +26,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    sampling.everything = config.getoption("--all")  # before test modules are imported
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if " at 0x" in item.nodeid:  # it would differ between processes, and `-n auto` then stops
             raise pytest.UsageError(f"{item.nodeid} is named by an address; give the case an id")
     if not config.getoption("--all"):
-        kept = chosen(items)
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        kept = sampling.chosen(items)
+        wanted = set(kept)
+        config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
         items[:] = kept
 
 
@@ -48,6 +55,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def modules_untouched() -> Iterator[None]:
+    """See that what PyTorch does to look up attributes of modules and call them is what it was."""
+    yield
+    for name, kept in _OF_MODULES.items():
+        assert vars(nn.Module).get(name) is kept, f"this test leaves nn.Module.{name} replaced"
 
 
 class Counted(nn.Module):

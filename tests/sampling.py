@@ -1,8 +1,10 @@
-"""Which cases `make test` runs of the tests that have very many: a fixed sample; with --all, all.
+"""Which cases `make test` runs where there are very many: a fixed sample; with --all, all.
 
 A test marked `sampled` runs one in eight of its cases, `sampled(n)` one in n, but at least one.
 Which these are follows from their names alone: the same on every machine and for every order of
-tests. A test marked `slow` is run with --all only.
+tests. A test marked `slow` is run with --all only. A test that goes through random networks, or all
+moments at which something may be stopped, asks with `examples(n)` how many and with `some(moments)`
+which: a third, always the same.
 """
 
 import hashlib
@@ -12,6 +14,20 @@ from collections.abc import Sequence
 import pytest
 
 SHARE = 8
+_THIRD = 3
+
+#: Whether --all was given.
+everything = False
+
+
+def some(moments: range) -> range:
+    """Return at which moments a test is to try what it would try at all of them with --all."""
+    return moments if everything else moments[::_THIRD]
+
+
+def examples(most: int) -> int:
+    """Return how many random examples a test is to try that would try so many with --all."""
+    return most if everything else -(-most // _THIRD)
 
 
 def chosen(items: Sequence[pytest.Item]) -> list[pytest.Item]:

@@ -21,7 +21,7 @@ def test_the_script_leaves_figures_table_and_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = runpy.run_path(str(SCRIPT), run_name="not main")
-    data = sn.load_idx(write_data(tmp_path / "data"), validation=60).limit(train=1000)
+    data = sn.load_idx(write_data(tmp_path / "data"), validation=60).limit(train=320)
 
     def new_net(seed: int) -> sn.Supernet:
         net = sn.build_mnist_net(seed=seed, classes=3, shape=(1, 8, 8), widths=(4, 3))

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from tests.sampling import chosen
+from tests import sampling
+from tests.sampling import chosen, examples, some
 
 
 class Case:
@@ -35,3 +36,15 @@ def test_the_sample_is_fixed_and_holds_one_of_each() -> None:
     }  # fmt: skip
     assert drawn == [case.nodeid for case in SUITE if case.nodeid in drawn]
     assert {case.nodeid for case in chosen(SUITE[::-1])} == set(drawn)
+
+
+def test_a_third_is_tried_unless_all_are_wanted(
+    pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sampling.everything == pytestconfig.getoption("--all")
+    monkeypatch.setattr(sampling, "everything", False)
+    assert [examples(most) for most in (60, 61, 1)] == [20, 21, 1]
+    assert list(some(range(8))) == [0, 3, 6]
+    monkeypatch.setattr(sampling, "everything", True)
+    assert examples(60) == 60
+    assert list(some(range(8))) == [*range(8)]

@@ -20,14 +20,16 @@ import supernet
 from supernet import report
 from supernet.cli import app, signals
 from supernet.cli.help import EXAMPLES
-from supernet.experiments import execution, planning, running
+from supernet.experiments import describing, execution, planning, running
+from supernet.experiments.describing import SpaceSummary
 from supernet.experiments.settings import KNOBS, PRESETS, resolve_settings, settings_beyond
 from supernet.networks.named import ZOO
 from supernet.records import Results
 from supernet.runs.folder import read_manifest, read_results
 from supernet.runs.workers import WorkerMessage, run_tasks
+from tests.cli.fresh import give_all
 from tests.datasets.idxfiles import NAMES, idx_bytes, random_arrays, write_bytes, write_folder
-from tests.experiments.tinyruns import SMALL, options, stay_here, write_data
+from tests.experiments.tinyruns import options, stay_here, wanted, write_data
 from tests.limits import HANG_S
 from tests.report.samples import sample_results
 
@@ -125,7 +127,11 @@ def assert_sentence(error: str) -> str:
 @pytest.fixture(scope="module")
 def dry_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     cwd = tmp_path_factory.mktemp("real run")
-    arguments = [*options(data, epochs=1, workers=2), "--out", "a [bold] folder; it's :smile: é"]
+    arguments = [
+        *options(data, epochs=1, longest=2, workers=2),
+        "--out",
+        "a [bold] folder; it's :smile: é",
+    ]
     done = shell(shlex.join([str(SUPERNET), "compare", "--dry-run", *arguments]), cwd)
     assert done.returncode == 0, done.stderr
     assert list(cwd.iterdir()) == []
@@ -146,12 +152,12 @@ def test_a_dry_run_shows_time_first_then_what_differs_from_the_preset(
 ) -> None:
     said, _ = dry_run
     start = " ".join(said.split("\n\n")[0].split())
-    assert re.match(r"About \d+ seconds for 10 trainings with 2 workers: ", start)
-    wanted = resolve_settings("quick", None, {**SMALL, "data": str(data), "epochs": 1})
+    assert re.match(r"About \d+ seconds for 5 trainings with 2 workers: ", start)
+    settings = resolve_settings("quick", None, wanted(data, epochs=1, longest=2))
     shown = re.findall(r"^  (\w+): ", said, re.MULTILINE)
-    assert {*settings_beyond("quick", wanted)} <= {*shown} < {*KNOBS}
+    assert {*settings_beyond("quick", settings)} <= {*shown} < {*KNOBS}
     assert "momentum" not in shown
-    assert re.search(r"\(3, 3\) +[\d,]+ +[\d,]+", said)
+    assert re.search(r"\(2, 2\) +[\d,]+ +[\d,]+", said)
 
 
 def test_a_run_leaves_its_records_and_says_where(run: tuple[Path, str, str]) -> None:
@@ -170,7 +176,7 @@ def test_a_run_leaves_its_records_and_says_where(run: tuple[Path, str, str]) -> 
         "drawing figures and writing the page",
     ):
         assert re.search(rf"^{phase}: \d+\.\d s$", told, re.MULTILINE)
-    assert len(re.findall(r"^.*: epoch 1/1, .*; all: .* left$", told, re.MULTILINE)) == 10
+    assert len(re.findall(r"^.*: epoch 1/1, .*; all: .* left$", told, re.MULTILINE)) == 5
     strict_json((folder / "results.json").read_text())
 
 
@@ -191,19 +197,19 @@ def test_events_tell_the_run(run: tuple[Path, str, str]) -> None:
 
 def test_the_settings_of_a_run_can_be_given_back(run: tuple[Path, str, str], data: Path) -> None:
     config = run[0] / "config.yaml"
-    wanted = resolve_settings(
-        "quick", None, {**SMALL, "data": str(data), "epochs": 1, "workers": 2}
-    )
+    given = resolve_settings("quick", None, wanted(data, epochs=1, longest=2, workers=2))
     for preset in PRESETS:
-        assert resolve_settings(preset, config) == wanted
+        assert resolve_settings(preset, config) == given
 
 
-def test_the_next_command_works_too(run: tuple[Path, str, str]) -> None:
+def test_the_next_command_works_too(
+    run: tuple[Path, str, str], call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, said, _ = run
-    command = next_command(said)
-    done = shell(f"{command} --dry-run --json", folder.parent)
-    assert done.returncode == 0, done.stderr
-    settings = strict_json(done.stdout)["settings"]
+    monkeypatch.chdir(folder.parent)
+    code, out, told = call(*shlex.split(next_command(said))[1:], "--dry-run", "--json")
+    assert code == 0, told
+    settings = strict_json(out)["settings"]
     assert settings == {**read_manifest(folder).settings, "seeds": 3}
 
 
@@ -219,7 +225,9 @@ def test_no_line_but_commands_and_paths_is_wider_than_the_terminal(
 def test_the_same_run_in_this_process_computes_the_same(
     run: tuple[Path, str, str], data: Path, call: Call, tmp_path: Path
 ) -> None:
-    code, _, _ = call("compare", *options(data, epochs=1, workers=1), "--out", tmp_path / "out")
+    code, _, _ = call(
+        "compare", *options(data, epochs=1, longest=2, workers=1), "--out", tmp_path / "out"
+    )
     assert code == 0
     one, other = read_results(run[0]), read_results(tmp_path / "out")
     assert one.seeds == other.seeds
@@ -265,6 +273,7 @@ def sample(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "arguments",
     [["compare"], ["compare", "--dry-run"], ["train"], ["compare", "--net-arg=longest=1"]],
@@ -346,40 +355,23 @@ def test_the_shell_completes_commands_and_options(program: list[str]) -> None:
     assert "--seeds" in complete("supernet compare --see", 2)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (["extract", "nowhere", "--best"], 4, "there is no run folder nowhere"),
-        (["finetune", "nowhere", "--best"], 4, "there is no run folder nowhere"),
-        (["predict", "nowhere", "x.png"], 4, "there is no model folder nowhere"),
-        (["search", "nowhere"], 4, "there is no run folder nowhere"),
-        (["compare", "--data=nowhere"], 3, "nowhere is not there"),
-        (
-            ["compare", "--train-images=55001"],
-            3,
-            "55001 images were asked for; there are 1 to 55000",
-        ),
-        (["train", "--net=mnits"], 7, "did you mean mnist?"),
-        (["train", "--epocs=3"], 2, "--epochs"),
-    ],
-)
-def test_mistakes_are_told_before_pytorch_is_loaded(
-    arguments: list[str], code: int, said: str
-) -> None:
-    program = f"""
-import sys
-sys.argv = {["supernet", *arguments]!r}
-from supernet.cli.app import main
-try:
-    main()
-finally:
-    assert "torch" not in sys.modules
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_S
-    )
-    assert done.returncode == code, done.stderr
-    assert said in done.stderr
+MISTAKES = [
+    ("extract nowhere --best", 4, "there is no run folder nowhere"),
+    ("finetune nowhere --best", 4, "there is no run folder nowhere"),
+    ("predict nowhere x.png", 4, "there is no model folder nowhere"),
+    ("search nowhere", 4, "there is no run folder nowhere"),
+    ("compare --data=nowhere", 3, "nowhere is not there"),
+    ("compare --train-images=55001", 3, "55001 images were asked for; there are 1 to 55000"),
+    ("train --net=mnits", 7, "did you mean mnist?"),
+    ("train --epocs=3", 2, "--epochs"),
+]
+
+
+def test_mistakes_are_told_before_pytorch_is_loaded() -> None:
+    found = give_all([command.split() for command, _, _ in MISTAKES])
+    for said, (command, code, words) in zip(found, MISTAKES, strict=True):
+        assert (said.code, said.imported) == (code, []), command
+        assert words in said.told
 
 
 @pytest.mark.parametrize("command", ["compare", "train"])
@@ -410,9 +402,15 @@ def test_examples_are_commands_that_parse() -> None:
             command.make_context(name, words[2:])
 
 
+@pytest.mark.parametrize("real", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_table_of_spaces_fits_60_columns_with_whole_names(
-    call: Call, monkeypatch: pytest.MonkeyPatch
+    real: bool, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With the numbers that there are, which take seconds to count, and with the widest of all."""
+    if not real:
+        widest = ((3, 224, 224), 22 * 10**18, 99, (9_990_000, 99_900_000), (999 * 10**6, 2 * 10**9))
+        summaries = [SpaceSummary(name, *widest) for name in ZOO]
+        monkeypatch.setattr(describing, "summarize_zoo", lambda: summaries)
     monkeypatch.setenv("COLUMNS", "60")
     _, out, _ = call("spaces")
     table = out.split("Next: ")[0]
@@ -435,7 +433,7 @@ def test_the_version(call: Call) -> None:
     "command",
     [
         f"'{SUPERNET}' --help | true",
-        f"'{SUPERNET}' report sample | head -1",
+        pytest.param(f"'{SUPERNET}' report sample | head -1", marks=pytest.mark.slow),
         f"'{SUPERNET}' report sample --json | true",
     ],
     ids=["help", "report", "json"],
@@ -660,15 +658,19 @@ def test_a_run_without_sound_results_has_no_report(
     assert files(tmp_path) == before
 
 
-def test_a_loss_that_is_no_number_is_exit_code_5(call: Call, data: Path, tmp_path: Path) -> None:
-    real = options(data, learning_rate=1e30)
+@pytest.mark.parametrize("worker", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_loss_that_is_no_number_is_exit_code_5(
+    worker: bool, call: Call, data: Path, tmp_path: Path
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(execution, "run_tasks", run_tasks)  # the real thing, with workers
-        code, out, told = call("train", *real, "--out", "run")
+        if worker:
+            patch.setattr(execution, "run_tasks", run_tasks)  # the real thing, in another process
+        code, out, told = call("train", *options(data, learning_rate=1e30), "--out", "run")
     assert (code, out) == (5, "")
     sentence = assert_sentence(told)
-    for words in ("in 'supernet'", "architecture (1, 1)", "at step 2", "learning rate of "):
+    for words in ("architecture (1, 1)", "at step 2", "learning rate of "):
         assert words in sentence
+    assert ("in 'supernet'" in sentence) == worker
     assert "resume" not in sentence  # it would come to the same
     last = events(tmp_path / "run")[-1]
     assert (last["event"], sentence) == ("stopped", f"supernet: {last['reason']}")
@@ -708,6 +710,7 @@ def stop_in(phase: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(*where[phase], stopped)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("number", "code", "words"), ENDINGS)
 @pytest.mark.parametrize("phase", ["loading", "training", "judging", "drawing"])
 @pytest.mark.usefixtures("no_figures")

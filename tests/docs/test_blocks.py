@@ -1,6 +1,7 @@
 """Every Python block of README and docs runs, page by page, or says why it can't."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,14 @@ BLOCKS = {page: found for page in PAGES if (found := blocks_of(page))}
 NOT_RUN = {"data-and-devices.md": 1, "distributed.md": 1, "networks.md": 1}
 
 
+def _marked(page: Path) -> Any:
+    """Leave a page to `make test-all` that a test of its own runs too, and more closely."""
+    marks = [pytest.mark.slow] if page.name == "searching.md" else []
+    return pytest.param(page, id=page.name, marks=marks)
+
+
 @pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarning")  # few images, few steps
-@pytest.mark.parametrize("page", BLOCKS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [_marked(page) for page in BLOCKS])
 def test_the_blocks_of_a_page_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ def test_every_example_is_short_and_says_its_command() -> None:
         assert "supernet train --net" in path.read_text()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_runs_from_the_command_line(name: str, pictures: Path, tmp_path: Path) -> None:
     source = EXAMPLES / f"{name}.py"
@@ -55,6 +56,7 @@ def test_an_example_runs_from_the_command_line(name: str, pictures: Path, tmp_pa
     assert results.measure.unit == units.get(name, "%")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_runs_as_a_script(
     name: str,

@@ -9,6 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
 
+import supernet as sn
+from supernet import Recipe
 from supernet.errors import UntrainedWarning
 from tests.docs.blocks import make_small
 from tests.limits import HANG_S
@@ -50,6 +52,7 @@ def test_a_notebook_runs_small(path: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
     names = make_small(monkeypatch, tmp_path)
     names.clear()  # a notebook makes all that it uses
+    monkeypatch.setattr(sn, "Recipe", lambda epochs, **rest: Recipe(epochs=1, **rest))
     for cell in code_cells(path):
         exec(compile(cell.source, path.name, "exec"), names)
     plt.close("all")

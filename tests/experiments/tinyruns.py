@@ -30,16 +30,20 @@ def write_data(folder: Path) -> Path:
     return write_folder(folder, arrays)
 
 
+def wanted(data: Path, **changes: Any) -> dict[str, Any]:
+    """Return the settings of a small run, by the names of their options."""
+    return {**SMALL, "data": str(data), **_with_longest(changes)}
+
+
 def small(data: Path, **changes: Any) -> Settings:
-    return make_settings({**SMALL, "data": str(data)}, _with_longest(changes))
+    return make_settings(wanted(data, **changes))
 
 
 def options(data: Path, **changes: Any) -> list[str]:
     """The same for the command line."""
-    wanted = {**SMALL, "data": data, **_with_longest(changes)}
     return [
         f"--{name.replace('_', '-')}={each}"
-        for name, value in wanted.items()
+        for name, value in wanted(data, **changes).items()
         for each in (value if isinstance(value, list) else [value])
     ]
 

@@ -45,6 +45,7 @@ def check(name: str, count: int, folder: Path) -> None:
         assert all(torch.equal(path, other) for other in others), arch
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ZOO)
 def test_supernet_subnet_description_and_source_compute_the_same_bits(
     name: str, tmp_path: Path

@@ -29,6 +29,7 @@ def test_a_users_network_is_rebuilt_bit_for_bit_through_json(name: str) -> None:
     assert torch.equal(rebuild(again, weights)(x), model.eval()(x))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ZOO)
 def test_networks_of_the_zoo_are_rebuilt_bit_for_bit(name: str) -> None:
     for model, x in some(name, 1):

@@ -42,6 +42,7 @@ def test_all_nine_come_back_bit_for_bit(tmp_path: Path) -> None:
             assert torch.equal(load(save(model, tmp_path / str(place), data=data))(x), expected)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ZOO)
 def test_a_network_of_every_space_comes_back_bit_for_bit(name: str, tmp_path: Path) -> None:
     model, x = some(name, 1)[0]

@@ -42,12 +42,14 @@ def test_the_source_of_a_users_network_computes_the_same_bits(name: str, tmp_pat
     assert torch.equal(run(model, tmp_path, x), model.eval()(x))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ZOO)
 def test_the_source_of_zoo_networks_computes_the_same_bits(name: str, tmp_path: Path) -> None:
     for model, x in some(name, 1):
         assert torch.equal(run(model, tmp_path, x), model(x))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", [*ZOO, *OWN])
 def test_it_needs_nothing_of_ours_and_is_formatted(name: str, tmp_path: Path) -> None:
     model = some(name, 1)[0][0] if name in ZOO else OWN[name]()[0]

@@ -57,6 +57,7 @@ def save_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Checkpoints, "due", True)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("stopped_before", "files_that_fail"),
     [

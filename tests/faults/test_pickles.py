@@ -71,7 +71,7 @@ def test_these_would_run_where_they_are_trusted() -> None:
         os.rmdir(LOOT)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("kind", EVIL)
 @pytest.mark.parametrize(
     ("state", "name"),

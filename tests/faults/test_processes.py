@@ -20,6 +20,7 @@ from tests.faults.runs import (
     command_in,
     essence,
     events,
+    given_back,
     sentence,
     shell,
     start,
@@ -98,7 +99,7 @@ class Going:
     ("number", "group", "code", "words"),
     [
         (signal.SIGINT, True, 130, "stopped by Ctrl-C"),
-        (signal.SIGTERM, False, 143, "terminated"),
+        pytest.param(signal.SIGTERM, False, 143, "terminated", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, True, 143, "terminated", marks=pytest.mark.slow),
     ],
     ids=["Ctrl-C", "SIGTERM to the first", "SIGTERM to all"],
@@ -119,12 +120,14 @@ def test_a_signal_ends_the_step_and_saves_and_says_how_to_go_on(
         checkpoints = Checkpoints(run.folder / "checkpoints" / PAYLOADS[job], warn=pytest.fail)
         reported = max(event.done for event in read_events(run.folder) if event.job == job)
         assert 0 < reported <= read_saved(checkpoints).done
-    if number == signal.SIGINT:
+    if group and number == signal.SIGTERM:  # one for all: pasted into a shell, with new workers
         done = shell(command_in(told), Path.cwd())
         assert done.returncode == 0, done.stderr
-        assert re.search(r"^resuming the run in a run$", done.stderr, re.MULTILINE)
+        told = done.stderr
     else:
-        assert call("resume", run.folder)[0] == 0
+        code, _, told = call(*given_back(command_in(told)))
+        assert code == 0, told
+    assert re.search(r"^resuming the run in a run$", told, re.MULTILINE)
     assert essence(run.folder) == long
 
 
@@ -165,6 +168,7 @@ def test_kill_9_leaves_no_orphans_and_nothing_is_lost(data: Path, long: dict[str
     assert essence(run.folder) == long
 
 
+@pytest.mark.slow  # tests of locks, of status and of workers hold each part of it
 def test_a_run_at_work_is_not_to_be_disturbed_and_outlives_a_worker(
     data: Path, long: dict[str, bytes]
 ) -> None:

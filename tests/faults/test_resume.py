@@ -74,6 +74,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("what", CHANGES)
 def test_what_could_change_a_result_is_shown_and_refused(
     what: str, data: Path, monkeypatch: pytest.MonkeyPatch

@@ -26,6 +26,7 @@ from tests.faults.runs import (
 TRAINING = [(0, 0), (0, 2), (0, 4), (0, 9), (1, 5), (1, 11)]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("ended", "asks"), TRAINING)
 def test_it_goes_on_after_a_stop_in_a_training(
     ended: int, asks: int, data: Path, whole: dict[str, bytes]
@@ -55,6 +56,7 @@ def writing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunFolder, "write", written)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "phase", ["judging", "hits.npz", "results.json", "drawing", "removing checkpoints"]
 )

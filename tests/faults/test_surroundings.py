@@ -2,13 +2,15 @@
 
 import os
 import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from supernet.report import write_report
 from supernet.runs.folder import read_results
-from tests.faults.runs import arguments, essence, start, timeless
+from tests.faults.runs import arguments, call, essence, start, timeless
 from tests.limits import HANG_S
 
 #: Variables to set, or to unset.
@@ -27,6 +29,35 @@ SURROUNDINGS: dict[str, dict[str, str | None]] = {
 USUAL = re.compile(r"(loading PyTorch|judging: |drawing |run folder: |.*: epoch \d/2, )")
 
 
+@pytest.fixture
+def in_surroundings(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Be in a folder of a strange name, in a time and language elsewhere."""
+    place = Path("a path with späces, 漢字").absolute()
+    place.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        for name, value in SURROUNDINGS[request.param].items():
+            if value is None:
+                patch.delenv(name, raising=False)
+            else:
+                patch.setenv(name, value)
+        time.tzset()
+        yield place
+    time.tzset()
+
+
+@pytest.mark.parametrize("in_surroundings", SURROUNDINGS, indirect=True)
+def test_variables_and_folders_change_no_byte(
+    in_surroundings: Path, data: Path, whole: dict[str, bytes]
+) -> None:
+    """In this process; what a program asks for only when it starts is tried below."""
+    code, _, told = call(*arguments(data), "--out", "rün")
+    assert code == 0, told
+    assert [line for line in told.splitlines() if not USUAL.match(line)] == []
+    assert essence(in_surroundings / "rün") == whole
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "workers"), [(w, n) for n, w in enumerate(SURROUNDINGS, 1)])
 def test_surroundings_change_no_byte_and_bring_no_warning(
     where: str, workers: int, data: Path, whole: dict[str, bytes]

@@ -69,7 +69,7 @@ def test_these_are_the_names_that_a_run_writes(state: str, runs: dict[str, Path]
     assert drawn.isdisjoint(NAMES[state]) == (state == "stopped")
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize(("state", "name", "trap"), CASES)
 def test_no_name_leads_out_of_a_run(
     state: str, name: str, trap: str, runs: dict[str, Path], data: Path, tmp_path: Path

@@ -17,6 +17,7 @@ from supernet.nn.reachability import find_space, restrict
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture, Choice, Condition, SearchSpace
 from tests.conftest import Residual, nested, nine, noise, plain_net, stir
+from tests.sampling import examples
 from tests.sharing.networks import Plan, assert_same, sharing_warnings
 from tests.space.spaces import spellings
 
@@ -94,7 +95,7 @@ def recorded(net: nn.Module) -> Iterator[list[nn.Module]]:
             handle.remove()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(PLANS)
 def test_architectures_are_one_exactly_if_the_same_modules_run(plans: list[Plan]) -> None:
     supernet, x = network(plans), noise(2, 3)
@@ -112,7 +113,7 @@ def test_architectures_are_one_exactly_if_the_same_modules_run(plans: list[Plan]
     assert list(space) == [arch for arch in spellings(space) if arch in by_course.values()]
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(PLANS)
 def test_every_spelling_computes_extracts_and_shares_the_same(plans: list[Plan]) -> None:
     supernet, x = network(plans), noise(2, 3)

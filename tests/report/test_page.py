@@ -64,15 +64,22 @@ def drawn(results: Results) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def page(results: Results) -> str:
-    return to_html(results, drawn(results))
+def figures(results: Results) -> dict[str, bytes]:
+    return drawn(results)
 
 
-def test_loads_nothing_and_links_only_to_files_beside_it(page: str, results: Results) -> None:
+@pytest.fixture(scope="module")
+def page(results: Results, figures: dict[str, bytes]) -> str:
+    return to_html(results, figures)
+
+
+def test_loads_nothing_and_links_only_to_files_beside_it(
+    page: str, figures: dict[str, bytes]
+) -> None:
     found = check(page)
     assert found.tags.count("script") == 1
     assert not {"link", "img", "iframe", "object"} & set(found.tags)
-    names = {f"figures/{name}.{kind}" for name in drawn(results) for kind in ("svg", "png")}
+    names = {f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png")}
     ids = {f"#{name}" for name in found.ids}
     assert {link for link in found.links if not link.startswith("#")} == {
         "results.csv", "results.json", *names

@@ -15,6 +15,7 @@ from supernet.nn.supernet import Supernet
 from supernet.sharing.checking import find_copies
 from supernet.sharing.compiling import to_graph
 from tests.conftest import Residual, nested, nine, noise, stir
+from tests.sampling import examples
 from tests.sharing.networks import PLANS, Network, assert_same, copied, one_by_one, sharing_warnings
 
 
@@ -76,7 +77,7 @@ def test_networks_that_are_walked_into_or_run_whole() -> None:
         assert_same([outputs[arch] for arch in archs], one_by_one(supernet, x, archs))
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(PLANS)
 def test_a_program_as_a_graph_does_the_same(plan: Any) -> None:
     supernet, x = Network(plan).supernet, noise(5, 3)

@@ -13,6 +13,7 @@ from supernet.errors import SharingError
 from supernet.nn.choices import Depth, OneOf
 from supernet.nn.supernet import Supernet
 from tests.conftest import Counted, Residual, nine, noise, stir
+from tests.sampling import examples
 
 
 def row_by_row(*, depth: int = 3) -> Supernet:
@@ -25,7 +26,7 @@ def row_by_row(*, depth: int = 3) -> Supernet:
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.data())
 def test_every_architecture_gets_its_samples(data: st.DataObject) -> None:
     supernet = row_by_row()

@@ -14,6 +14,7 @@ from supernet.errors import SharingError
 from supernet.nn.choices import Depth, OneOf
 from supernet.nn.supernet import Supernet
 from tests.conftest import Residual, noise, stir
+from tests.sampling import examples
 from tests.sharing.networks import (
     LEAVES,
     MODES,
@@ -59,7 +60,7 @@ def right_or_refused(supernet: Supernet, x: Tensor, most: int = 24) -> list[str]
 
 
 @each_mode
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(plans_of(st.one_of(LEAVES, st.sampled_from(["leaky_", "view", "unannounced"]))))
 def test_random_networks_are_right_or_refused_and_never_wrong(mode: str, plan: list[Plan]) -> None:
     with MODES[mode](), sharing_warnings():

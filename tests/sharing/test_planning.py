@@ -21,6 +21,7 @@ from supernet.nn.supernet import Supernet
 from supernet.sharing import PassPlan, Planner, planning
 from supernet.space import Architecture
 from tests.conftest import nested, nine, noise
+from tests.sampling import examples
 from tests.sharing.networks import PLANS, Network, copied, sharing_warnings, some_archs
 
 NINE = nine()
@@ -275,7 +276,7 @@ def test_a_long_plan_is_cut_short_and_says_so() -> None:
 # -- random networks ----------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(PLANS)
 def test_random_networks_do_what_was_planned(plan: Any) -> None:
     supernet, x = Network(plan).supernet, noise(5, 3)

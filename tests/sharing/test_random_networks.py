@@ -5,6 +5,7 @@ from hypothesis import given, settings
 
 from supernet import sharing
 from tests.conftest import noise
+from tests.sampling import examples
 from tests.sharing.networks import (
     MODES,
     PLANS,
@@ -19,7 +20,7 @@ from tests.sharing.networks import (
 
 
 @pytest.mark.parametrize("training", [True, False])
-@settings(max_examples=35)
+@settings(max_examples=examples(35))
 @given(PLANS)
 def test_outputs_are_the_same_bits_and_only_distinct_work_is_done(
     training: bool, plan: list[Plan]
@@ -36,7 +37,7 @@ def test_outputs_are_the_same_bits_and_only_distinct_work_is_done(
         assert all("By" in message or "bool" in message for message in messages)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(PLANS)
 def test_gradients_are_the_sum_of_those_one_by_one(plan: list[Plan]) -> None:
     supernet = Network(["linear", *plan]).supernet.double()
@@ -44,7 +45,7 @@ def test_gradients_are_the_sum_of_those_one_by_one(plan: list[Plan]) -> None:
         assert_same_gradients(supernet, noise(5, 3).double(), some_archs(supernet, most=8))
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(PLANS)
 def test_nothing_runs_that_no_architecture_needs(plan: list[Plan]) -> None:
     network = Network(plan)
@@ -54,7 +55,7 @@ def test_nothing_runs_that_no_architecture_needs(plan: list[Plan]) -> None:
         assert network.counted_runs() == network.expected_runs(archs)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(PLANS)
 def test_the_order_of_architectures_changes_nothing(plan: list[Plan]) -> None:
     supernet = Network(plan).supernet

@@ -30,6 +30,7 @@ def test_every_architecture_that_fits_the_budget_is_evaluated() -> None:
     assert {name for one in found for name in one.values} == {"score"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("strategy", sorted(set(STRATEGIES) - {"exhaustive"}))
 def test_limits_hold_and_costs_are_told(strategy: str) -> None:
     found = list(

@@ -376,6 +376,7 @@ def same_data(a: State, b: State) -> bool:
     return bool(repr(a) == repr(b))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", CASES)
 def test_a_training_goes_on_from_any_step_as_if_never_stopped(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -459,6 +460,7 @@ def test_an_epoch_that_was_begun_is_not_gone_through_again() -> None:
     assert data.asked == [(6, 7, 1), (6, 7, 2)]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("case", "what"),
     [

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import scipy.stats
+import scipy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn

@@ -13,7 +13,7 @@ import torch
 
 from supernet import sharing
 from supernet.evaluation.batches import planner_for
-from supernet.evaluation.cost import Form, count_macs, count_params, empty_batch
+from supernet.evaluation.cost import Form, count_network_macs, count_params, empty_batch
 from supernet.networks import zoo
 from supernet.networks.fitting import require_fit, word_form
 from supernet.networks.named import ZOO, NamedNetwork, NetworkName, build_network, space_sha256
@@ -199,11 +199,12 @@ def _build(
 
 
 def _record(supernet: Supernet, arch: Architecture, shape: Form) -> ArchitectureRecord:
+    net = extract(supernet, arch)
     return ArchitectureRecord(
         label=arch.label,
         options=dict(arch),
-        params=count_params(extract(supernet, arch)),
-        macs=count_macs(supernet, arch, shape),
+        params=count_params(net),
+        macs=count_network_macs(net, shape),  # last: it leaves no numbers in the network
     )
 
 

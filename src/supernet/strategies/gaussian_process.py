@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-import scipy.linalg
-import scipy.stats
+import scipy
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]

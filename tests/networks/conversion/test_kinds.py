@@ -39,6 +39,7 @@ def some(supernet: Supernet, most: int = 12) -> list[Architecture]:
     return list(dict.fromkeys((*found, space.smallest, space.largest)))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", KINDS)
 def test_what_is_chosen(name: str) -> None:
     kind = KINDS[name]
@@ -49,6 +50,7 @@ def test_what_is_chosen(name: str) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", KINDS)
 def test_the_largest_is_the_model_and_all_can_be_extracted(name: str) -> None:
     model, supernet, inputs = converted(name)
@@ -68,6 +70,7 @@ def test_the_largest_is_the_model_and_all_can_be_extracted(name: str) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", KINDS)
 def test_shared_equals_one_by_one(name: str) -> None:
     _, supernet, inputs = converted(name)
@@ -80,6 +83,7 @@ def test_shared_equals_one_by_one(name: str) -> None:
         assert torch.equal(found, inputs.run(supernet, arch))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "name", [name for name, kind in KINDS.items() if isinstance(kind.example, Tensor)]
 )
@@ -98,6 +102,7 @@ def test_calibrating_equals_recalibrating(name: str) -> None:
         assert torch.equal(net.eval()(x), found[arch])
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", [*KINDS, *NETWORKS])
 def test_names_of_weights_are_those_of_the_model(name: str) -> None:
     model, supernet, _ = converted(name)
@@ -114,6 +119,7 @@ def test_names_of_weights_are_those_of_the_model(name: str) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", [*KINDS, *NETWORKS])
 def test_a_supernet_loads_what_was_saved_of_the_model(name: str) -> None:
     model, supernet, inputs = converted(name)

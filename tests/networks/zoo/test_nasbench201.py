@@ -33,6 +33,7 @@ def test_it_holds_15625_networks_of_the_sizes_it_says() -> None:
     assert costs(supernet, supernet.space.largest, (3, 32, 32)) == (1_531_546, 220_119_680)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("cell", "params", "flops"),
     [

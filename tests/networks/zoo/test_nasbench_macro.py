@@ -26,6 +26,7 @@ def test_it_holds_6561_networks_of_the_sizes_it_says() -> None:
     assert costs(supernet, supernet.space.largest, SHAPE) == (2_932_586, 105_660_928)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("digits", "params", "flops"),
     [

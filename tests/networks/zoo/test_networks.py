@@ -179,6 +179,7 @@ def test_what_is_extracted_can_be_saved_whole_and_loaded_without_this_package(bu
         assert torch.equal(torch.load(file, weights_only=False)(x), net(x))
 
 
+@pytest.mark.sampled(4)
 @every_network
 class TestContract(ChoiceModuleContract):
     """Extracted, networks compute the same and are PyTorch's own; shared, they compute the same."""

@@ -13,6 +13,7 @@ from supernet.testing import ChoiceModuleContract
 from tests.nn.elastic.cases import CASES
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", CASES)
 class TestElastic(ChoiceModuleContract):
     most = 18  # all of a space with two choices among three options and one between two

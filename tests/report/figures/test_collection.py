@@ -71,7 +71,7 @@ def overlap(a: Bbox, b: Bbox) -> float:
     return float(min(width, height))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("case", CASES)
 def test_no_text_covers_another_or_is_cut(case: str) -> None:
     with styled():

@@ -11,8 +11,8 @@ from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
+import scipy  # loads its parts where they are used: half a second
 from numpy.typing import NDArray
-from scipy import stats
 
 from supernet.errors import DivergedError
 
@@ -36,7 +36,7 @@ def kendall(x: Floats, y: Floats) -> tuple[float, float]:
     """
     if len(x) < 2:
         return math.nan, math.nan
-    p = stats.kendalltau(x, y, alternative="greater").pvalue
+    p = scipy.stats.kendalltau(x, y, alternative="greater").pvalue
     return float(kendall_rows(x[None], y[None])[0]), float(p)
 
 
@@ -68,7 +68,9 @@ def spearman_rows(x: Floats, y: Floats) -> Floats:
     The correlation of the ranks, ties getting their mean rank. NaN where one side is all ties, or
     A < 2.
     """
-    a, b = (stats.rankdata(z, axis=1) - (z.shape[1] + 1) / 2 for z in np.broadcast_arrays(x, y))
+    a, b = (
+        scipy.stats.rankdata(z, axis=1) - (z.shape[1] + 1) / 2 for z in np.broadcast_arrays(x, y)
+    )
     return cosine(a, b)
 
 
@@ -102,7 +104,7 @@ def chance_tau(n: int) -> float:
     (0.5, 0.112, nan)
     """
     if n > _EXACT_UP_TO:
-        return float(stats.norm.isf(0.05)) * math.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1)))
+        return float(scipy.stats.norm.isf(0.05)) * math.sqrt(2 * (2 * n + 5) / (9 * n * (n - 1)))
     smallest = math.nan
     cumulated, permutations = 0, math.factorial(n)
     for inversions, count in enumerate(_mahonian(n)):
