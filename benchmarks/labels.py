@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 from rankings import SECONDS, TABLE, scores_of
-from yardstick.alone import RECIPES, scores_of as score_alone
+from yardstick.alone import RECIPES, score, scores_of as as_line
 from yardstick.data import SCORED, TRAIN, load
 from yardstick.judging import judge_corrections
 from yardstick.lines import append, read
 from yardstick.rules import RULES
 from yardstick.spaces import SAMPLED, SPACES, sample
-from yardstick.supernets import score_all, steps_for, train_supernet
+from yardstick.supernets import score_all, steps_for, train_supernets
 from yardstick.table import table_of
 
 from supernet.datasets import ImageData
@@ -69,9 +69,9 @@ def tune_all(args: argparse.Namespace, space: str, data: ImageData) -> dict[str,
     """Return what every network reaches after a brief training from inherited weights."""
     rule, archs = RULES[args.rule], sample(SPACES[space](0), args.networks)
     steps = steps_for(space, rule, args.seconds, data)
-    supernet, told = train_supernet(space, rule, args.seed, data, steps)
-    told |= score_all(supernet, archs, data, min(2000, args.scored))
-    tuned = [tune(space, supernet, arch, args.seed, data) for arch in archs]
+    supernets, told = train_supernets(space, rule, args.seed, data, steps)
+    told |= score_all(supernets, archs, data, min(2000, args.scored))
+    tuned = [tune(space, supernets[-1], arch, args.seed, data) for arch in archs]
     columns = {f"tuned_{key}": [line[key] for line in tuned] for key in tuned[0]}
     return {"space": space, "rule": args.rule, "seed": args.seed} | told | columns
 
@@ -86,7 +86,7 @@ def tune(
     start = time.process_time()
     for _ in train_steps(net, data.train, recipe, seed=seed):
         pass
-    return {"cpu_s": round(time.process_time() - start, 3)} | score_alone(net, data)
+    return {"cpu_s": round(time.process_time() - start, 3)} | as_line(score(net, data))
 
 
 def report(line: dict[str, Any], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 PYTHONPATH=benchmarks python -m yardstick --out benchmarks/results/yardstick.jsonl
 PYTHONPATH=benchmarks python -m yardstick --out benchmarks/results/yardstick.jsonl --describe
+PYTHONPATH=benchmarks python -m yardstick --seeds 2 --hits --out FILE
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help="instead of the recipe's, to try the program")
     parser.add_argument("--train", type=int, default=TRAIN, help="images to train on")
     parser.add_argument("--scored", type=int, default=SCORED, help="images to score on")
+    parser.add_argument("--hits", action="store_true", help="keep which images were right")
     parser.add_argument("--describe", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(arguments)
@@ -47,7 +49,7 @@ def train_missing(args: argparse.Namespace) -> None:
             recipe = recipe if args.epochs is None else replace(recipe, epochs=args.epochs)
             for arch in sample(SPACES[space](0), args.networks):
                 if (space, str(dict(arch)), seed) not in known:
-                    append(args.out, train_alone(space, arch, seed, data, recipe))
+                    append(args.out, train_alone(space, arch, seed, data, recipe, args.hits))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from supernet.training.samplers import (
     uniform_options,
 )
 from supernet.training.samplers.sizes import ArchitectureSize, SizeKind
-from yardstick.supernets import Rule
+from yardstick.supernets import Parts, Rule
 
 #: Draws architectures by their size.
 Sized = Callable[[ArchitectureSize], AnySampler]
@@ -34,6 +34,10 @@ Sized = Callable[[ArchitectureSize], AnySampler]
 def _uniform(**changes: Any) -> Rule:
     """Return today's sampler with another recipe; `uniform` is the default of all three spaces."""
     return Rule(lambda *_: uniform, changes, costs_alike=True)
+
+
+def _few_shot(parts: Parts) -> Rule:
+    return Rule(lambda *_: uniform, costs_alike=True, parts=parts)
 
 
 def _sized(make: Sized, by: SizeKind, **changes: Any) -> Rule:
@@ -95,4 +99,15 @@ RULES: Final[Mapping[str, Rule]] = {
     "batch 64, rate 0.05, favor macs 2": _sized(
         lambda size: Favoring(uniform, size, 2.0), "macs", learning_rate=0.05, batch_size=64
     ),
+    **{
+        f"few-shot {count}, {common}, rate {rate}": _few_shot(Parts(count, common, rate))
+        for count in (2, 3)
+        for common in (0.5, 0.8)
+        for rate in (0.25, 1.0)
+    },
+    **{
+        f"{count} members": Rule(lambda *_: uniform, costs_alike=True, members=count)
+        for count in (2, 3)
+    },
+    "late": Rule(lambda *_: uniform, costs_alike=True, late=(0.8, 0.85, 0.9, 0.95)),
 }

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import collections
+import copy
 import itertools
 import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import mean
 from typing import Any, Final
 
 import torch
 
 from supernet.datasets import ImageData
-from supernet.evaluation.accuracy import evaluate
+from supernet.evaluation.accuracy import Scores, evaluate
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
+from supernet.training.fewshot import SURROUNDINGS, find_division
 from supernet.training.recipe import Recipe
 from supernet.training.samplers import AnySampler
 from supernet.training.steps import train_steps
@@ -31,6 +34,21 @@ TRIED, TURNS = 16, 5
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Few-shot training, as `train_few_shot` has it, for a number of steps.
+
+    Attributes:
+        count: How many supernets each have a part of the space.
+        common: The share of the steps that the common one gets.
+        rate: By what the learning rate of the parts is multiplied.
+    """
+
+    count: int
+    common: float
+    rate: float = 1.0
+
+
+@dataclass(frozen=True)
 class Rule:
     """How a supernet is trained: its sampler, and what its recipe has besides.
 
@@ -38,17 +56,25 @@ class Rule:
         make: Makes the sampler for a network and an input.
         changes: Fields of the recipe other than today's.
         costs_alike: Whether a step costs as much as today's, so that nobody need measure.
+        parts: If the space is divided.
+        members: How many supernets, of seeds of their own, share the steps; the mean of their
+            scores ranks.
+        late: At which shares of the steps besides the end the weights are scored, too; the mean
+            ranks.
     """
 
     make: Callable[[Supernet, torch.Tensor], AnySampler]
     changes: Mapping[str, Any] = field(default_factory=dict)
     costs_alike: bool = False
+    parts: Parts | None = None
+    members: int = 1
+    late: tuple[float, ...] = ()
 
 
-def train_supernet(
+def train_supernets(
     space: str, rule: Rule, seed: int, data: ImageData, steps: int
-) -> tuple[Supernet, dict[str, Any]]:
-    """Return a supernet trained for so many steps, to whole epochs, and what that took.
+) -> tuple[list[Supernet], dict[str, Any]]:
+    """Return supernets trained for so many steps together, to whole epochs, and what that took.
 
     Args:
         space: Which space.
@@ -57,25 +83,69 @@ def train_supernet(
         data: The yardstick's.
         steps: About how many.
     """
-    build, recipe = SPACES[space], replace(TODAY, **rule.changes)
-    sampler = rule.make(build(seed), torch.zeros(2, *SHAPE))
-    supernet = build(seed)
-    images, epochs = _images_for(steps, recipe, data)
     start = time.process_time()
-    training = train_steps(
-        supernet,
-        data.train.first(images),
-        replace(recipe, epochs=epochs),
-        sampler=sampler,
-        seed=seed,
-    )
-    drawn = [len(step.draw.archs) for step in training]
-    training.settle()
-    return supernet, {
+    found: list[Supernet] = []
+    drawn: list[int] = []
+    told: dict[str, Any] = {}
+    for member in range(rule.members):
+        training = _Training(rule, seed + 1000 * member, data)
+        supernet, each = SPACES[space](training.seed), steps // rule.members
+        if rule.parts is None:
+            found += training.train(supernet, each)
+        else:
+            parts, divided = training.train_parts(supernet, each, rule.parts)
+            found += parts
+            told |= divided
+        drawn += training.drawn
+    return found, told | {
         "steps": len(drawn),
         "architectures_per_step": round(sum(drawn) / len(drawn), 2),
         "cpu_s": round(time.process_time() - start, 2),
     }
+
+
+class _Training:
+    """One by a rule, or one after the other; `drawn` has the architectures of each step."""
+
+    def __init__(self, rule: Rule, seed: int, data: ImageData) -> None:
+        self.rule, self.seed, self.data = rule, seed, data
+        self.recipe = replace(TODAY, **rule.changes)
+        self.drawn: list[int] = []
+
+    def train(self, supernet: Supernet, steps: int, rate: float = 1.0) -> list[Supernet]:
+        """Train for about so many steps; return it, and before that what it was at late shares."""
+        sampler = self.rule.make(copy.deepcopy(supernet), torch.zeros(2, *SHAPE))
+        images, epochs = _images_for(steps, self.recipe, self.data)
+        recipe = replace(self.recipe, epochs=epochs, learning_rate=rate * self.recipe.learning_rate)
+        training = train_steps(
+            supernet, self.data.train.first(images), recipe, sampler=sampler, seed=self.seed
+        )
+        late = []
+        for step in training:
+            self.drawn.append(len(step.draw.archs))
+            if step.step in (round(share * step.steps) for share in self.rule.late):
+                late.append(copy.deepcopy(supernet))
+        training.settle()
+        return [*late, supernet]
+
+    def train_parts(
+        self, supernet: Supernet, steps: int, parts: Parts
+    ) -> tuple[list[Supernet], dict[str, Any]]:
+        """Train a common supernet and its parts; a gradient of the division counts as a step."""
+        choices = [c for c in supernet.space.choices if len(c.options) >= parts.count]
+        dividing = SURROUNDINGS * sum(len(choice.options) for choice in choices)
+        steps -= dividing
+        common = round(parts.common * steps)
+        self.train(supernet, common)
+        division = find_division(
+            supernet, self.data.train, self.recipe, parts=parts.count, seed=self.seed
+        )
+        found = []
+        for group in division.groups:
+            part = copy.deepcopy(supernet)
+            part.space = supernet.space.keep({division.choice: group})
+            found += self.train(part, (steps - common) // parts.count, parts.rate)
+        return found, {"dividing": dividing, "division": {division.choice: division.groups}}
 
 
 def _images_for(steps: int, recipe: Recipe, data: ImageData) -> tuple[int, int]:
@@ -119,20 +189,27 @@ def _trial(space: str, rule: Rule, data: ImageData) -> Callable[[], object]:
 
 
 def score_all(
-    supernet: Supernet, archs: Sequence[Architecture], data: ImageData, images: int
+    supernets: Sequence[Supernet], archs: Sequence[Architecture], data: ImageData, images: int
 ) -> dict[str, Any]:
-    """Return accuracies in percent and mean losses in the supernet, on the first test images."""
+    """Return accuracies in percent and mean losses in the supernets, on the first test images.
+
+    An architecture has the mean of all that it is an architecture of.
+    """
     start = time.process_time()
-    found = evaluate(
-        supernet,
-        archs,
-        calibration=data.train.first(min(CALIBRATION, len(data.train))).inputs(SCORING_BATCH),
-        batches=data.test.first(images).batches(SCORING_BATCH),
-        per_sample=True,
-    )
+    found: dict[Architecture, list[Scores]] = {arch: [] for arch in archs}
+    for supernet in supernets:
+        scores = evaluate(
+            supernet,
+            [arch for arch in archs if arch in supernet.space],
+            calibration=data.train.first(min(CALIBRATION, len(data.train))).inputs(SCORING_BATCH),
+            batches=data.test.first(images).batches(SCORING_BATCH),
+            per_sample=True,
+        )
+        for arch, score in scores.items():
+            found[arch].append(score)
     return {
-        "accuracy": [round(100 * found[arch].score, 3) for arch in archs],
-        "loss": [round(found[arch].loss, 5) for arch in archs],
+        "accuracy": [round(100 * mean(one.score for one in each), 3) for each in found.values()],
+        "loss": [round(mean(one.loss for one in each), 5) for each in found.values()],
         "scored": images,
         "scoring_cpu_s": round(time.process_time() - start, 2),
     }

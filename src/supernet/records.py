@@ -262,6 +262,7 @@ class Verdict(Record):
     edition: Literal[1, 2] = 1
     measure: Measure = ACCURACY
     ranked_by: str = "score"
+    leans: bool = False
     tau_by: dict[str, Estimate] = {}
     undertrained: bool = False
     baselines: dict[str, Estimate] = {}
@@ -274,7 +275,8 @@ class Ranking(Record):
     """A one-shot ranking by itself, without anything trained alone.
 
     `validation`, `test` and `losses` (on validation samples) are means over samples and seeds, with
-    intervals over samples. `picked` is the best, of equals the cheapest; `equals` are those that
+    intervals over samples. `leaning` is what was added to each score (or loss, its sign turned)
+    before it ranked. `picked` is the best, of equals the cheapest; `equals` are those that
     can't be told from it, compared in pairs. `halves_tau`: between rankings by two halves of the
     validation samples; `scoring_tau`: what that makes between two whole sets of as many samples;
     `drift_tau`: between the last two epochs; `enough_samples`: from how many samples on more of
@@ -283,6 +285,7 @@ class Ranking(Record):
 
     measure: Measure = ACCURACY
     ranked_by: Literal["score", "loss"] = "score"
+    leaning: list[float] | None = None
     samples: int
     validation: list[Estimate]
     test: list[Estimate] | None = None

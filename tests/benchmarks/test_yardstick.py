@@ -1,5 +1,6 @@
 """The yardstick's programs, at a size that says nothing about anything."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,84 @@ def test_a_ridge_predicts_a_linear_function() -> None:
     x = np.random.default_rng(0).normal(size=(50, 3))
     y = x @ np.array([1.0, 2.0, 3.0])
     assert np.abs(ridge(x, np.arange(20), y[:20]) - y).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("rule", "supernets", "steps"),
+    [("few-shot 2, 0.5, rate 1.0", 2, 156), ("2 members", 2, 160), ("late", 5, 160)],
+)
+def test_several_supernets_share_the_steps_of_one(rule: str, supernets: int, steps: int) -> None:
+    """Some go into whole epochs, of a common supernet and each of the parts."""
+    from yardstick.data import load
+    from yardstick.rules import RULES
+    from yardstick.spaces import SPACES, sample
+    from yardstick.supernets import score_all, train_supernets
+
+    data, archs = load(3000, 50), sample(SPACES["depth"](0), 4)
+    found, told = train_supernets("depth", RULES[rule], 0, data, 160)
+    assert len(found) == supernets
+    assert told["steps"] + told.get("dividing", 0) == pytest.approx(steps, abs=4)
+    each = [score_all([one], own, data, 50) for one in found if (own := _own(one, archs))]
+    together = score_all(found, archs, data, 50)
+    if rule == "few-shot 2, 0.5, rate 1.0":
+        assert sorted(loss for one in each for loss in one["loss"]) == sorted(together["loss"])
+    else:
+        mean = np.mean([one["loss"] for one in each], axis=0)
+        assert together["loss"] == pytest.approx(mean.tolist(), abs=1e-4)
+
+
+def _own(supernet: Any, archs: Any) -> list[Any]:
+    return [arch for arch in archs if arch in supernet.space]
+
+
+def test_picks_are_judged_by_seeds_that_gave_no_label(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from picks import main as picks
+    from rankings import main as rankings
+    from yardstick.__main__ import main as table
+    from yardstick.data import load
+    from yardstick.lines import read
+
+    monkeypatch.setattr("picks.DRAWS", 2)
+    cached = functools.cache(load)
+    for program in ("picks", "rankings", "yardstick.__main__"):
+        monkeypatch.setattr(f"{program}.load", cached)
+    few = [*TINY[:2], "--networks", "8", "--train", "512", "--scored", "50"]
+    files = {name: tmp_path / name for name in ("table", "hits", "rankings", "out")}
+    tiny = [*few, "--train", "64"]
+    table([*tiny, "--seeds", "0", "1", "--epochs", "1", "--out", str(files["table"])])
+    table([*tiny, "--seeds", "2", "--epochs", "1", "--hits", "--out", str(files["hits"])])
+    rankings([*few, "--seeds", "0", "--seconds", "0.1", "--out", str(files["rankings"])])
+    rankings([*few, "--seeds", "0", "--naswot", "--out", str(files["rankings"])])
+    parts = [f"--{name}={files[name]}" for name in files]
+    picks([*few, "--seconds", "0.1", "--seeds", "0", *parts])
+    picks([*few, "--report", *parts])
+    (line,) = read(files["out"])
+    assert len(line["tuned"]) == 8
+    assert line["tuned"][0] == int(np.argmin(line["loss"]))
+    assert line["verdicts"]["loss"]["advantage"]
+    assert "best of 5 by loss, trained on" in capsys.readouterr().out
+
+
+def test_the_best_of_all_is_picked_without_a_loss_only_if_seeds_agree(tmp_path: Path) -> None:
+    from picks import what_picks_cost
+    from yardstick.table import table_of
+
+    made_up(tmp_path / "table.jsonl", noise=0.0)
+    table = table_of(tmp_path / "table.jsonl", "depth")
+    useless = np.random.default_rng(1).permutation(30.0 + np.arange(30))
+    run = {"accuracy": useless.tolist(), "loss": (1 / useless).tolist()}
+    run |= {"tuned": [3, 4], "tuned_accuracy": [50.0, 60.0], "tuned_cpu_s": 6.0}
+    seeds = np.vstack([table.accuracies, table.accuracies[:1]])
+    found = what_picks_cost(table, seeds, run, alone=2.0)
+    assert found["best of all, trained alone"] == pytest.approx((0, 0, 60))
+    assert found["first by the best trivial ranking"][2] == 0
+    lacks = float(table.truth.max() - table.truth[int(np.argmax(useless))])
+    assert found["first by loss"] == pytest.approx((lacks, lacks, 0))
+    lacks = float(table.truth.max() - table.truth[4])
+    assert found["best of 5 by loss, trained on"] == pytest.approx((lacks, lacks, 6))
+    assert found["best of 20 at random, trained alone"][2] == 40
+    noise = np.random.default_rng(2).normal(0, 30, (3, 30))
+    noisy = what_picks_cost(table, table.truth + noise, run, alone=2.0)
+    assert noisy["best of all, trained alone"][0] > 5

@@ -13,7 +13,7 @@ import contextlib, importlib.util, io, json, sys
 from supernet.cli.app import main
 find, absent = importlib.util.find_spec, True
 def find_spec(name):
-    return (None if absent else sys) if name == "ray" else find(name)
+    return (None if absent else sys) if name in ("ray", "grpc") else find(name)
 importlib.util.find_spec = find_spec
 found = []
 for words, absent in json.loads(sys.argv[1]):

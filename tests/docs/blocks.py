@@ -87,7 +87,7 @@ def _run_session(block: Block, names: dict[str, Any]) -> None:
     name = block.page.name
     test = doctest.DocTestParser().get_doctest(block.code, names, name, name, block.line - 1)
     shown: list[str] = []
-    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=shown.append)
+    doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(test, out=shown.append)
     assert not shown, "".join(shown)
 
 

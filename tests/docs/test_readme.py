@@ -83,6 +83,21 @@ def test_what_is_said_of_the_standard_comparison_is_in_its_records() -> None:
     assert "the first three were {}, {} and {} (".format(*shown) in WORDS
 
 
+def test_what_is_said_of_sixty_networks_is_in_the_log_of_experiments() -> None:
+    page = (ROOT / "docs" / "experiments.md").read_text()
+
+    def taus(row: str, columns: tuple[int, ...]) -> list[str]:
+        (line,) = re.findall(rf"^\| {re.escape(row)} \|.*$", page, re.MULTILINE)
+        cells = [cell.strip() for cell in line.strip("| ").split("|")]
+        return [f"{float(cells[column].split()[0]) + 1e-9:.2f}" for column in columns]
+
+    depth, widths, operations = taus("0", (1, 2, 5))
+    assert f"depth (tau {depth};" in WORDS
+    assert f"widths ({widths};" in WORDS
+    assert f"operations ({operations};" in WORDS
+    assert "they have {}, {} and {} there".format(*taus("**0.4**", (1, 2, 5))) in WORDS
+
+
 def shown_estimate(found: dict[str, float]) -> str:
     return "{:.1f} % ({:.1f} to {:.1f})".format(
         *(100 * found[part] for part in ("value", "low", "high"))

@@ -5,7 +5,7 @@ import random
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
 from supernet.records import Phase, Results
 from supernet.report import print_results, write_report
-from supernet.report.summary import rows
+from supernet.report.summary import ranked_by, rows
 from supernet.runs.folder import read_results
 from supernet.space import SearchSpace
 from supernet.training.recipe import Recipe
@@ -438,6 +438,41 @@ def test_losses_of_the_trials_rank_if_there_are_any(
     assert neither.ranked_by == "score"
     with pytest.raises(SettingsError, match="no losses to rank by"):
         compare(nine(), tiny_data(), without, rank_by="loss")
+
+
+@pytest.mark.parametrize("rank_by", ["score", "loss"])
+def test_a_ranking_may_lean_to_larger_networks(
+    seeds: list[SeedResults], rank_by: Literal["score", "loss"], tmp_path: Path
+) -> None:
+    plain = compare(nine(), tiny_data(), seeds, rank_by=rank_by)
+    leant = compare(nine(), tiny_data(), seeds, rank_by=rank_by, lean=1e6)
+    some = list(nine().space)[2:6]
+    of_some = [dataclasses.replace(seed, standalone=tuple(seed.standalone[2:6])) for seed in seeds]
+    of_four = compare(nine(), tiny_data(), of_some, rank_by=rank_by, lean=1e6, alone=some)
+    for found in (leant, of_four):
+        assert found.ranking
+        assert found.verdict
+        assert found.ranking.leaning
+        table = rows(found)
+        by_size = sorted(table, key=lambda row: -row.macs)
+        assert [row.one_shot_rank for row in by_size] == list(range(1, 10))
+        assert found.ranking.picked == by_size[0].label
+        assert ranked_by(found) == (
+            f"validation {'loss' if rank_by == 'loss' else 'accuracy'}, leaning to larger networks"
+        )
+    assert leant.verdict
+    assert plain.verdict
+    assert plain.ranking
+    assert leant.verdict.tau.value == pytest.approx(plain.verdict.macs_tau.value)
+    assert leant.verdict.tau_by[rank_by].value == pytest.approx(plain.verdict.tau.value)
+    page, *_ = write_report(leant, tmp_path)
+    name = "loss" if rank_by == "loss" else "accuracy"
+    assert f"Kendall tau by {name}, without the lean" in page.read_text("utf-8")
+    assert plain.ranking.leaning is None
+    upright = compare(nine(), tiny_data(), seeds, rank_by=rank_by, lean=0.0).ranking
+    assert repr(upright) == repr(plain.ranking)  # they have NaN
+    with pytest.raises(SettingsError, match="lean is -1"):
+        compare(nine(), tiny_data(), seeds, rank_by=rank_by, lean=-1)
 
 
 def test_there_must_be_something_to_compare() -> None:

@@ -68,6 +68,11 @@ def test_the_best_is_so_by_what_the_run_ranks_by(run: Path) -> None:
         best = found.archs[0 if order == 1 else -1]
         assert changed.best == best
         assert choose(changed, best=True) == [best]
+        for by in ("score", "loss"):
+            leaning = {"ranked_by": by, "leaning": [order * 99.0 * i for i in range(2)]}
+            record = by_loss.model_copy(update=leaning)
+            leant = replace(found, results=found.results.model_copy(update={"ranking": record}))
+            assert leant.best == found.archs[1 if order == 1 else 0]
 
 
 def test_weights_scores_and_best_are_those_of_the_run(run: Path) -> None:

@@ -4,7 +4,9 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import kendalltau
 from torch import nn
 
 from supernet.errors import SettingsError
@@ -109,6 +111,27 @@ def test_naswot_is_one_more_baseline_where_it_is_asked_for(
     for arch, record in zip(planned.archs, results.architectures, strict=True):
         assert record.scores == ({"naswot": found[arch]} if arch in found else {})
     assert "naswot gives tau" in " ".join(results.verdict.sentences)
+
+
+def test_the_ranking_leans_where_it_is_asked_to(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stay_here(monkeypatch)
+    planned = plan(small(data, epochs=1, alone=6, score=7, lean=0.5))
+    results = judge(planned, run(planned), command="c")
+    assert results.ranking
+    assert results.ranking.losses
+    assert results.ranking.leaning
+    losses = np.array([loss.value for loss in results.ranking.losses])
+    logs = np.log([arch.macs for arch in results.architectures])
+    expected = 0.5 * losses.std() * (logs - logs.mean()) / logs.std()
+    assert results.ranking.leaning == pytest.approx(expected.tolist())
+    # What corrects the ranking is held against it, lean and all.
+    assert results.corrected
+    assert results.alone
+    ranked = (expected - losses)[results.alone]
+    truth = [trial.test[0] for trial in results.seeds[0].standalone]
+    assert results.corrected.taus["one_shot"] == pytest.approx(kendalltau(ranked, truth).statistic)
 
 
 def test_a_budget_of_seconds_is_the_supernets(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

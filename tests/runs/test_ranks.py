@@ -52,6 +52,31 @@ def test_a_difference_is_named_on_all() -> None:
         assert str(error).startswith("ranks disagree on b: False on rank 0, True on rank 2; all ")
 
 
+def test_what_one_rank_has_more_is_named() -> None:
+    for error in outcomes(2, lambda r: r.require_same({"a": 1} | ({"b": 2} if r.rank else {}))):
+        assert str(error).startswith("ranks disagree on b: nothing on rank 0, 2 on rank 1; all ")
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("[pair.cc:553] Connection closed by peer [::1]:9. GLHF!", "another rank is gone; see"),
+        ("[pair.cc:1] Timed out waiting 6500ms for recv", "did not come within 6.5 seconds; see"),
+        ("Wait timeout", "another rank did not come; see"),
+        ("ncclRemoteError:\n a peer", "another rank is gone (ncclRemoteError: a peer); see"),
+    ],
+)
+def test_how_another_rank_is_missed_is_said_in_our_words(told: str, said: str) -> None:
+    class Broken:
+        def allreduce(self, tensors: list[torch.Tensor]) -> None:
+            raise RuntimeError(told)
+
+    with pytest.raises(RankError) as raised:
+        Ranks(1, 3, Broken()).add(torch.zeros(1))
+    assert str(raised.value).startswith("rank 1 of 3 can't go on, because another rank ")
+    assert said in str(raised.value)
+
+
 def test_a_rank_that_leaves_says_why() -> None:
     def work(ranks: Ranks) -> None:
         if ranks.rank == 1:

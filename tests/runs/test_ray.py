@@ -85,6 +85,17 @@ def test_without_ray_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatc
         find_place("ray")
 
 
+def test_without_its_client_too_where_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    missing = {"grpc"}
+    monkeypatch.setattr("supernet.runs.ray.find_spec", lambda name: None if name in missing else 1)
+    assert find_place(f"ray:127.0.0.1:{port}").address == f"127.0.0.1:{port}"
+    said = r"--on ray://127\.0\.0\.1:\d+ needs the client of Ray, .*: pip install 'supernet\[ray\]'"
+    with pytest.raises(SettingsError, match=said):
+        find_place(f"ray://127.0.0.1:{port}")
+
+
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
 def test_an_address_where_nobody_answers_is_an_error(host: str, port: int) -> None:

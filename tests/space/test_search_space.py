@@ -1,3 +1,4 @@
+import itertools
 import os
 import pickle
 import random
@@ -78,6 +79,23 @@ def test_a_space_lists_every_architecture_once() -> None:
     assert archs[-1] == SPACE.largest
     for arch in archs:
         SPACE.validate(arch)
+
+
+def test_a_space_has_what_it_lists_and_nothing_else() -> None:
+    parent, child = Choice("op", ("skip", "conv")), Choice("kernel", (3, 5))
+    space = SearchSpace((parent, child), (Condition("kernel", (("op", ("conv",)),)),))
+    listed = list(space)
+    for options in itertools.product(("skip", "conv", "pool"), (3, 5, 7)):
+        arch = Architecture(dict(zip(("op", "kernel"), options, strict=True)))
+        assert (arch in space) == (arch in listed)
+    assert Architecture({"op": "conv"}) not in space
+    assert {"op": "conv", "kernel": 3} not in space
+
+
+def test_whether_a_space_has_an_architecture_is_known_without_a_list() -> None:
+    space = SearchSpace(tuple(Choice(f"c{i}", tuple(range(10))) for i in range(30)))
+    assert space.largest in space
+    assert space.largest.but(c0=10) not in space
 
 
 def test_no_choices_are_one_architecture() -> None:

@@ -18,6 +18,7 @@ from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.ranks import ALONE, Ranks
 from supernet.training.data import Samples, SplitData
 from supernet.training.distributed import Together, take_portion
+from supernet.training.finetuning import Tuned
 from supernet.training.recipe import Recipe
 from supernet.training.result import TrainingResult
 from supernet.training.samplers.draws import Prior
@@ -393,7 +394,33 @@ def test_other_networks_are_refused() -> None:
         train_steps(nets[ranks.rank], tiny_data().train, RECIPE, distributed=ranks)
 
     for error in outcomes(2, run):
-        assert "ranks disagree on the network" in str(error)
+        assert "ranks disagree on the network's tensor '2.0.weight': ((3, 4, 3, 3)" in str(error)
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_ranks_tune_as_one_process_does(taught: bool) -> None:
+    sizes: list[int] = []  # of batches that a rank trains on
+
+    def tune(ranks: Ranks) -> Tuned:
+        own = net()
+        own.net.register_forward_pre_hook(
+            lambda module, given: sizes.append(len(given[0])) if module.training else None
+        )
+        return sn.finetune(
+            own, own.space.at(4), data(), RECIPE, taught=taught, seed=3, distributed=ranks
+        )
+
+    wanted = tune(ALONE)
+    assert max(sizes) == RECIPE.batch_size
+    sizes.clear()
+    for found in together(2, tune):
+        for name, tensor in wanted.net.state_dict().items():
+            torch.testing.assert_close(found.net.state_dict()[name], tensor, rtol=1e-9, atol=1e-11)
+        for ours, theirs in zip(found.phases, wanted.phases, strict=True):
+            assert (ours.kind, ours.images) == (theirs.kind, theirs.images)
+        scores = [(each.inherited, each.tuned, each.gain) for each in (found, wanted)]
+        assert scores[0] == scores[1]
+    assert max(sizes) == 7  # of 13
 
 
 def test_a_batch_has_a_sample_for_every_rank() -> None:

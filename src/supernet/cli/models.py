@@ -11,8 +11,8 @@ from rich.console import Console
 
 from supernet.cli.options import CheckpointEveryOption, JsonOption, RunArgument, ThreadsOption
 from supernet.cli.output import as_argument, command_line, print_json, say, show_next
-from supernet.cli.ranks import console_of, find_several, joining
-from supernet.cli.signals import deferring_signals
+from supernet.cli.ranks import console_of, find_several, is_first, joining
+from supernet.cli.signals import deferring_signals, resumable
 from supernet.errors import ModelFolderError
 from supernet.records import ACCURACY, Measure
 from supernet.report.progress import waiting, watching
@@ -137,7 +137,7 @@ def finetune(
     read_results(run)  # before PyTorch loads
     launched = find_several()
     console = console_of(launched)
-    with ExitStack() as stack:
+    with resumable(speaks=is_first(launched)), ExitStack() as stack:
         with waiting("loading the run and its data", console):
             from supernet.experiments import extraction, tuning
 

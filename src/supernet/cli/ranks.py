@@ -60,11 +60,18 @@ def is_first(launched: Launched | None) -> bool:
 
 @contextmanager
 def joining(launched: Launched | None) -> Iterator[Ranks]:
-    """Meet the others, if there are several, and part from them at the end of the block."""
+    """Meet the others, if there are several, and part from them at the end of the block.
+
+    Raises:
+        RankError: If they don't come, or run another program.
+    """
     from supernet.runs.ranks import ALONE, join_ranks
 
     if launched is None:
         yield ALONE
         return
     with join_ranks() as ranks:
+        from supernet.experiments.ranked import require_same_program
+
+        require_same_program(ranks)
         yield ranks

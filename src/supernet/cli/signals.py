@@ -19,6 +19,7 @@ from supernet.errors import (
     ExportError,
     ModelFolderError,
     NetworkError,
+    RankError,
     RunFolderError,
     SettingsError,
     SharingError,
@@ -85,8 +86,9 @@ def deferring_signals() -> Iterator[Callable[[], bool]]:
     """Let a signal inside the block wait until it is asked for, so that several ranks stop as one.
 
     Yields:
-        What says whether there was one. Whoever stops for it raises `Stopped`, which leaves the
-        block as what that signal means. A second signal ends the process at once.
+        What says whether there was one. Whoever stops for it, or for another rank's, raises
+        `Stopped`, which leaves the block as what that signal means. A second signal ends the
+        process at once.
     """
     first: list[tuple[int, float]] = []
 
@@ -103,14 +105,28 @@ def deferring_signals() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(first)
     except Stopped:
-        if not first:  # another rank was asked
-            raise
+        if not first:
+            code = _ENDINGS[signal.SIGTERM][1]
+            raise StopSignal("stopped, because another rank was", code) from None
         raise StopSignal(*_ENDINGS[first[0][0]]) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     if first:
         raise StopSignal(*_ENDINGS[first[0][0]])
+
+
+@contextmanager
+def resumable(*, speaks: bool = True) -> Iterator[None]:
+    """Say, where the block is stopped or misses another rank, that the same command resumes it.
+
+    Args:
+        speaks: Whether this process does; of several ranks, one is enough.
+    """
+    try:
+        yield
+    except (StopSignal, RankError) as error:
+        fail(error, "the same command resumes it" if speaks else "")
 
 
 def fail(error: StopSignal | SupernetError, way_on: str = "") -> NoReturn:

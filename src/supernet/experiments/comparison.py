@@ -24,6 +24,8 @@ from supernet.evaluation.cost import (
 )
 from supernet.evaluation.ranking.bootstrap import Samples, Scores
 from supernet.evaluation.ranking.correction import FEWEST, correct
+from supernet.evaluation.ranking.leaning import lean_to_larger
+from supernet.evaluation.ranking.metrics import Floats
 from supernet.evaluation.ranking.stability import describe_ranking
 from supernet.evaluation.ranking.verdict import Costs, judge
 from supernet.nn.extraction import extract
@@ -95,6 +97,7 @@ def compare(
     conditions: Conditions | None = None,
     alone: Sequence[Architecture] | None = None,
     rank_by: Literal["score", "loss"] | None = None,
+    lean: float = 0.0,
     changed: Sequence[str] | None = None,
     network: NetworkRecord | None = None,
     architectures: Sequence[ArchitectureRecord] | None = None,
@@ -114,6 +117,7 @@ def compare(
             default all of them. The verdict is on these.
         rank_by: Whether one-shot ranks by scores or by losses; by default by losses, if the trials
             have them: they tie less often, and ranked better on the yardstick.
+        lean: How much the ranking leans to networks of more multiply-adds, see `lean_to_larger`.
         changed: Which settings are not those of a preset, for the page, if that is known.
         network: The parts of the network and its costs, if they were counted already.
         architectures: Likewise, those scored with their costs.
@@ -123,7 +127,7 @@ def compare(
     Raises:
         DataError: If there are no trials, or a baseline lacks an architecture.
         DivergedError: If the evaluations of all architectures failed, in one seed or another.
-        SettingsError: If it is to rank by losses, and the trials have none.
+        SettingsError: If it is to rank by losses, and the trials have none, or `lean` is below 0.
         SpaceError: If there is not one standalone trial per architecture that is to have one, or
             none at all, or an architecture trained alone was not scored.
     """
@@ -144,9 +148,10 @@ def compare(
     ledger = [loading] if loading else []
     ledger += [phase for seed in seeds for phase in _phases(seed, trained)]
     scores = scores_of(seeds)
+    leaning = _leaning(seeds, architectures, rank_by, lean)
     verdict = None
     if "standalone_test" in scores and scores["standalone_test"].size:
-        verdict = _verdict(seeds, scores, architectures, places, rank_by)
+        verdict = _verdict(seeds, scores, architectures, places, rank_by, leaning)
     return Results(
         conditions=conditions
         or describe_conditions("from Python", wall_s=sum(phase.wall_s for phase in ledger)),
@@ -177,8 +182,8 @@ def compare(
         measure=first.measure,
         changed=None if changed is None else list(changed),
         alone=places if verdict and len(places) < len(archs) else None,
-        ranking=_ranking(seeds, architectures, rank_by),
-        corrected=_corrected(seeds, architectures, places) if verdict else None,
+        ranking=_ranking(seeds, architectures, rank_by, leaning),
+        corrected=_corrected(seeds, architectures, places, rank_by, leaning) if verdict else None,
     )
 
 
@@ -417,6 +422,7 @@ def _verdict(
     architectures: Sequence[ArchitectureRecord],
     places: Sequence[int],
     rank_by: Literal["score", "loss"],
+    leaning: Floats | None,
 ) -> Verdict:
     """Judge the networks at some places, those that were trained alone."""
     records = [architectures[place] for place in places]
@@ -442,13 +448,29 @@ def _verdict(
         measure=seeds[0].supernet.measure,
         losses=None if losses is None else losses[:, places],
         baselines=_rankings(records),
+        leaning=None if leaning is None else leaning[list(places)],
     )
+
+
+def _leaning(
+    seeds: Sequence[SeedResults],
+    architectures: Sequence[ArchitectureRecord],
+    rank_by: Literal["score", "loss"],
+    lean: float,
+) -> Floats | None:
+    """Return what makes the ranking lean to larger networks; None if it isn't to."""
+    losses = losses_of(seeds) if rank_by == "loss" else None
+    ranking = scores_of(seeds)["one_shot_validation"] if losses is None else -losses
+    macs = [arch.macs for arch in architectures]
+    failed = failures_of(seeds)["one_shot_validation"]
+    return lean_to_larger(ranking, macs, lean, failed) if lean else None
 
 
 def _ranking(
     seeds: Sequence[SeedResults],
     architectures: Sequence[ArchitectureRecord],
     rank_by: Literal["score", "loss"],
+    leaning: Floats | None,
 ) -> Ranking:
     scores, failed = scores_of(seeds), failures_of(seeds)
     epochs = [seed.supernet.training.epochs for seed in seeds]
@@ -466,6 +488,7 @@ def _ranking(
         rank_by=rank_by,
         test=scores["one_shot_test"] if scores["one_shot_test"].size else None,
         measure=seeds[0].supernet.measure,
+        leaning=leaning,
     )
 
 
@@ -473,6 +496,8 @@ def _corrected(
     seeds: Sequence[SeedResults],
     architectures: Sequence[ArchitectureRecord],
     places: Sequence[int],
+    rank_by: Literal["score", "loss"],
+    leaning: Floats | None,
 ) -> Corrected | None:
     """Correct the ranking by the networks trained alone, where they are some of many."""
     alone = np.array([[t.training.test[0] for t in seed.standalone] for seed in seeds]).mean(axis=0)
@@ -482,6 +507,10 @@ def _corrected(
         return None
     losses = losses_of(seeds)
     mean_losses = None if losses is None else losses.mean(axis=(0, 2), dtype=np.float64)
+    ranking, more = inside, 0 if leaning is None else leaning
+    if mean_losses is not None and rank_by == "loss":
+        mean_losses = mean_losses - more
+        ranking, more = -mean_losses, 0
     return correct(
         [arch.options for arch in architectures],
         {
@@ -496,6 +525,7 @@ def _corrected(
         measure=seeds[0].supernet.measure,
         labels=[arch.label for arch in architectures],
         macs=[arch.macs for arch in architectures],
+        ranking=ranking + more,
     )
 
 

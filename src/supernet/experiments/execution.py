@@ -347,6 +347,7 @@ def judge(
         settings=settings.flat(),
         changed=changed_settings(settings),
         rank_by=settings.run.rank_by,
+        lean=settings.run.lean,
         loading=plan.loading,
         alone=plan.alone or None,
         network=plan.network,

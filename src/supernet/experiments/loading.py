@@ -62,12 +62,14 @@ class LoadedRun:
     def ranked(self) -> dict[Architecture, float]:
         """What the run ranks and picks by, higher is better: its scores; or losses, negated.
 
-        Losses are means over the seeds of the run.
+        Losses are means over the seeds of the run. A lean to larger networks is added.
         """
         ranking = self.results.ranking
-        if ranking is None or ranking.ranked_by == "score" or ranking.losses is None:
-            return self.scores
-        return dict(zip(self.archs, (-loss.value for loss in ranking.losses), strict=True))
+        plain = list(self.scores.values())
+        if ranking is not None and ranking.ranked_by == "loss" and ranking.losses is not None:
+            plain = [-loss.value for loss in ranking.losses]
+        leaning = (ranking and ranking.leaning) or [0.0] * len(plain)
+        return {arch: a + b for arch, a, b in zip(self.archs, plain, leaning, strict=True)}
 
     @property
     def best(self) -> Architecture:

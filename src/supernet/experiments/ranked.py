@@ -10,12 +10,14 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from supernet.errors import SupernetError
 from supernet.experiments.planning import Job, RunPlan
 from supernet.experiments.worker import follow_job, throttled
 from supernet.records import Progress
 from supernet.runs.checkpoints import Checkpoints
 from supernet.runs.environment import code_sha256, cpu_seconds, versions
 from supernet.runs.ranks import Ranks
+from supernet.runs.workers import failure_of
 
 
 def is_shared(job: Job) -> bool:
@@ -23,16 +25,23 @@ def is_shared(job: Job) -> bool:
     return job.arch is None
 
 
+def require_same_program(ranks: Ranks) -> None:
+    """See that all ranks run the same code, of the same versions.
+
+    Raises:
+        RankError: If not.
+    """
+    ranks.require_same({"the versions": versions(), "the package's code": code_sha256()})
+
+
 def require_same_plan(plan: RunPlan, ranks: Ranks) -> None:
-    """See that all ranks are about to do the same, with the same code and data.
+    """See that all ranks are about to do the same, with the same data.
 
     Raises:
         RankError: If not.
     """
     ranks.require_same(
         {
-            "the versions": versions(),
-            "the package's code": code_sha256(),
             "the data": dict(plan.data.sha256),
             "the user's source files": dict(plan.sources),
             "the search space": plan.space_sha256,
@@ -91,9 +100,18 @@ def _train(
 ) -> Iterator[Progress]:
     shown: list[Progress] = []
     note = throttled(shown.append)
-    for progress in follow_job(
-        plan.settings, job, checkpoints, restart=restart, stop=stop, ranks=ranks
-    ):
+    training = follow_job(plan.settings, job, checkpoints, restart=restart, stop=stop, ranks=ranks)
+    while (progress := _next(training, job)) is not None:
         note(progress)
         yield from shown
         shown.clear()
+
+
+def _next(training: Iterator[Progress], job: Job) -> Progress | None:
+    """Go on with a training; what nobody foresaw in it becomes a sentence, as in a worker."""
+    try:
+        return next(training, None)
+    except SupernetError:
+        raise
+    except Exception as error:
+        raise failure_of(job.name, error) from error

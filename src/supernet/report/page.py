@@ -168,11 +168,15 @@ def _key_numbers(verdict: Verdict) -> list[KeyNumber]:
 
 
 def _by_others(verdict: Verdict) -> list[tuple[str, str]]:
-    """Return the tau by what was not ranked by, where both are known."""
+    """Return the tau by what was not ranked by, and that without a lean, where they are known."""
+    names = {by: verdict.measure.name if by == "score" else by for by in verdict.tau_by}
     return [
-        (f"Kendall tau by {verdict.measure.name if by == 'score' else by}", interval(tau))
+        (
+            f"Kendall tau by {names[by]}{', without the lean' if verdict.leans else ''}",
+            interval(tau),
+        )
         for by, tau in verdict.tau_by.items()
-        if by != verdict.ranked_by
+        if verdict.leans or by != verdict.ranked_by
     ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from supernet.records import Estimate, Phase, Results, Training
+from supernet.report.wording import LEANING
 
 KINDS = ("data", "training", "recalibration", "scoring")
 SUBJECTS = ("supernet", "standalone", "longer", "all")
@@ -135,9 +136,12 @@ def rows(results: Results) -> list[Row]:
 def _ranked(results: Results, validation: list[float]) -> list[float]:
     """Return what the networks were ranked by, higher is better."""
     ranking = results.ranking
-    if ranking is None or ranking.ranked_by == "score" or ranking.losses is None:
+    if ranking is None:
         return validation
-    return [-loss.value for loss in ranking.losses]
+    plain = validation
+    if ranking.ranked_by == "loss" and ranking.losses is not None:
+        plain = [-loss.value for loss in ranking.losses]
+    return [a + b for a, b in zip(plain, ranking.leaning or [0.0] * len(plain), strict=True)]
 
 
 def _one_shot(results: Results, i: int, mean: float) -> Estimate:
@@ -181,7 +185,9 @@ def ranked_by(results: Results) -> str:
     """Say by what networks were ranked."""
     judged = results.ranking or results.verdict
     by_loss = judged is not None and judged.ranked_by == "loss"
-    return f"validation {'loss' if by_loss else results.measure.name}"
+    leans = results.ranking is not None and results.ranking.leaning is not None
+    by = "loss" if by_loss else results.measure.name
+    return f"validation {by}{LEANING if leans else ''}"
 
 
 def any_failed(table: Sequence[Row]) -> bool:

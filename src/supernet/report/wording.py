@@ -15,6 +15,9 @@ DIVIDED = "\N{DIVISION SIGN}"
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 NOTHING = "-"
 
+#: After what a ranking is by, where size has a part in it.
+LEANING = ", leaning to larger networks"
+
 #: Rankings without training that count something.
 COUNTS = ("multiply-adds", "parameters", "layers")
 FAILED = "failed"

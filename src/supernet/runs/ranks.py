@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -149,12 +150,9 @@ class Ranks:
         for other in range(self.size):
             if other != self.rank and (sentence := self._left(other)):
                 return RankError(f"rank {other} stopped: {sentence}")
-        reason = " ".join(str(error).split())
-        late = "timed out" in reason.lower() or "timeout" in reason.lower()
-        what = "another rank did not come in time" if late else "another rank is gone"
         return RankError(
-            f"rank {self.rank} of {self.size} can't go on, because {what}; see what that one said, "
-            f"and start again: training resumes from its last checkpoint ({reason[:_MOST_TOLD]})"
+            f"rank {self.rank} of {self.size} can't go on, because another rank {_why(error)}; see "
+            "what that one said, and start all of them again"
         )
 
     def _left(self, other: int) -> str:
@@ -267,9 +265,19 @@ def _unmet(launched: Launched, timeout_s: float, error: Exception) -> RankError:
     )
 
 
+def _why(error: RuntimeError) -> str:
+    """Return what is wrong with another rank, by how gloo or nccl say it."""
+    reason = " ".join(str(error).split())
+    if late := re.search(r"timed out|timeout", reason, re.IGNORECASE):
+        after = re.search(r"\b(\d+) ?ms\b", reason[late.start() :])
+        return f"did not come within {int(after[1]) / 1000:g} seconds" if after else "did not come"
+    closed = re.search(r"connection (closed|reset) by peer", reason, re.IGNORECASE)
+    return "is gone" if closed else f"is gone ({reason[:_MOST_TOLD]})"
+
+
 def _difference(told: list[dict[str, str]]) -> str:
     """Return the sentence for ranks that don't have the same facts."""
-    for name in told[0]:
+    for name in dict.fromkeys(name for facts in told for name in facts):
         values = [facts.get(name, "nothing") for facts in told]
         other = next((rank for rank, value in enumerate(values) if value != values[0]), None)
         if other is not None:

@@ -77,13 +77,18 @@ def find_place(text: str) -> Place:
     """Return the cluster that `--on` names, once all is found out that can be without Ray.
 
     Raises:
-        SettingsError: If it names none, or Ray is not installed.
+        SettingsError: If it names none, or Ray or its client is not installed.
         WorkerError: If nobody answers at its address.
     """
     place = _parse(text)
     if find_spec("ray") is None:
         raise SettingsError(
             f"--on {text} needs Ray, which is not installed: pip install 'supernet[ray]'"
+        )
+    if place.address.startswith("ray://") and find_spec("grpc") is None:
+        raise SettingsError(
+            f"--on {text} needs the client of Ray, which is not installed with it: "
+            "pip install 'supernet[ray]'"
         )
     if not place.is_own and place.address != "auto":
         host, _, port = place.address.removeprefix("ray://").rpartition(":")

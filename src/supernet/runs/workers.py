@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 import traceback
@@ -21,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from supernet.errors import Stopped, SupernetError, WorkerError
@@ -46,6 +48,12 @@ GRACE_S = 30.0
 _PR_SET_PDEATHSIG = 1
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+#: Where no user's own code is: this package, Python, and what is installed.
+_NOT_A_USERS = (
+    Path(__file__).resolve().parents[1],
+    *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")),
+)
 
 # Run by a worker's Python; its arguments are the pipe, the parent's process id, and sys.path.
 _BEGIN = (
@@ -305,10 +313,24 @@ def attempt(task: Task, context: TaskContext) -> tuple[str, Any]:
     except SupernetError as error:
         return "error", type(error)(f"in {task.name!r}: {error}")
     except Exception as error:
-        what = f"{type(error).__name__}: {error}".partition("\n")[0]
-        failure = WorkerError(f"{task.name!r} failed with {what}")
-        failure.add_note(traceback.format_exc())
-        return "error", failure
+        return "error", failure_of(task.name, error)
+
+
+def failure_of(task: str, error: Exception) -> WorkerError:
+    """Return what to raise for an exception that nobody foresaw, its traceback as a note."""
+    what = f"{type(error).__name__}: {error}".partition("\n")[0]
+    failure = WorkerError(f"{task!r} failed with {what}{_place_of(error)}")
+    failure.add_note("".join(traceback.format_exception(error)))
+    return failure
+
+
+def _place_of(error: Exception) -> str:
+    """Return in which line of a user's own file an exception arose, if it did in one."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_file() and not any(path.is_relative_to(folder) for folder in _NOT_A_USERS):
+            return f" (line {frame.lineno} of {path.name})"
+    return ""
 
 
 def _end_with_parent(parent: int) -> None:

@@ -244,6 +244,13 @@ class SearchSpace:
         for options in itertools.product(*(choice.options for choice in self.choices)):
             yield Architecture(dict(zip(names, options, strict=True)))
 
+    def __contains__(self, arch: object) -> bool:
+        # As iteration has it, without the iteration.
+        try:
+            return isinstance(arch, Architecture) and self.canonical(arch) == arch
+        except SpaceError:
+            return False
+
     def at(self, number: int) -> Architecture:
         """Return the architecture with this number, in the order of iteration, from 0 on."""
         course = zip(self.choices, self._counts.at(number), strict=True)

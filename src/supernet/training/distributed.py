@@ -238,8 +238,9 @@ def _start_alike(net: nn.Module, ranks: Ranks) -> None:
     They would else drop the same units of different samples.
     """
     tensors = _tensors_of(net)
-    forms = [(name, tuple(t.shape), t.dtype, t.device.type) for name, t in tensors.items()]
-    ranks.require_same({"the network": forms})
+    ranks.require_same(
+        {f"the network's tensor {name!r}": _form_of(tensor) for name, tensor in tensors.items()}
+    )
     for tensor in tensors.values():
         told = ranks.tell(_bytes_of(tensor))
         if told:
@@ -257,6 +258,10 @@ def _generators_of(device: torch.device | None) -> Iterator[torch.Generator]:
 
 def _tensors_of(net: nn.Module) -> dict[str, Tensor]:
     return {name: t for name, t in net.state_dict().items() if isinstance(t, Tensor)}
+
+
+def _form_of(tensor: Tensor) -> tuple[tuple[int, ...], str, str]:
+    return tuple(tensor.shape), str(tensor.dtype), tensor.device.type
 
 
 def _digest(contents: Iterable[bytes]) -> str:

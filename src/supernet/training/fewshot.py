@@ -139,8 +139,9 @@ def train_few_shot(
 ) -> FewShot:
     """Train a common supernet, divide the space where its gradients disagree, and train each part.
 
-    All of it together takes what one training by the recipe would. The parts begin with the common
-    weights and train with the recipe's schedule from its beginning.
+    All of it together takes what one training by the recipe would, but for the gradients by which
+    the division is found, which are on the bill. The parts begin with the common weights and train
+    with the recipe's schedule from its beginning.
 
     Args:
         supernet: The common one, trained in place; the parts are copies.

@@ -1,6 +1,6 @@
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from supernet.evaluation.ranking.verdict import Costs, breakeven, cost_ratio, ju
 from supernet.records import Estimate, Verdict
 from tests.evaluation.ranking.samples import (
     ALL_HITS,
+    at_random,
     costs_of,
     exactly,
     failed_in,
@@ -287,6 +288,40 @@ class TestJudge:
         assert verdict.advantage is not None
         assert verdict.advantage.value == 0
         assert verdict.sentences[0].startswith("The supernet's ranking adds nothing to counting")
+
+    @pytest.mark.parametrize("rank_by", ["score", "loss"])
+    def test_nothing_added_is_said_exactly_where_the_paired_interval_says_so(
+        self, rank_by: Literal["score", "loss"]
+    ) -> None:
+        """From a supernet that knows the truth, beside sizes that don't, to the other way round."""
+        found = []
+        for seed, share in enumerate([0.0, 0.25, 0.5, 0.75, 1.0] * 4):
+            rng = np.random.default_rng(seed)
+            truth, of_size, of_supernet = rng.permuted(np.tile(np.arange(16.0), (3, 1)), axis=1)
+            sizes = share * truth + (1 - share) * of_size
+            one_shot = (1 - share) * truth + share * of_supernet
+            images = at_random(rng, 0.5 + 0.02 * np.array([[one_shot], [truth]]), 1000)
+            verdict = judge(
+                Scores(images[0], images[0], images[1]),
+                costs_of(some_hits(seeds=1, networks=16)),
+                labels=[str(i) for i in range(16)],
+                macs=range(16),
+                rng=rng,
+                resamples=200,
+                losses=1 - images[0].astype(np.float64),
+                rank_by=rank_by,
+                baselines={"layers": sizes.tolist(), "parameters": of_size.tolist()},
+            )
+            assert verdict.advantage is not None
+            first, *rest = verdict.sentences
+            worse, nothing = ("ranking is worse than" in first, "ranking adds nothing to" in first)
+            assert worse == (verdict.advantage.high < 0)
+            assert nothing == (verdict.advantage.low <= 0 <= verdict.advantage.high)
+            assert not any("is worse than" in s or "adds nothing to" in s for s in rest)
+            found.append((share, "worse" if worse else "nothing" if nothing else "adds"))
+        assert {said for share, said in found if share == 0} == {"adds"}
+        assert {said for share, said in found if share == 1} == {"worse"}
+        assert "nothing" in {said for share, said in found if share == 0.5}
 
     def test_parts_that_do_not_fit(self) -> None:
         hits, rng = some_hits(), np.random.default_rng(0)

@@ -89,6 +89,7 @@ def correct(
     labels: Sequence[str],
     macs: Sequence[int],
     measure: Measure = ACCURACY,
+    ranking: Floats | None = None,
 ) -> Corrected:
     """Return scores predicted for all architectures, from those of the few trained alone.
 
@@ -104,6 +105,7 @@ def correct(
         labels: Names of the architectures.
         macs: Of equals the cheapest is picked.
         measure: What the scores are called.
+        ranking: What the supernet ranks by, (A,), higher is better; by default `one_shot`.
 
     Raises:
         DataError: If parts don't fit together, or there are fewer than `FEWEST` trained networks.
@@ -127,7 +129,7 @@ def correct(
             for v, a, b in zip(value.tolist(), low.tolist(), high.tolist(), strict=True)
         ],
         taus={
-            "one_shot": kendall(one_shot[rows], truth)[0],
+            "one_shot": kendall((one_shot if ranking is None else ranking)[rows], truth)[0],
             "corrected": kendall(left_out, truth)[0],
             "choices": kendall(alone.leave_one_out(), truth)[0],
         },

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from supernet.records import Corrected, Ranking, Verdict
 from supernet.report.wording import (
+    LEANING,
     counted,
     height,
     in_points,
@@ -122,13 +123,16 @@ def _ranking(v: Verdict) -> str:
 
 def _by_other(v: Verdict) -> str | None:
     """Say what the other thing to rank by would have given, where both are known."""
-    found = [
-        f"Ranked by {v.measure.name if by == 'score' else by} instead, Kendall tau is "
-        f"{number(tau.value)} ({span(tau)})."
-        for by, tau in v.tau_by.items()
-        if by != v.ranked_by and math.isfinite(tau.value)
+    instead = {by: v.measure.name if by == "score" else by for by in v.tau_by if by != v.ranked_by}
+    found = {by: f"Ranked by {name} instead" for by, name in instead.items()}
+    if v.leans:
+        found = {v.ranked_by: "Without leaning to larger networks"}
+    told = [
+        f"{how}, Kendall tau is {number(v.tau_by[by].value)} ({span(v.tau_by[by])})."
+        for by, how in found.items()
+        if by in v.tau_by and math.isfinite(v.tau_by[by].value)
     ]
-    return found[0] if found else None
+    return told[0] if told else None
 
 
 def _unrankable(v: Verdict) -> str | None:
@@ -150,7 +154,7 @@ def _loss(v: Verdict) -> str | None:
         name = v.measure.name
         return f"Its one-shot {name} is {height_of_gap} than its standalone {name}."
     gap = "" if unknown else f"; one-shot {_scores(v)} are on average {height_of_gap}"
-    by = "one-shot loss" if v.ranked_by == "loss" else "one-shot"
+    by = f"one-shot{' loss' if v.ranked_by == 'loss' else ''}{f'{LEANING},' if v.leans else ''}"
     return (
         f"Picking by {by} costs {loss_of(v.regret, v.measure)} against the best of the "
         f"{in_words(v.networks)}{gap}."
@@ -263,6 +267,7 @@ def _pick(r: Ranking) -> str | None:
     if len(r.validation) < 2:
         return None
     by = "loss" if r.ranked_by == "loss" else r.measure.name
+    by += "" if r.leaning is None else f"{LEANING},"
     samples = f"on {r.samples:,} validation samples"
     if not r.equals:
         return f"The best by one-shot {by} is {r.picked}, ahead of all others {samples}."

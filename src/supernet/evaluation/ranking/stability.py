@@ -35,6 +35,7 @@ def describe_ranking(
     rank_by: Literal["score", "loss"] = "score",
     test: Samples | None = None,
     measure: Measure = ACCURACY,
+    leaning: Floats | None = None,
 ) -> Ranking:
     """Return a one-shot ranking with its intervals, its pick, and how steady it is.
 
@@ -49,6 +50,7 @@ def describe_ranking(
         rank_by: Whether networks are ranked by scores or by losses.
         test: Scores per test sample, for their intervals.
         measure: What the scores are called.
+        leaning: What is added to each architecture's scores before they rank, (A,).
 
     Raises:
         DataError: If losses are to rank, and there are none, or the shapes differ.
@@ -61,6 +63,8 @@ def describe_ranking(
     lost = np.zeros(validation.shape[:2], np.bool_) if failed is None else failed
     gone: Bools = np.asarray(lost.any(axis=0))
     ranking = np.negative(losses) if losses is not None and rank_by == "loss" else validation
+    if leaning is not None:
+        ranking = ranking + leaning[:, None]
     means = np.where(gone, np.nan, ranking.mean(axis=(0, 2), dtype=np.float64))
     best = int(pick(means, np.asarray(macs, np.float64)))
     half = float(np.mean([halves_tau(ranking[:, ~gone], rng) for _ in range(SPLITS)]))
@@ -68,6 +72,7 @@ def describe_ranking(
     record = Ranking(
         measure=measure,
         ranked_by=rank_by,
+        leaning=None if leaning is None else leaning.tolist(),
         samples=validation.shape[2],
         validation=[_normal(validation[:, i], gone[i]) for i in range(len(labels))],
         test=None if test is None else [_normal(test[:, i], gone[i]) for i in range(len(labels))],

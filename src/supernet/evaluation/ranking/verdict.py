@@ -147,6 +147,7 @@ def judge(
     losses: Samples | None = None,
     rank_by: Literal["score", "loss"] = "score",
     baselines: Mapping[str, Sequence[float]] | None = None,
+    leaning: Floats | None = None,
 ) -> Verdict:
     """Return how far the one-shot ranking can be trusted, and what it saved.
 
@@ -168,6 +169,7 @@ def judge(
         rank_by: Whether one-shot ranks and picks by scores or by losses.
         baselines: Rankings without training: a number per network, higher is ranked better, by
             the name of what it counts. By default multiply-adds alone.
+        leaning: What is added to each architecture's one-shot scores before they rank, (A,).
 
     Raises:
         DataError: If the parts do not fit together.
@@ -177,6 +179,9 @@ def judge(
     _check(scores, costs, labels, macs, losses, rank_by)
     by_loss = None if losses is None else replace(scores, one_shot_validation=np.negative(losses))
     plain, scores = scores, by_loss if by_loss and rank_by == "loss" else scores
+    unleaned = {"score": plain} | ({"loss": by_loss} if by_loss else {})
+    if leaning is not None:
+        scores = replace(scores, one_shot_validation=scores.one_shot_validation + leaning[:, None])
     sizes = np.asarray(macs, np.float64)
     seen, drawn = observe(scores), resample(scores, rng, resamples)
     ratio, ratio_range = cost_ratio(costs)
@@ -200,8 +205,9 @@ def judge(
         test_images=scores.one_shot_test.shape[2],
         tau=agreement.tau(),
         tau_p=kendall(ranking, truth)[1] if ranked else math.nan,
-        tau_by={} if by_loss is None else _tau_by(rng, draws, score=plain, loss=by_loss),
+        tau_by=_tau_by(rng, draws, **unleaned) if by_loss or leaning is not None else {},
         ranked_by=rank_by,
+        leans=leaning is not None,
         spearman=agreement.rho(),
         chance_tau=chance_tau(scores.networks),
         ceiling_tau=_ceiling(seen, drawn, ranked) if scores.seeds > 1 else None,
