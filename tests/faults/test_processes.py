@@ -99,7 +99,7 @@ class Going:
     ("number", "group", "code", "words"),
     [
         (signal.SIGINT, True, 130, "stopped by Ctrl-C"),
-        pytest.param(signal.SIGTERM, False, 143, "terminated", marks=pytest.mark.slow),
+        (signal.SIGTERM, False, 143, "terminated"),
         pytest.param(signal.SIGTERM, True, 143, "terminated", marks=pytest.mark.slow),
     ],
     ids=["Ctrl-C", "SIGTERM to the first", "SIGTERM to all"],
