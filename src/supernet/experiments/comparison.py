@@ -459,11 +459,13 @@ def _leaning(
     lean: float,
 ) -> Floats | None:
     """Return what makes the ranking lean to larger networks; None if it isn't to."""
+    if not lean:
+        return None
     losses = losses_of(seeds) if rank_by == "loss" else None
     ranking = scores_of(seeds)["one_shot_validation"] if losses is None else -losses
     macs = [arch.macs for arch in architectures]
     failed = failures_of(seeds)["one_shot_validation"]
-    return lean_to_larger(ranking, macs, lean, failed) if lean else None
+    return lean_to_larger(ranking, macs, lean, failed)
 
 
 def _ranking(
@@ -507,10 +509,11 @@ def _corrected(
         return None
     losses = losses_of(seeds)
     mean_losses = None if losses is None else losses.mean(axis=(0, 2), dtype=np.float64)
-    ranking, more = inside, 0 if leaning is None else leaning
+    more = 0 if leaning is None else leaning
+    ranking = inside + more
     if mean_losses is not None and rank_by == "loss":
         mean_losses = mean_losses - more
-        ranking, more = -mean_losses, 0
+        ranking = -mean_losses
     return correct(
         [arch.options for arch in architectures],
         {
@@ -525,7 +528,7 @@ def _corrected(
         measure=seeds[0].supernet.measure,
         labels=[arch.label for arch in architectures],
         macs=[arch.macs for arch in architectures],
-        ranking=ranking + more,
+        ranking=ranking,
     )
 
 

@@ -10,8 +10,8 @@ import torch
 
 from supernet.errors import LatencyError
 from supernet.evaluation.latency import LatencyTable, load_latency, measure_latency
-from supernet.experiments.components import example_of
 from supernet.experiments.loading import LoadedRun
+from supernet.training.data import form_of_samples
 
 #: In the folder of a run.
 LATENCY: Final = "latency.json"
@@ -36,8 +36,7 @@ def latency_here(
     path = run.folder / LATENCY
     if (found := _found_here(path, run)) is not None:
         return path, found
-    example = example_of(run.data)
-    form = run.results.data.shape if example is None else example
+    form = form_of_samples(run.data)
     table = measure_latency(run.supernet, form, rounds=rounds, progress=progress)
     return table.save(path, root=run.folder), table
 

@@ -20,6 +20,7 @@ from supernet.networks.named import space_sha256
 from supernet.nn.supernet import Supernet
 from supernet.reading import find_memory, read_regular
 from supernet.records import Manifest, Results, SeedRecord
+from supernet.report.summary import what_ranked
 from supernet.runs.folder import read_manifest, read_results
 from supernet.space import Architecture
 from supernet.training.recipe import Recipe
@@ -64,12 +65,8 @@ class LoadedRun:
 
         Losses are means over the seeds of the run. A lean to larger networks is added.
         """
-        ranking = self.results.ranking
-        plain = list(self.scores.values())
-        if ranking is not None and ranking.ranked_by == "loss" and ranking.losses is not None:
-            plain = [-loss.value for loss in ranking.losses]
-        leaning = (ranking and ranking.leaning) or [0.0] * len(plain)
-        return {arch: a + b for arch, a, b in zip(self.archs, plain, leaning, strict=True)}
+        ranked = what_ranked(self.results, list(self.scores.values()))
+        return dict(zip(self.archs, ranked, strict=True))
 
     @property
     def best(self) -> Architecture:

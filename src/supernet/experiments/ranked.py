@@ -101,16 +101,16 @@ def _train(
     shown: list[Progress] = []
     note = throttled(shown.append)
     training = follow_job(plan.settings, job, checkpoints, restart=restart, stop=stop, ranks=ranks)
-    while (progress := _next(training, job)) is not None:
+    for progress in _told_of(training, job):
         note(progress)
         yield from shown
         shown.clear()
 
 
-def _next(training: Iterator[Progress], job: Job) -> Progress | None:
-    """Go on with a training; what nobody foresaw in it becomes a sentence, as in a worker."""
+def _told_of(training: Iterator[Progress], job: Job) -> Iterator[Progress]:
+    """Follow a training; what nobody foresaw in it becomes a sentence, as in a worker."""
     try:
-        return next(training, None)
+        yield from training
     except SupernetError:
         raise
     except Exception as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from supernet.experiments.settings import Settings
+from supernet.training.samplers.naming import SAMPLERS
 
 
 class _Need(NamedTuple):
@@ -23,7 +24,8 @@ class _Need(NamedTuple):
     what: str
 
 
-def _with_sampler(*names: str) -> _Need:
+def _of_samplers(setting: str) -> _Need:
+    names = [name for name, kind in SAMPLERS.items() if setting in kind.takes]
     *others, last = names
     what = f"{', '.join(others)} or {last}" if others else last
     return _Need(lambda settings: settings.sampler.name in names, f"the sampler {what}")
@@ -31,9 +33,7 @@ def _with_sampler(*names: str) -> _Need:
 
 #: By the names of options, what else has to be asked for.
 _NEEDS: Final = {
-    "paths": _with_sampler("sandwich", "shrinking", "split"),
-    "order": _with_sampler("shrinking"),
-    "budget": _with_sampler("subtree"),
+    **{setting: _of_samplers(setting) for setting in ("paths", "order", "budget")},
     "power": _Need(
         lambda asked: bool(asked.sampler.favor or asked.sampler.weigh), "favor or weigh"
     ),

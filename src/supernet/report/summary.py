@@ -103,7 +103,7 @@ def rows(results: Results) -> list[Row]:
     tested = all(training.test for training in supernets)
     one_shot = [_mean(t.test[i] for t in supernets) if tested else math.nan for i in n]
     standalone = [_mean(t.test[0] for t in trainings if t.test) for trainings in apart]
-    one_shot_ranks, standalone_ranks = ranks(_ranked(results, validation)), ranks(standalone)
+    one_shot_ranks, standalone_ranks = ranks(what_ranked(results, validation)), ranks(standalone)
     verdict, ranking = results.verdict, results.ranking
     cpu_s = _training_cpu(results)
     return [
@@ -133,12 +133,16 @@ def rows(results: Results) -> list[Row]:
     ]
 
 
-def _ranked(results: Results, validation: list[float]) -> list[float]:
-    """Return what the networks were ranked by, higher is better."""
-    ranking = results.ranking
+def what_ranked(results: Results, validation: list[float]) -> list[float]:
+    """Return what the networks were ranked by, higher is better.
+
+    Args:
+        results: Of a run.
+        validation: One-shot scores, which rank unless losses do.
+    """
+    ranking, plain = results.ranking, validation
     if ranking is None:
-        return validation
-    plain = validation
+        return plain
     if ranking.ranked_by == "loss" and ranking.losses is not None:
         plain = [-loss.value for loss in ranking.losses]
     return [a + b for a, b in zip(plain, ranking.leaning or [0.0] * len(plain), strict=True)]

@@ -11,7 +11,6 @@ import collections
 import copy
 import operator
 import random
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import Argument
 
+from supernet.nn.tracing import ONE_AT_A_TIME, LockedTracer
 from supernet.sharing.module_state import Reads, own_attributes, reads_watched
 from supernet.sharing.structure import Ref, Structure, key, replace
 
@@ -66,7 +66,7 @@ def trace(module: nn.Module, args: Structure, kwargs: Structure) -> tuple[fx.Gra
         for inner in inside
     }
     try:
-        with _ONE_AT_A_TIME, _no_draws(module), reads_watched(shadow, module) as reads:
+        with ONE_AT_A_TIME, _no_draws(module), reads_watched(shadow, module) as reads:
             graph = _Tracer(args, kwargs).trace(shadow)
     except Untraceable:
         raise
@@ -144,13 +144,8 @@ def form_of(graph: fx.Graph, *, numbers_count: bool = True) -> object:
     )
 
 
-#: Meanwhile `torch.fx` replaces what calls modules, and we replace what looks up their attributes,
-#: for all threads; two that did so in turns would leave the replacements behind.
-_ONE_AT_A_TIME = threading.RLock()
-
-
 @final
-class _Tracer(fx.Tracer):
+class _Tracer(LockedTracer):
     """Refuses what `torch.fx` would quietly write down as a constant, or leave out."""
 
     proxy_buffer_attributes = True  # a buffer is read when the graph runs, not now
@@ -159,7 +154,6 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.arguments = args, kwargs
         self.surroundings = surroundings()
-        self.thread = threading.get_ident()
 
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
@@ -176,22 +170,6 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
-
-    def call_module(
-        self,
-        m: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        if threading.get_ident() != self.thread:  # a call that has nothing to do with this
-            return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
-
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        if threading.get_ident() != self.thread:
-            return attr_val
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _StandIn(node, self)

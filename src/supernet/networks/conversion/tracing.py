@@ -25,6 +25,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from supernet.errors import SpaceError
 from supernet.networks.conversion.inputs import Inputs, twin_of
 from supernet.networks.conversion.numbers import Root, Sized
+from supernet.nn.tracing import LockedTracer
 
 #: Layers that are one operation also where somebody's subclass of them is used.
 LAYERS = (
@@ -273,7 +274,7 @@ def _values(structure: Any) -> Any:
 
 
 @final
-class _Tracer(fx.Tracer):
+class _Tracer(LockedTracer):
     """Looks into every module that is not PyTorch's, and writes down where each begins and ends."""
 
     def __init__(self, inputs: Inputs, model: nn.Module) -> None:
@@ -314,7 +315,7 @@ class _Tracer(fx.Tracer):
         return node
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        if self._working or not isinstance(attr_val, Tensor):
+        if self._working or not self.is_own_call() or not isinstance(attr_val, Tensor):
             return attr_val
         name = self._names.get(id(attr_val))
         if name is None:
@@ -378,7 +379,7 @@ class _Tracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        if self._working:
+        if self._working or not self.is_own_call():
             return forward(*args, **kwargs)
         name, before = self.path_of_module(m), len(self.graph.nodes)
         y = super().call_module(m, forward, args, kwargs)

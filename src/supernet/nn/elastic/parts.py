@@ -7,6 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, fx, nn
 
+from supernet.nn.tracing import LockedTracer
+
 #: Where the `meta` of a graph keeps the name of the class it was traced from.
 CLASS = "class"
 
@@ -55,7 +57,7 @@ def as_graph(module: nn.Module) -> fx.GraphModule:
     """
 
     # A local class is not written down in the graph, so that a saved one doesn't ask for it.
-    class Tracer(fx.Tracer):
+    class Tracer(LockedTracer):
         def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
             return True
 

@@ -39,10 +39,12 @@ class SamplerKind:
     Attributes:
         draws: What a step trains, in a few words.
         make: Makes it.
+        takes: Which settings it reads: of `budget`, `paths` and `order`.
     """
 
     draws: str
     make: Callable[[_Wanted], AnySampler]
+    takes: tuple[str, ...] = ()
 
 
 SAMPLERS: dict[str, SamplerKind] = {
@@ -51,17 +53,24 @@ SAMPLERS: dict[str, SamplerKind] = {
     "uniform options": SamplerKind("one, each option equally likely", lambda _: uniform_options),
     "fair": SamplerKind("several that use each option equally often", lambda _: Fair()),
     "sandwich": SamplerKind(
-        "the largest, the smallest and random ones", lambda wanted: Sandwich(wanted.paths)
+        "the largest, the smallest and random ones",
+        lambda wanted: Sandwich(wanted.paths),
+        takes=("paths",),
     ),
     "shrinking": SamplerKind(
-        "ever smaller ones", lambda wanted: Shrinking(wanted.order, wanted.paths)
+        "ever smaller ones",
+        lambda wanted: Shrinking(wanted.order, wanted.paths),
+        takes=("order", "paths"),
     ),
     "subtree": SamplerKind(
         "several that begin alike",
         lambda wanted: make_subtree(wanted.supernet, wanted.x, budget=wanted.budget),
+        takes=("budget",),
     ),
     "split": SamplerKind(
-        "several among which the batch is split", lambda wanted: Split(wanted.paths)
+        "several among which the batch is split",
+        lambda wanted: Split(wanted.paths),
+        takes=("paths",),
     ),
 }
 
