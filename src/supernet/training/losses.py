@@ -21,6 +21,7 @@ from supernet.evaluation.batches import (
     split_inputs,
 )
 from supernet.evaluation.cost import empty_batch
+from supernet.nn.strided import StridedConvolutions
 from supernet.nn.supernet import Supernet
 from supernet.runs.ranks import ALONE, Ranks
 from supernet.sharing import Group
@@ -274,7 +275,8 @@ def mean_loss(
     With `divided`, each architecture gets a part of the batch only; see `sharing.divide`. The task
     is classification by default.
     """
-    (loss,) = Losses(supernet, Recipe(), task).of(x, y, Draw(tuple(archs), divided))
+    with StridedConvolutions():
+        (loss,) = Losses(supernet, Recipe(), task).of(x, y, Draw(tuple(archs), divided))
     return loss
 
 

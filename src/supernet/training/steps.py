@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from supernet.errors import DataError, DivergedError, SettingsError
 from supernet.evaluation.batches import device_of, moved, not_finite, samples_in, split_inputs
 from supernet.evaluation.batchnorm import has_batch_norms
+from supernet.nn.strided import StridedConvolutions
 from supernet.nn.supernet import Supernet
 from supernet.runs.checkpoints import foreign_refused
 from supernet.runs.ranks import ALONE, Ranks
@@ -388,15 +389,12 @@ class Steps(Iterator[Step]):
         One of several ranks goes on to the end, where the others wait for it, and learn of it.
         """
         total = 0.0
-        with synchronized(self._ranks):
+        with StridedConvolutions(), synchronized(self._ranks):
             for loss in self._losses_of(batches, draw):
                 total += loss.item()
-                if self._ranks.several:
-                    pull_back(loss)
-                elif math.isfinite(total):
-                    loss.backward()
-                else:
+                if not (self._ranks.several or math.isfinite(total)):
                     return total
+                pull_back(loss)
         return self._together.reduce(draw, total)
 
     def _losses_of(self, batches: Sequence[Batch], draw: Draw) -> Iterator[Tensor]:

@@ -12,6 +12,7 @@ from supernet.errors import SpaceError
 from supernet.nn.choices import ChoiceModule
 from supernet.nn.elastic.parts import filled, first, packed
 from supernet.nn.elastic.sizes import Size, Width, as_size, choices_of, each, require_width
+from supernet.nn.strided import conv2d
 from supernet.space import Architecture, Choice
 
 
@@ -124,7 +125,7 @@ class ElasticConv2d(ChoiceModule):
         weight, bias = self.weight_of(arch)
         padding = _padding(weight, self.dilation)
         groups = self.groups.of(arch)
-        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, groups)
+        return conv2d(x, weight, bias, self.stride, padding, self.dilation, groups)
 
     def plain(self, arch: Architecture) -> nn.Conv2d:
         weight, bias = self.weight_of(arch)
