@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supernet.evaluation.ranking.baselines import choose
-from supernet.evaluation.ranking.correction import correct, one_hot
+from supernet.evaluation.ranking.correction import correct
+from supernet.evaluation.ranking.features import one_hot
 from supernet.evaluation.ranking.leaning import lean_to_larger
 from supernet.evaluation.ranking.metrics import kendall, pick, regret_rows
 from yardstick.table import Floats, Table

@@ -249,3 +249,28 @@ def test_a_folder_by_default_is_the_same_for_the_same_settings(run: LoadedRun) -
     assert first.parent == run.folder
     assert first == search.default_folder(run, WANTED)
     assert first != search.default_folder(run, SearchSettings())
+
+
+@pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarning")
+def test_a_run_with_networks_trained_alone_is_searched_by_what_they_tell(
+    run: LoadedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They say that the smallest are best, whatever their scores in the supernet."""
+    wanted = SearchSettings(objectives=("corrected", "macs"), budget=9, generation=4)
+    with pytest.raises(SettingsError, match="compare --alone 20"):
+        go(run, wanted, tmp_path / "without")
+    assert not (tmp_path / "without").exists()
+    layers = {arch: sum(int(option) for option in dict(arch).values()) for arch in run.archs}
+    told = {arch: 0.9 - 0.1 * count for arch, count in list(layers.items())[:7]}
+    monkeypatch.setattr(LoadedRun, "standalone_validation", told)
+    report = go(run, wanted, tmp_path / "whole")
+    best = max(report.found, key=lambda one: one.values["corrected"])
+    assert layers[Architecture(best.options)] == 2
+    assert "as seven networks of the run tell that were trained alone." in summarize(report)[1]
+    assert "corrected" in (tmp_path / "whole" / "search.csv").read_text().splitlines()[0]
+    cut = tmp_path / "cut"
+    events = execute(run, wanted, cut)
+    next(events)
+    events.close()
+    go(run, wanted, cut)
+    assert contents(cut) == contents(tmp_path / "whole")

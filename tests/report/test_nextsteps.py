@@ -1,4 +1,4 @@
-from supernet.records import Estimate, Ranking, Results
+from supernet.records import Corrected, Estimate, Ranking, Results
 from supernet.report.nextsteps import next_steps
 from tests.report.samples import sample_results
 
@@ -59,3 +59,18 @@ def test_a_supernet_that_adds_nothing_is_not_searched_with() -> None:
     ):
         verdict = results.verdict.model_copy(update=update)
         assert words in texts(results.model_copy(update={"verdict": verdict}))
+
+
+def test_a_correction_that_helps_is_searched_with() -> None:
+    results = sample_results(seeds=3)
+    for taus, helps in (
+        ((0.5, 0.8, 0.6), True),
+        ((0.5, 0.6, 0.8), False),
+        ((0.5,) + (float("nan"),) * 2, False),
+    ):
+        corrected = Corrected(
+            trained=8, predicted=ESTIMATES, error=0.1, picked="a", sentences=[],
+            taus=dict(zip(("one_shot", "corrected", "choices"), taus, strict=True)),
+        )  # fmt: skip
+        steps = next_steps(results.model_copy(update={"corrected": corrected}))
+        assert any("--objective corrected" in step.command for step in steps) == helps

@@ -50,7 +50,8 @@ _ALONE = 3
 ObjectiveOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="What to optimize: score, loss, params, macs or latency_ms; may be given again. "
+        help="What to optimize: score, loss, params, macs, latency_ms, or corrected: the score "
+        "when trained alone, as networks of the run tell; may be given again. "
         "By default score and macs."
     ),
 ]
@@ -305,7 +306,8 @@ def _show(report: SearchReport, folder: Path) -> None:
     table.add_column("network")
     for name in names:
         table.add_column(visible(name), justify="right")
-    table.add_column("95 %", justify="right")
+    of_score = "95 %" if names[0] == "score" else "score, 95 %"
+    table.add_column(of_score, justify="right")
     table.add_column("trained alone" if report.alone else "confirmed", justify="right")
     for one in report.front:
         interval = f"{_number(one.validation.low)} to {_number(one.validation.high)}"

@@ -12,6 +12,7 @@ import torch
 from supernet.errors import SettingsError, UntrainedWarning
 from supernet.evaluation.accuracy import Scores, evaluate
 from supernet.evaluation.batches import Batches, Inputs
+from supernet.evaluation.corrected import CORRECTED, CorrectedScorer, require_enough
 from supernet.evaluation.cost import plan_costs
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
@@ -29,6 +30,9 @@ from supernet.tasks import Task
 
 #: What scoring on data measures.
 _MEASURED = ("score", "loss")
+
+#: What is known of an architecture where samples have a shape.
+_SIZES = ("params", "macs")
 
 #: Returns the score of each sample by each architecture.
 ScoreMany = Callable[[Sequence[Architecture]], Mapping[Architecture, Scores]]
@@ -54,6 +58,7 @@ def search(
     batches: Batches | None = None,
     earlier: Iterable[Evaluation] = (),
     score: ScoreMany | None = None,
+    alone: Mapping[Architecture, float] = {},
 ) -> Iterator[Evaluation]:
     """Search a trained supernet for the best architectures under limits; a generator.
 
@@ -80,7 +85,8 @@ def search(
             function that is given architectures, and returns the score of each, or several values.
         budget: How many architectures are evaluated at most.
         objectives: What is to be good: "score" large, all others small; "max:NAME" makes another
-            large. "params" and "macs" are known where `data` has a `shape`.
+            large. "params" and "macs" are known where `data` has a `shape`; "corrected" is the
+            score that a network would reach trained alone, as those in `alone` tell.
         limits: What must hold, such as "macs <= 5e6 and block1.depth == 2"; see `parse_limits`.
         costs: More that is known of every architecture without looking, such as
             `{"latency_ms": table.cost_of(supernet)}`; see `measure_latency`.
@@ -95,6 +101,9 @@ def search(
         batches: Samples to score on; by default, `data.validation`.
         earlier: Evaluations of the same search that need not be made again.
         score: What scores a generation on data in place of this process, sample by sample.
+        alone: What some architectures scored on validation samples after they were trained alone,
+            six at least: twenty or more, drawn at random, to be of use; see
+            `supernet.evaluation.ranking.correction`.
 
     Yields:
         Evaluations, in order. See `select_front` and `select_best` for what is best of them.
@@ -113,9 +122,19 @@ def search(
     _require_known({one.name for one in wanted} | {one.name for one in bounds}, known)
     scorer: Evaluate
     if hasattr(data, "train") and hasattr(data, "validation"):
-        _require_measured(wanted, [*_MEASURED, *known, *functions])
+        wants_corrected = any(one.name == CORRECTED for one in wanted)
+        if wants_corrected or alone:
+            require_enough(alone)
+        _require_measured(wanted, [*_MEASURED, CORRECTED, *known, *functions])
         scorer = SupernetScorer(supernet, data, task, calibration, batches, score)
+        if wants_corrected:
+            sizes: dict[str, Cost] = {name: known[name] for name in _SIZES if name in known}
+            scorer = CorrectedScorer(supernet, scorer, alone, sizes)
     elif callable(data):
+        if alone:
+            raise SettingsError(
+                "alone corrects scores on data with splits; a function can correct its own"
+            )
         scorer = data
     else:
         raise SettingsError(
@@ -151,7 +170,7 @@ def _require_known(names: set[str], costs: Mapping[str, Cost]) -> None:
             "latency_ms needs a table of this device: table = measure_latency(supernet, shape), "
             'then costs={"latency_ms": table.cost_of(supernet)}'
         )
-    for name in ("params", "macs"):
+    for name in _SIZES:
         if name in names and name not in costs:
             raise SettingsError(
                 f"{name} needs the shape of a sample, which the data don't say: give "

@@ -52,12 +52,26 @@ class LoadedRun:
         return dict(zip(self.archs, self._record.supernet.validation, strict=True))
 
     @property
+    def standalone_validation(self) -> dict[Architecture, float]:
+        """The scores on validation data of architectures trained on their own, if any were."""
+        return {
+            arch: training.validation[0]
+            for arch, training in zip(self._alone, self._record.standalone, strict=False)
+        }
+
+    @property
     def standalone(self) -> dict[Architecture, float]:
         """The scores on test data of architectures that were trained on their own, if any were."""
+        return {
+            arch: training.test[0]
+            for arch, training in zip(self._alone, self._record.standalone, strict=False)
+        }
+
+    @property
+    def _alone(self) -> Sequence[Architecture]:
+        """The architectures that were trained on their own, if any were, in their order."""
         numbers = self.results.alone
-        places: Sequence[int] = range(len(self.archs)) if numbers is None else numbers
-        trainings = self._record.standalone
-        return {self.archs[p]: t.test[0] for p, t in zip(places, trainings, strict=False)}
+        return self.archs if numbers is None else [self.archs[number] for number in numbers]
 
     @property
     def ranked(self) -> dict[Architecture, float]:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from supernet.errors import RunFolderError, SettingsError, SupernetError
 from supernet.evaluation.accuracy import Scores
+from supernet.evaluation.corrected import CORRECTED
 from supernet.evaluation.intervals import estimate_difference, estimate_share
 from supernet.evaluation.latency import load_latency
 from supernet.evaluation.searching import ScoreMany, SupernetScorer, search
@@ -44,7 +45,7 @@ from supernet.report.searching import (
     to_csv,
     to_html,
 )
-from supernet.report.wording import several
+from supernet.report.wording import in_points, number, several
 from supernet.runs import files
 from supernet.runs.environment import hardware, versions
 from supernet.runs.folder import read_manifest
@@ -181,6 +182,7 @@ def execute(
                 calibration=calibration,
                 earlier=earlier,
                 score=score,
+                alone=run.standalone_validation if _wants_corrected(settings) else {},
             ):
                 found.append(evaluation)
                 # A generation comes at once; what is in the file is never less than before.
@@ -395,6 +397,28 @@ def _report(
         samples=samples,
         alone=_training_of(run) if settings.alone else "",
         best=_best(confirmed) if settings.alone else None,
+        corrected=_correction_of(run) if _wants_corrected(settings) else "",
+    )
+
+
+def _wants_corrected(settings: SearchSettings) -> bool:
+    return any(one.name == CORRECTED for one in as_objectives(settings.objectives))
+
+
+def _correction_of(run: LoadedRun) -> str:
+    """Return what `corrected` is, and how far it is off where the run says so, in a sentence."""
+    known = sum(map(math.isfinite, run.standalone_validation.values()))
+    said = (
+        f"Corrected is the validation score that a network would reach alone, as "
+        f"{several(known, 'network')} of the run tell that were trained alone"
+    )
+    if (corrected := run.results.corrected) is None:
+        return f"{said}."
+    error = in_points(corrected.error, corrected.measure)
+    after, before = (corrected.taus[name] for name in ("corrected", "one_shot"))
+    return (
+        f"{said}; of these, left out one at a time, on the test split of the run: error {error}, "
+        f"tau {number(after)} (one-shot {number(before)})."
     )
 
 

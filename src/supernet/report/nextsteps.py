@@ -56,6 +56,13 @@ def next_steps(results: Results) -> list[Step]:
             Step("Take the pick out as a plain network; RUN is the folder of this page.",
                  "supernet extract RUN --best")
         )  # fmt: skip
+    if (corrected := results.corrected) and corrected.taus["corrected"] > max(
+        corrected.taus["one_shot"], corrected.taus["choices"]
+    ):
+        steps.append(
+            Step("Search with what the networks trained alone tell, which ranks better here.",
+                 "supernet search RUN --objective corrected --objective macs")
+        )  # fmt: skip
     if not compared(results):
         steps.append(
             Step("See whether the ranking can be trusted: train some networks alone.",

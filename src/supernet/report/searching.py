@@ -106,6 +106,7 @@ class SearchReport:
         alone: How the confirmed networks were trained alone, such as "8 epochs, seed 0"; empty if
             they were confirmed with the supernet's weights.
         best: The best of them, if several were trained alone.
+        corrected: What the objective `corrected` is, as a sentence; empty if it wasn't wanted.
     """
 
     title: str
@@ -119,6 +120,7 @@ class SearchReport:
     samples: tuple[int, int] = (0, 0)
     alone: str = ""
     best: BestAlone | None = None
+    corrected: str = ""
 
 
 def to_csv(report: SearchReport) -> bytes:
@@ -160,6 +162,8 @@ def summarize(report: SearchReport) -> list[str]:
         + (f", all with {report.limits}" if report.limits else "")
         + f"; {several(len(report.front), 'network')} on the front."
     ]
+    if report.corrected:
+        said.append(report.corrected)
     if failed:
         said.append(f"{several(failed, 'evaluation')} failed, and none of them was selected.")
     alike = [one for one in report.front if one.like]
@@ -266,7 +270,7 @@ def _draw_front(report: SearchReport) -> Figure:
         label="front, with 95 % intervals" if spread else "front",
     )
     confirmed = [one for one in report.front if one.confirmed is not None]
-    if confirmed and first == "score":
+    if confirmed and first in ("score", "corrected"):
         axes.plot(
             [x_of(one) for one in confirmed],
             [one.confirmed.value for one in confirmed if one.confirmed is not None],

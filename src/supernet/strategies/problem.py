@@ -24,7 +24,7 @@ from supernet.strategies.costs import Cost, RowCost, TableCost, costs_of_rows
 from supernet.strategies.encoding import EncodedSpace, Mask, Rows, keys_of
 
 #: What is better the larger it is; everything else is better the smaller it is.
-_LARGER_IS_BETTER = frozenset({"score"})
+_LARGER_IS_BETTER = frozenset({"score", "corrected"})
 
 #: A space with at most so many architectures is listed: then all about it is exact.
 LISTED = 50_000
@@ -66,7 +66,7 @@ class Evaluation:
 
 
 def as_objectives(objectives: Iterable[str | Objective]) -> tuple[Objective, ...]:
-    """Return objectives by name: "score" is to be large, all others small.
+    """Return objectives by name: "score" and "corrected" are to be large, all others small.
 
     `"max:width"` and `"min:width"` say it for others.
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from supernet.errors import DataError
-from supernet.evaluation.ranking.correction import correct, one_hot
+from supernet.evaluation.ranking.correction import Correction, correct
+from supernet.evaluation.ranking.features import Odds, Reader, one_hot
 from supernet.evaluation.ranking.metrics import kendall
 from supernet.records import Corrected
+from tests.sampling import examples
 
 OPTIONS: list[dict[str, int | str]] = [
     {"a": a, "b": b, "c": c} for a, b, c in itertools.product(range(4), range(4), ("x", "y"))
@@ -57,9 +59,9 @@ def test_leaving_one_out_is_what_fitting_without_it_gives() -> None:
 
     trained = list(range(0, 32, 3))
     truth, one_shot = truth_and_one_shot()
-    known = correction._known_of(
-        OPTIONS, {"one_shot": one_shot.tolist(), "a": range(32)}, correction._Odds()
-    ).at(trained)
+    given = {"one_shot": one_shot.tolist(), "a": list(range(32))}
+    reader = Reader(OPTIONS, given, range(32), Odds())
+    known = reader.read(OPTIONS, given, range(32)).at(trained)
     process = correction._Process(known, truth[trained])
     by_hand = np.zeros(len(trained))
     for weight, part in zip(process.weights, process.parts, strict=True):
@@ -72,6 +74,35 @@ def test_leaving_one_out_is_what_fitting_without_it_gives() -> None:
     assert process.leave_one_out() == pytest.approx(by_hand, abs=1e-6)
 
 
+def test_others_are_predicted_as_if_they_had_been_there() -> None:
+    """From what is known of 20, trained or not, the rest is predicted, and each the same alone."""
+    truth, one_shot = truth_and_one_shot()
+    order = np.random.default_rng(1).permutation(len(OPTIONS)).tolist()
+    known, new = order[:20], order[20:]
+
+    def parts(rows: list[int]) -> tuple[list[dict[str, int | str]], dict[str, list[float]]]:
+        return [OPTIONS[i] for i in rows], {"one_shot": one_shot[rows].tolist()}
+
+    fitted = Correction(*parts(known), range(14), truth[known[:14]], macs=known)
+    value, low, high = fitted.predict(*parts(new), macs=new)
+    assert kendall(value, truth[new])[0] > kendall(one_shot[new], truth[new])[0]
+    assert np.mean((low <= truth[new]) & (truth[new] <= high)) > 0.7
+    for i, row in enumerate(new):
+        assert fitted.predict(*parts([row]), macs=[row])[0] == pytest.approx(value[i])
+
+
+def test_an_option_that_none_of_the_known_has_agrees_with_none() -> None:
+    truth, one_shot = truth_and_one_shot()
+    fitted = Correction(
+        OPTIONS, {"one_shot": one_shot.tolist()}, range(20), truth[:20], macs=range(32)
+    )
+    odd: list[dict[str, int | str]] = [{"a": 99, "b": "new", "other": 1}, OPTIONS[0]]
+    features = {"one_shot": [one_shot[0], one_shot[0]]}
+    value, low, high = fitted.predict(odd, features, macs=[1, 1])
+    assert np.isfinite(value).all()
+    assert high[0] - low[0] > high[1] - low[1]
+
+
 def test_a_feature_that_says_nothing_does_little_harm() -> None:
     truth, _ = truth_and_one_shot()
     trained = np.random.default_rng(2).permutation(len(OPTIONS))[:8].tolist()
@@ -81,6 +112,35 @@ def test_a_feature_that_says_nothing_does_little_harm() -> None:
     }
     found = corrected(trained, features=features)
     assert kendall(np.array([p.value for p in found.predicted]), truth)[0] > 0.95
+
+
+@pytest.mark.parametrize("underrated", [True, False])
+def test_large_networks_may_be_underrated_by_the_supernet(
+    underrated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If they are, the belief that they are helps; if they aren't, it does little harm."""
+    taus: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(examples(12)):
+        rng = np.random.default_rng(seed)
+        sizes, quality = rng.normal(size=(2, len(OPTIONS)))
+        truth = quality + 0.5 * sizes * underrated
+        trained = rng.permutation(len(OPTIONS))[:8].tolist()
+        left = [i for i in range(len(OPTIONS)) if i not in trained]
+        one_shot = quality + 0.3 * rng.normal(size=len(OPTIONS))
+        for leaning in taus:
+            with monkeypatch.context() as patched:
+                if not leaning:
+                    patched.setattr("supernet.evaluation.ranking.features.LEANS", (0.0,))
+                found = corrected(
+                    trained,
+                    features={"one_shot": one_shot.tolist()},
+                    scores=truth[trained],
+                    macs=np.exp(sizes).tolist(),
+                )
+            predicted = np.array([p.value for p in found.predicted])
+            taus[leaning].append(kendall(predicted[left], truth[left])[0])
+    gain = np.mean(taus[True]) - np.mean(taus[False])
+    assert gain > 0.08 if underrated else gain > -0.06
 
 
 def test_losses_are_another_way_to_say_how_good_it_is() -> None:

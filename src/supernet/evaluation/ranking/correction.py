@@ -11,27 +11,38 @@ search uses: two architectures are alike by the share of choices on which they a
 Learning", 2006, sections 2.7 and 5.4.1). Shares such as accuracies are modeled as log-odds, of
 which a point near 99 % is more than one near 60 %, and losses as their logarithms.
 
-The coefficients of the linear function have a normal prior, which for what isn't of the supernet
-may be narrower, or nothing. How narrow, how much is left to f, its mix and length, and the noise
-are not chosen, as few networks can't tell which are right: predictions are averaged over a grid of
-them, by their marginal likelihoods. So a feature that doesn't help is left out by as much as the
-networks speak against it. How good all this is, is told by leaving out one trained network at a
-time; the weights of the grid stay what they were, which flatters it a little. It was settled with
-`benchmarks/rankings.py`.
+The coefficients of the linear function have a normal prior, which for what isn't of the supernet is
+narrower, or nothing. What is of the supernet leans to size, as brief training underrates large
+networks (`supernet.evaluation.ranking.leaning`), or doesn't. Whether it does, how narrow that prior
+is, how much is left to f, its mix and length, and the noise are not chosen, as few networks can't
+tell which are right: predictions are averaged over a grid of them, by their marginal likelihoods.
+So a feature that doesn't help is left out by as much as the networks speak against it. How good all
+this is, is told by leaving out one trained network at a time; the weights of the grid stay what
+they were, which flatters it a little. It was settled with `benchmarks/rankings.py`.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self, final
 
 import numpy as np
 import scipy
 
 from supernet.errors import DataError
+from supernet.evaluation.ranking.features import (
+    Features,
+    Known,
+    Odds,
+    Options,
+    Plain,
+    Reader,
+    are_shares,
+)
 from supernet.evaluation.ranking.metrics import Floats, kendall, pick
 from supernet.evaluation.ranking.sentences import correction_sentences
 from supernet.records import ACCURACY, Corrected, Estimate, Measure
@@ -41,10 +52,9 @@ FEWEST: Final = 6
 """With fewer trained networks than this there is more to estimate than to estimate it from."""
 
 _Z: Final = 1.959964
-_NEAREST: Final = 1e-4
-"""How near to 0 and 1 a share may come before its log-odds are taken."""
-
-_ASIDES: Final = (0.0, 0.1, 1.0)
+_ASIDES: Final[tuple[float, ...]] = (0.0, 0.03, 0.1)
+_ASIDES_ALONE: Final[tuple[float, ...]] = (0.0, 0.1, 1.0)
+"""Without a supernet sizes are all that the mean has."""
 _SHARES: Final = (0.0, 0.1, 0.3, 1.0)
 _MIXES: Final = (0.0, 0.5, 1.0)
 _LENGTHS: Final = (0.15, 0.5)
@@ -55,12 +65,18 @@ _NEGLIGIBLE: Final = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """The prior variance of coefficients, how much f has, its mix and length, and that of noise.
+    """What the mean and f are before labels are seen, where scores and features have variance 1.
 
-    `aside` is of the coefficients of features that aren't the supernet's; those have 1, where
-    scores and features have variance 1.
+    Attributes:
+        lean: How much log MACs count in what is of the supernet, against 1 for the score.
+        aside: The prior variance of coefficients of other features; the supernet's have 1.
+        share: The variance of f.
+        mix: See `supernet.strategies.gaussian_process`.
+        length: The same.
+        noise: The variance of a label's error.
     """
 
+    lean: float
     aside: float
     share: float
     mix: float
@@ -68,21 +84,9 @@ class Knobs:
     noise: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Known:
-    """What is known of architectures: features that are the supernet's, others, and choices."""
-
-    own: Floats
-    others: Floats
-    hot: Floats
-
-    def at(self, rows: Sequence[int]) -> _Known:
-        return _Known(self.own[rows], self.others[rows], self.hot[rows])
-
-
 def correct(
-    options: Sequence[Mapping[str, int | str]],
-    features: Mapping[str, Sequence[float]],
+    options: Sequence[Options],
+    features: Features,
     trained: Sequence[int],
     scores: Floats,
     *,
@@ -103,24 +107,21 @@ def correct(
         trained: The numbers of the architectures trained alone, k of them, each once.
         scores: Their scores, (k,), finite.
         labels: Names of the architectures.
-        macs: Of equals the cheapest is picked.
+        macs: Multiply-adds, (A,): what the supernet's scores lean to. Of equals the cheapest is
+            picked.
         measure: What the scores are called.
         ranking: What the supernet ranks by, (A,), higher is better; by default `one_shot`.
 
     Raises:
         DataError: If parts don't fit together, or there are fewer than `FEWEST` trained networks.
     """
-    _check(options, features, trained, scores, labels)
-    rows = list(trained)
-    truth = np.asarray(scores, np.float64)
-    one_shot = np.asarray(features["one_shot"], np.float64)
-    scale = _Odds() if _are_shares(truth) and _are_shares(one_shot) else _Plain()
-    known = _known_of(options, features, scale)
-    full = _Process(known.at(rows), scale.to(truth))
-    alone = _Process(replace(known, own=known.own[:, :0]).at(rows), scale.to(truth))
-    mean, deviation = full.predict(known)
-    value, low, high = (scale.back(mean + z * deviation) for z in (0, -_Z, _Z))
-    left_out = scale.back(full.leave_one_out())
+    correction = Correction(options, features, trained, scores, macs=macs)
+    if len(labels) != len(options):
+        raise DataError(f"there are {len(options)} architectures, but {len(labels)} labels")
+    truth, rows = np.asarray(scores, np.float64), list(trained)
+    ranks = np.asarray(features["one_shot"] if ranking is None else ranking, np.float64)
+    value, low, high = correction.predict(options, features, macs=macs)
+    left_out = correction.leave_one_out()
     record = Corrected(
         trained=len(rows),
         measure=measure,
@@ -129,38 +130,80 @@ def correct(
             for v, a, b in zip(value.tolist(), low.tolist(), high.tolist(), strict=True)
         ],
         taus={
-            "one_shot": kendall((one_shot if ranking is None else ranking)[rows], truth)[0],
+            "one_shot": kendall(ranks[rows], truth)[0],
             "corrected": kendall(left_out, truth)[0],
-            "choices": kendall(alone.leave_one_out(), truth)[0],
+            "choices": kendall(correction.without_supernet().leave_one_out(), truth)[0],
         },
         error=float(np.sqrt(np.mean((left_out - truth) ** 2))),
-        picked=labels[int(pick(mean, np.asarray(macs, np.float64)))],
+        picked=labels[int(pick(value, np.asarray(macs, np.float64)))],
         sentences=[],
     )
     return record.model_copy(update={"sentences": correction_sentences(record)})
 
 
-def one_hot(options: Sequence[Mapping[str, int | str]]) -> Floats:
-    """Return rows of which the product of two is the number of choices on which they agree.
+@final
+class Correction:
+    """What some networks trained alone tell about the scores of any others.
 
-    A choice that an architecture doesn't have counts as one more option of it.
+    Features are scaled as the architectures given here have them; `predict` takes others too.
+
+    Args:
+        options: See `correct`, and so for the others.
+        features: By name.
+        trained: The numbers of those trained alone.
+        scores: What they reached.
+        macs: Multiply-adds.
+
+    Raises:
+        DataError: If parts don't fit together, or there are fewer than `FEWEST` trained networks.
     """
-    columns = [np.zeros((len(options), 0))]
-    for name in sorted({name for each in options for name in each}):
-        values = [each.get(name) for each in options]
-        known = list(dict.fromkeys(values))
-        columns.append(np.array([[value == other for other in known] for value in values], float))
-    return np.concatenate(columns, axis=1)
+
+    def __init__(
+        self,
+        options: Sequence[Options],
+        features: Features,
+        trained: Sequence[int],
+        scores: Floats,
+        *,
+        macs: Sequence[int],
+    ) -> None:
+        _check(options, features, trained, scores)
+        self._scores = np.asarray(scores, np.float64)
+        one_shot = np.asarray(features["one_shot"], np.float64)
+        odds = are_shares(self._scores) and are_shares(one_shot)
+        self._scale = Odds() if odds else Plain()
+        self._reader = Reader(options, features, macs, self._scale)
+        self._known = self._reader.read(options, features, macs).at(list(trained))
+        self._process = _Process(self._known, self._scale.to(self._scores))
+
+    def predict(
+        self, options: Sequence[Options], features: Features, *, macs: Sequence[int]
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return the scores of architectures, if trained alone, and the ends of 95 % intervals."""
+        mean, deviation = self._process.predict(self._reader.read(options, features, macs))
+        value, low, high = (self._scale.back(mean + z * deviation) for z in (0, -_Z, _Z))
+        return value, low, high
+
+    def leave_one_out(self) -> Floats:
+        """Return the score of each trained network as the others predict it."""
+        return self._scale.back(self._process.leave_one_out())
+
+    def without_supernet(self) -> Self:
+        """Return the same, but for what the supernet says; it can't predict others."""
+        other = copy.copy(self)
+        other._known = self._known.without_supernet()
+        other._process = _Process(other._known, self._scale.to(self._scores))
+        return other
 
 
 class _Process:
     """The Gaussian process, fitted to k scores: a mixture over knobs."""
 
-    def __init__(self, known: _Known, scores: Floats) -> None:
+    def __init__(self, known: Known, scores: Floats) -> None:
         self.known = known
         self.center, self.scale = float(scores.mean()), float(scores.std()) or 1.0
         self.targets = (scores - self.center) / self.scale
-        knobs = _grid(f=known.hot.shape[1] > 0, aside=known.others.shape[1] > 0)
+        knobs = _grid(known)
         grams = _Grams(known, known)
         fits = np.array([_likelihood(_noisy(grams.of(each), each), self.targets) for each in knobs])
         weights = np.exp(fits - fits.max())
@@ -176,7 +219,7 @@ class _Process:
         missing = [self.targets - part.solved / np.diag(part.inverse) for part in self.parts]
         return np.asarray(self.center + self.scale * (self.weights @ np.array(missing)))
 
-    def predict(self, known: _Known) -> tuple[Floats, Floats]:
+    def predict(self, known: Known) -> tuple[Floats, Floats]:
         """Return means and standard deviations for architectures."""
         grams, own = _Grams(known, self.known), _Grams(known, known)
         means, variances = [], []
@@ -207,20 +250,21 @@ class _Grams:
     Each has `knobs.share` from its choices, as the search has it, scaled to 1, and 1 for the mean.
     """
 
-    def __init__(self, some: _Known, others: _Known) -> None:
+    def __init__(self, some: Known, others: Known) -> None:
         self._some, self._others = some, others
-        self._own = some.own @ others.own.T
+        self._own = {lean: own @ others.own[lean].T for lean, own in some.own.items()}
         self._aside = some.others @ others.others.T
         self._alike: dict[tuple[float, float], Floats] = {}
 
     def of(self, knobs: Knobs) -> Floats:
         """Return the covariances."""
-        linear = self._own + knobs.aside * self._aside + 1.0
+        linear = self._own[knobs.lean] + knobs.aside * self._aside + 1.0
         return linear + knobs.share * self._by_choices(knobs) if knobs.share else linear
 
     def diagonal_of(self, knobs: Knobs) -> Floats:
         """Return those of each with itself."""
-        return np.asarray(np.diag(self._own) + knobs.aside * np.diag(self._aside) + 1 + knobs.share)
+        linear = np.diag(self._own[knobs.lean]) + knobs.aside * np.diag(self._aside)
+        return np.asarray(linear + 1 + knobs.share)
 
     def _by_choices(self, knobs: Knobs) -> Floats:
         key = knobs.mix, knobs.length
@@ -233,52 +277,19 @@ class _Grams:
         return self._alike[key]
 
 
-class _Plain:
-    """Scores as they are."""
-
-    def to(self, scores: Floats) -> Floats:
-        return scores
-
-    def back(self, scores: Floats) -> Floats:
-        return scores
-
-
-class _Odds(_Plain):
-    """Shares as log-odds."""
-
-    def to(self, scores: Floats) -> Floats:
-        return np.asarray(scipy.special.logit(scores.clip(_NEAREST, 1 - _NEAREST)))
-
-    def back(self, scores: Floats) -> Floats:
-        return np.asarray(scipy.special.expit(scores))
-
-
-def _are_shares(scores: Floats) -> bool:
-    return bool(((scores >= 0) & (scores <= 1)).all())
-
-
-def _known_of(
-    options: Sequence[Mapping[str, int | str]],
-    features: Mapping[str, Sequence[float]],
-    scale: _Plain,
-) -> _Known:
-    columns = {name: np.asarray(values, np.float64) for name, values in features.items()}
-    own = [scale.to(columns.pop("one_shot"))]
-    if (losses := columns.pop("one_shot_loss", None)) is not None:
-        own.append(-np.log(losses) if (losses > 0).all() else -losses)
-    others = np.array(list(columns.values())).reshape(len(columns), len(options)).T
-    return _Known(_standardized(np.array(own).T), _standardized(others), one_hot(options))
-
-
-def _grid(*, f: bool, aside: bool) -> list[Knobs]:
+def _grid(known: Known) -> list[Knobs]:
     """Return all knobs that differ in what they do: without f it has no mix, nor length."""
-    asides = _ASIDES if aside else _ASIDES[:1]
+    asides = _ASIDES if known.own[0.0].any() else _ASIDES_ALONE
+    if not known.others.shape[1]:
+        asides = asides[:1]
     shares = [(0.0, _MIXES[0], _LENGTHS[0])]
-    if f:
+    if known.hot.shape[1]:
         shares += itertools.product(_SHARES[1:], _MIXES, _LENGTHS)
     return [
-        Knobs(aside, share, mix, length, noise)
-        for aside, (share, mix, length), noise in itertools.product(asides, shares, _NOISES)
+        Knobs(lean, aside, share, mix, length, noise)
+        for lean, aside, (share, mix, length), noise in itertools.product(
+            known.own, asides, shares, _NOISES
+        )
     ]
 
 
@@ -299,18 +310,8 @@ def _likelihood(gram: Floats, targets: Floats) -> float:
     return -0.5 * n * math.log(fit) - float(np.log(np.diag(factor)).sum())
 
 
-def _standardized(columns: Floats) -> Floats:
-    """Return features of mean 0 and variance 1; one that is the same everywhere becomes 0."""
-    spread = columns.std(axis=0)
-    return np.asarray((columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
-
-
 def _check(
-    options: Sequence[Mapping[str, int | str]],
-    features: Mapping[str, Sequence[float]],
-    trained: Sequence[int],
-    scores: Floats,
-    labels: Sequence[str],
+    options: Sequence[Options], features: Features, trained: Sequence[int], scores: Floats
 ) -> None:
     if len(trained) < FEWEST:
         raise DataError(
@@ -322,7 +323,7 @@ def _check(
         )
     if "one_shot" not in features:
         raise DataError(f"there must be a feature 'one_shot'; got {sorted(features)}")
-    sizes = {name: len(values) for name, values in features.items()} | {"labels": len(labels)}
+    sizes = {name: len(values) for name, values in features.items()}
     if wrong := {name: size for name, size in sizes.items() if size != len(options)}:
         raise DataError(f"there are {len(options)} architectures, but {wrong}")
     if len(scores) != len(trained) or not np.isfinite(scores).all():
