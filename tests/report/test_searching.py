@@ -3,12 +3,15 @@ import io
 import math
 from dataclasses import replace
 
+import pytest
+
 from supernet.records import Estimate
 from supernet.report.searching import (
     BestAlone,
     Finalist,
     Found,
     SearchReport,
+    _draw_front,
     render_figures,
     summarize,
     to_csv,
@@ -118,3 +121,37 @@ def test_a_search_that_found_nothing_has_a_page_too() -> None:
 def test_one_objective_is_drawn_over_the_evaluations() -> None:
     report = sample(objectives=(("score", "max"),))
     assert "search_front" in render_figures(report)
+
+
+@pytest.mark.parametrize(
+    ("first", "alone", "drawn"),
+    [
+        ("score", "", True),
+        ("score", "8 epochs", True),
+        ("corrected", "8 epochs", True),
+        ("corrected", "", False),
+    ],
+)
+def test_confirmed_scores_are_drawn_beside_what_they_confirm(
+    first: str, alone: str, drawn: bool
+) -> None:
+    """Scores with the supernet's weights say nothing about what networks would score alone."""
+
+    def named(one: Found | Finalist) -> dict[str, float]:
+        return {first: one.values["score"], "macs": one.values["macs"]}
+
+    report = sample(objectives=((first, "max"), ("macs", "min")), alone=alone)
+    known = Estimate(value=0.5, low=0.4, high=0.6)
+    report = replace(
+        report,
+        found=tuple(replace(one, values=named(one)) for one in report.found[:3]),
+        front=tuple(replace(one, values=named(one), confirmed=known) for one in report.front),
+    )
+    assert ("unseen samples" in _draw_front_text(report)) == drawn
+
+
+def _draw_front_text(report: SearchReport) -> str:
+    (axes,) = _draw_front(report).axes
+    legend = axes.get_legend()
+    assert legend is not None
+    return " ".join(text.get_text() for text in legend.get_texts())

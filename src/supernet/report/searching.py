@@ -270,7 +270,8 @@ def _draw_front(report: SearchReport) -> Figure:
         label="front, with 95 % intervals" if spread else "front",
     )
     confirmed = [one for one in report.front if one.confirmed is not None]
-    if confirmed and first in ("score", "corrected"):
+    # Scores with the supernet's weights aren't what a network would score alone.
+    if confirmed and first in (("score", "corrected") if report.alone else ("score",)):
         axes.plot(
             [x_of(one) for one in confirmed],
             [one.confirmed.value for one in confirmed if one.confirmed is not None],
