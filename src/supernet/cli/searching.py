@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from supernet.report.searching import SearchReport
     from supernet.runs.ray import Place
     from supernet.strategies import Evaluation
+    from supernet.strategies.problem import Objective
 
 #: Networks of the front that are shown while it is searched.
 _SHOWN = 8
@@ -149,7 +150,7 @@ def search(
     objectives, limits = tuple(objective or ("score", "macs")), as_limits(limit or ())
     few, alone = _parse_confirm(confirm)
     _check_numbers(budget=(budget, 1), generation=(generation, 1))
-    _check_wanted(objectives, strategy, latency)
+    wanted = _check_wanted(objectives, strategy, latency)
     if not run.is_dir():
         raise RunFolderError(f"there is no run folder {visible(str(run))}; `ls runs` shows yours")
     place = None if on is None else _find_place(on)
@@ -163,7 +164,10 @@ def search(
 
         set_up_process(threads=threads)
         loaded = load_run(run, seed=supernet_seed, data=None if data is None else str(data))
-    if latency is None and "latency_ms" in {*objectives, *(one.name for one in limits)}:
+    if latency is None and "latency_ms" in {
+        *(one.name for one in wanted),
+        *(one.name for one in limits),
+    }:
         latency = _measured(loaded, console)
     settings = searching.SearchSettings(
         objectives=objectives,
@@ -219,16 +223,19 @@ def _measured(run: LoadedRun, console: Console) -> Path:
     return path
 
 
-def _check_wanted(objectives: Sequence[str], strategy: str | None, latency: Path | None) -> None:
-    """Raise if there is no such objective or strategy, or no latency table where one is named."""
+def _check_wanted(
+    objectives: Sequence[str], strategy: str | None, latency: Path | None
+) -> Sequence[Objective]:
+    """Return objectives; raise if a strategy, or the file of a latency table, doesn't exist."""
     from supernet.strategies.loop import STRATEGIES
     from supernet.strategies.problem import as_objectives
 
-    as_objectives(objectives)
+    wanted = as_objectives(objectives)
     if strategy is not None and strategy not in STRATEGIES:
         raise SettingsError(f"unknown strategy {strategy!r}; known are {', '.join(STRATEGIES)}")
     if latency is not None and not latency.is_file():
         raise LatencyError(f"can't read the latency table {visible(str(latency))}: there is none")
+    return wanted
 
 
 def _parse_confirm(text: str) -> tuple[int, bool]:
