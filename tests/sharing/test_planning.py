@@ -1,7 +1,9 @@
 """A plan tells what a pass does before it does it, and cuts it to size."""
 
+import gc
 import itertools
 import re
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -113,6 +115,46 @@ def test_modules_that_are_measured_once_for_all_alike_cost_what_each_does(
         plans.append(sharing.plan(supernet, archs, x))
     assert plans[0] == plans[1]
     assert counts[0] < counts[1]
+
+
+def test_what_was_measured_for_one_network_is_not_measured_again_for_one_like_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def planned(build: Callable[[], Supernet], x: Tensor, known: dict[object, Any]) -> PassPlan:
+        monkeypatch.setattr(planning, "_MEASURED", known)
+        supernet = build()
+        return sharing.plan(supernet, some_archs(supernet, 8), x)
+
+    def frozen() -> Supernet:
+        supernet = nine()
+        for norm in supernet.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.requires_grad_(False)
+        return supernet
+
+    kept: dict[object, Any] = {}
+    images = torch.empty(2, 4, 8, 8, device="meta")
+    cases = [(alike_or_not, images), (nine, IMAGES), (frozen, IMAGES), (nine, IMAGES[:3])]
+    for build, x in cases:
+        assert planned(build, x, kept) == planned(build, x, {})
+    with torch.no_grad():
+        without = planned(nine, IMAGES, kept)
+        assert without == planned(nine, IMAGES, {})
+    assert without.training_macs < planned(nine, IMAGES, kept).training_macs
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.functional, "conv2d", None)  # so that nothing can be measured
+        for build, x in cases[1:]:
+            planned(build, x, kept)
+
+
+def test_what_was_measured_keeps_no_network_alive() -> None:
+    supernet = nine(seed=3)
+    twin = Planner(supernet, IMAGES)
+    twin.plan(supernet.space)
+    gone = [weakref.ref(p) for net in (supernet, twin.supernet) for p in net.parameters()]
+    del supernet, twin
+    gc.collect()
+    assert not any(tensor() is not None for tensor in gone)
 
 
 def test_one_by_one_is_the_sum_of_each_alone() -> None:
