@@ -1,5 +1,6 @@
 """What many tests share: small networks, and the settings of the session."""
 
+import gc
 import signal
 from collections.abc import Iterator
 
@@ -28,6 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     sampling.everything = config.getoption("--all")  # before test modules are imported
+    # Of thousands of tests and all they import, nothing is ever garbage, and to look through that
+    # again and again takes its time. A test of what is left behind collects by itself.
+    gc.set_threshold(50_000, 20, 20)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
