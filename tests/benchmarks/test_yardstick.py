@@ -140,10 +140,13 @@ def test_picks_are_judged_by_seeds_that_gave_no_label(
     assert "best of 5 by loss, trained on" in capsys.readouterr().out
 
 
-def test_the_best_of_all_is_picked_without_a_loss_only_if_seeds_agree(tmp_path: Path) -> None:
+def test_the_best_of_all_is_picked_without_a_loss_only_if_seeds_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from picks import what_picks_cost
     from yardstick.table import table_of
 
+    monkeypatch.setattr("picks.DRAWS", 2)
     made_up(tmp_path / "table.jsonl", noise=0.0)
     table = table_of(tmp_path / "table.jsonl", "depth")
     useless = np.random.default_rng(1).permutation(30.0 + np.arange(30))

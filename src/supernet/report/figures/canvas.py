@@ -7,7 +7,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 from matplotlib import rc_context, style
@@ -142,6 +142,7 @@ def _has_sign(character: str) -> bool:
     return all(get_font(findfont(font)).get_char_index(ord(character)) for font in fonts)
 
 
+@lru_cache(maxsize=4096)
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Return the width of a line of text, in inches, with room for what hinting may add."""
     font = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
