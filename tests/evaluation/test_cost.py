@@ -1,16 +1,25 @@
 import copy
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from supernet.evaluation.cost import count_macs, count_params, count_shared_macs
+from supernet.evaluation import cost
+from supernet.evaluation.cost import (
+    count_macs,
+    count_network_macs,
+    count_params,
+    count_shared_macs,
+)
 from supernet.networks.zoo import build_mnist_net
 from supernet.nn.choices import Depth
 from supernet.nn.extraction import extract
 from supernet.nn.supernet import Supernet
+from supernet.sharing.kinds import Remembered
 from supernet.space import Architecture
-from tests.conftest import nested, nine, plain_net
+from tests.conftest import Residual, nested, nine, plain_net
 
 SHAPE = (1, 28, 28)
 
@@ -104,6 +113,37 @@ def test_the_type_of_the_numbers_does_not_matter(dtype: torch.dtype) -> None:
     supernet = nine().to(dtype)
     assert count_macs(supernet, supernet.space.largest, (1, 8, 8)) == expected
     assert count_shared_macs(supernet, [supernet.space.largest], (1, 8, 8)) == expected
+
+
+def test_a_layer_is_counted_once_for_all_networks_and_no_other_is_taken_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def build(stride: int = 1, groups: int = 1, width: int = 4) -> nn.Module:
+        first = nn.Conv2d(4, width, 3, stride=stride, groups=groups, bias=False)
+        residual = Residual(nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True)))
+        recurrent = nn.Sequential(nn.Flatten(2), nn.LSTM((8 // stride) ** 2, 3))
+        return nn.Sequential(nn.ZeroPad2d(1), first, residual, recurrent)
+
+    builds: list[Callable[[], nn.Module]] = [
+        build,
+        partial(build, stride=2),
+        partial(build, groups=2),
+        partial(build, width=8),
+    ]
+    fresh = []
+    for make in builds:
+        monkeypatch.setattr(cost, "_COUNTED", Remembered())
+        fresh.append(count_network_macs(make(), (4, 8, 8)))
+    assert len(set(fresh)) == 4
+    monkeypatch.setattr(cost, "_COUNTED", Remembered())
+    for _ in range(2):
+        assert [count_network_macs(make(), (4, 8, 8)) for make in builds] == fresh
+    with pytest.raises(RuntimeError, match="channel"):
+        count_network_macs(build(), (3, 8, 8))
+    monkeypatch.setattr(nn.Conv2d, "forward", None)  # so that nothing can be counted again
+    net = build()
+    assert count_network_macs(net, (4, 8, 8)) == fresh[0]
+    assert not any("forward" in vars(module) for module in net.modules())
 
 
 def test_counting_changes_nothing() -> None:

@@ -21,6 +21,7 @@ from supernet.networks.zoo import build_nasbench201_net, build_residual_net
 from supernet.nn.choices import Depth, OneOf
 from supernet.nn.supernet import Supernet
 from supernet.sharing import PassPlan, Planner, planning
+from supernet.sharing.kinds import Remembered
 from supernet.space import Architecture
 from tests.conftest import nested, nine, noise
 from tests.sampling import examples
@@ -120,7 +121,7 @@ def test_modules_that_are_measured_once_for_all_alike_cost_what_each_does(
 def test_what_was_measured_for_one_network_is_not_measured_again_for_one_like_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def planned(build: Callable[[], Supernet], x: Tensor, known: dict[object, Any]) -> PassPlan:
+    def planned(build: Callable[[], Supernet], x: Tensor, known: Remembered[Any]) -> PassPlan:
         monkeypatch.setattr(planning, "_MEASURED", known)
         supernet = build()
         return sharing.plan(supernet, some_archs(supernet, 8), x)
@@ -132,14 +133,14 @@ def test_what_was_measured_for_one_network_is_not_measured_again_for_one_like_it
                 norm.requires_grad_(False)
         return supernet
 
-    kept: dict[object, Any] = {}
+    kept = Remembered[Any]()
     images = torch.empty(2, 4, 8, 8, device="meta")
     cases = [(alike_or_not, images), (nine, IMAGES), (frozen, IMAGES), (nine, IMAGES[:3])]
     for build, x in cases:
-        assert planned(build, x, kept) == planned(build, x, {})
+        assert planned(build, x, kept) == planned(build, x, Remembered())
     with torch.no_grad():
         without = planned(nine, IMAGES, kept)
-        assert without == planned(nine, IMAGES, {})
+        assert without == planned(nine, IMAGES, Remembered())
     assert without.training_macs < planned(nine, IMAGES, kept).training_macs
     with monkeypatch.context() as patch:
         patch.setattr(torch.nn.functional, "conv2d", None)  # so that nothing can be measured

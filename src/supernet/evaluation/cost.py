@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import functools
 import random
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast, final
 
 import torch
@@ -22,7 +23,9 @@ from supernet.nn.choices import ChoiceChain, ChoiceModule, to_plain
 from supernet.nn.extraction import extract
 from supernet.nn.reachability import restrict
 from supernet.nn.supernet import Supernet
-from supernet.sharing.structure import replace
+from supernet.sharing.kinds import Remembered, form_of, kind_of, modes, without_graph
+from supernet.sharing.module_state import has_hooks
+from supernet.sharing.structure import key, replace
 from supernet.space import Architecture
 from supernet.strategies.costs import Cost, Parts, TableCost
 from supernet.tasks import tensors_in
@@ -94,9 +97,46 @@ def count_network_macs(net: nn.Module, shape: Form) -> int:
         net: The network; it is moved to the `meta` device, for good.
         shape: Of one sample, such as channels, height, width; or samples of another form.
     """
-    with FlopCounterMode(display=False) as counter:
-        call(net.to("meta").eval(), x := empty_batch(shape))
-    return int(counter.get_total_flops()) // (2 * samples_in(x))
+    net, x = net.to("meta").eval(), empty_batch(shape)
+    with FlopCounterMode(display=False) as counter, _layers_remembered(net, counter) as skipped:
+        call(net, x)
+    return (int(counter.get_total_flops()) + sum(skipped)) // (2 * samples_in(x))
+
+
+#: What single layers put out, without content, and their floating-point operations.
+_COUNTED = Remembered[tuple[Any, int]]()
+
+
+@contextmanager
+def _layers_remembered(net: nn.Module, counter: FlopCounterMode) -> Iterator[list[int]]:
+    """Inside the block, let layers without content put out again what others like them did.
+
+    Networks of a space consist of the same layers, and PyTorch takes milliseconds to go through a
+    batch norm without content. What is given takes up the operations that are not done for it.
+    """
+    skipped: list[int] = []
+
+    def remembering(kind: object, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        what = kind, key(replace((args, kwargs), Tensor, form_of)), modes()
+        if known := _COUNTED.get(what):
+            result, flops = known
+            skipped.append(flops)
+            return replace(result, Tensor, Tensor.clone)
+        before = counter.get_total_flops()
+        result = forward(*args, **kwargs)
+        flops = int(counter.get_total_flops()) - before
+        _COUNTED.keep(what, (replace(result, Tensor, without_graph), flops))
+        return result
+
+    layers = [module for module in net.modules() if not any(True for _ in module.children())]
+    kinds = {layer: kind for layer in layers if not has_hooks(layer) and (kind := kind_of(layer))}
+    for layer, kind in kinds.items():
+        layer.forward = functools.partial(remembering, kind, layer.forward)
+    try:
+        yield skipped
+    finally:
+        for layer in kinds:
+            del layer.forward
 
 
 def count_shared_macs(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,7 +22,7 @@ from supernet.errors import SharingError
 from supernet.nn.supernet import Supernet, require_supernet
 from supernet.sharing.cache import split_inputs
 from supernet.sharing.execution import interpret
-from supernet.sharing.module_state import settings_of
+from supernet.sharing.kinds import Remembered, form_of, kind_of, modes, without_graph
 from supernet.sharing.programs import (
     ApplyRestricted,
     Compute,
@@ -30,7 +30,7 @@ from supernet.sharing.programs import (
     Operation,
     Program,
 )
-from supernet.sharing.structure import Same, key, leaves, replace
+from supernet.sharing.structure import key, leaves, replace
 from supernet.sharing.twins import twin_of
 from supernet.space import Architecture
 from supernet.space.notebook import count
@@ -38,11 +38,6 @@ from supernet.space.notebook import count
 #: Sets of architectures larger than this are not looked for when a plan is split: what more could
 #: be shared is next to nothing, and looking takes time that grows with the square.
 _LARGEST_PART = 128
-
-#: What the same work has cost before, in this process: a run makes many planners for few forms of
-#: work, and PyTorch takes milliseconds to go through a batch norm without content.
-_MEASURED: dict[object, _Measure] = {}
-_MOST_MEASURED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,15 +333,15 @@ class Planner:
         args: Sequence[Any],
         kwargs: dict[str, Any],
     ) -> _Measure:
-        form = key(replace((tuple(args), kwargs), Tensor, _form))
+        form = key(replace((tuple(args), kwargs), Tensor, form_of))
         operation = instruction.operation
         what = _kind(operation) if self._meta else operation, form
         if what in self._known:
             return self._known[what]
-        lasting = (what, _modes()) if _is_lasting(what) else None
-        if lasting in _MEASURED:
-            self._known[what] = _MEASURED[lasting]
-            return self._known[what]
+        lasting = what, modes()
+        if remembered := _MEASURED.get(lasting):
+            self._known[what] = remembered
+            return remembered
         args, kwargs = replace((tuple(args), kwargs), Tensor, _fresh)
         needs = [t for t in leaves((args, kwargs), Tensor) if t.requires_grad]
         known = {_memory(tensor) for tensor in leaves((args, kwargs), Tensor)} | self._owned
@@ -371,17 +366,14 @@ class Planner:
         own = {_memory(t): t for t in results if _memory(t) not in known}
         new = {m: t for m, t in kept.items() if m not in known} | own
         self._known[what] = _Measure(
-            result=replace(result, Tensor, _without_graph),
+            result=replace(result, Tensor, without_graph),
             macs=(forward - start) // 2,
             backward_macs=(counter.get_total_flops() - forward) // 2,
             bytes=sum(map(_size, new.values())),
             result_bytes=sum(map(_size, own.values())),
             shares=not own,
         )
-        if lasting is not None:
-            if len(_MEASURED) >= _MOST_MEASURED:
-                _MEASURED.clear()
-            _MEASURED[lasting] = self._known[what]
+        _MEASURED.keep(lasting, self._known[what])
         return self._known[what]
 
     def _name(self, instruction: Instruction) -> str:
@@ -401,6 +393,11 @@ class _Measure:
     shares: bool
 
 
+#: A run makes many planners for few kinds of work, and PyTorch takes milliseconds to go through a
+#: batch norm without content.
+_MEASURED = Remembered[_Measure]()
+
+
 def _kind(operation: Operation) -> object:
     """Return something hashable that is equal for operations that cost the same, given the same."""
     if isinstance(operation, Compute):
@@ -408,41 +405,7 @@ def _kind(operation: Operation) -> object:
         return operation if node.op == "get_attr" else (node.op, key(node.target))
     if isinstance(operation, ApplyRestricted):
         return operation
-    parts = list(operation.module.modules())
-    return tuple(map(_settings, parts)) if all(map(_is_plain, parts)) else operation
-
-
-def _is_plain(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("torch.nn.modules.") and "forward" not in vars(module)
-
-
-def _settings(module: nn.Module) -> object:
-    """Return what one of PyTorch's modules does, but for the numbers it holds."""
-    own = {**module._parameters, **module._buffers}
-    forms = tuple((name, None if t is None else _form(t)) for name, t in own.items())
-    return type(module), module.training, settings_of(module), tuple(module._modules), forms
-
-
-def _is_lasting(what: object) -> bool:
-    """Return whether something hashable says by itself what it is, for as long as anyone likes.
-
-    What holds an object could stand for something else once that was changed, and would keep it.
-    """
-    if isinstance(what, tuple):
-        return all(map(_is_lasting, what))
-    if isinstance(what, Same):
-        return isinstance(what.what, torch.dtype)
-    return isinstance(what, type | str | bytes | int | float | complex | torch.dtype | None)
-
-
-def _modes() -> object:
-    """Return what else decides what autograd does, and in which precision."""
-    kinds = ("cpu", "cuda")
-    return (
-        torch.is_grad_enabled(),
-        torch.is_inference_mode_enabled(),
-        *((torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in kinds),
-    )
+    return kind_of(operation.module) or operation
 
 
 def _peak(program: Program, inputs: Sequence[Tensor], measures: Sequence[_Measure]) -> int:
@@ -472,15 +435,6 @@ def _peak(program: Program, inputs: Sequence[Tensor], measures: Sequence[_Measur
 def _fresh(tensor: Tensor) -> Tensor:
     """Return a tensor like this one at the beginning of a graph, though not a leaf of it."""
     return tensor.detach().requires_grad_(tensor.requires_grad).clone()
-
-
-def _without_graph(tensor: Tensor) -> Tensor:
-    """Return the same values, without what keeps the network alive that made them."""
-    return tensor.detach().requires_grad_(tensor.requires_grad)
-
-
-def _form(tensor: Tensor) -> object:
-    return tensor.shape, tensor.dtype, tensor.stride(), tensor.requires_grad
 
 
 def _memory(tensor: Tensor) -> int:

@@ -14,7 +14,7 @@ from matplotlib import rc_context, style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.layout_engine import ConstrainedLayoutEngine, PlaceHolderLayoutEngine
 from matplotlib.textpath import text_to_path
 
 from supernet.text import escape, visible
@@ -109,6 +109,8 @@ def render(figure: Figure, name: str) -> dict[str, bytes]:
 
     The name salts the ids within the SVG, so those of two figures differ.
     """
+    if isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine):
+        figure.set_layout_engine(None)  # saving would draw twice, to lay out what is laid out
     notes = figure.findobj(lambda artist: artist.get_gid() == NOTE)
     images = {"svg": io.BytesIO(), "png": io.BytesIO()}
     with rc_context({"svg.hashsalt": f"supernet {name}"}):
