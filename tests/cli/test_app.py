@@ -128,7 +128,7 @@ def assert_sentence(error: str) -> str:
 def dry_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     cwd = tmp_path_factory.mktemp("real run")
     arguments = [
-        *options(data, epochs=1, longest=2, workers=2),
+        *options(data, epochs=1, longest=2, workers=1),
         "--out",
         "a [bold] folder; it's :smile: é",
     ]
@@ -152,7 +152,7 @@ def test_a_dry_run_shows_time_first_then_what_differs_from_the_preset(
 ) -> None:
     said, _ = dry_run
     start = " ".join(said.split("\n\n")[0].split())
-    assert re.match(r"About \d+ seconds for 5 trainings with 2 workers: ", start)
+    assert re.match(r"About \d+ seconds for 5 trainings with 1 worker: ", start)
     settings = resolve_settings("quick", None, wanted(data, epochs=1, longest=2))
     shown = re.findall(r"^  (\w+): ", said, re.MULTILINE)
     assert {*settings_beyond("quick", settings)} <= {*shown} < {*KNOBS}
@@ -197,7 +197,7 @@ def test_events_tell_the_run(run: tuple[Path, str, str]) -> None:
 
 def test_the_settings_of_a_run_can_be_given_back(run: tuple[Path, str, str], data: Path) -> None:
     config = run[0] / "config.yaml"
-    given = resolve_settings("quick", None, wanted(data, epochs=1, longest=2, workers=2))
+    given = resolve_settings("quick", None, wanted(data, epochs=1, longest=2, workers=1))
     for preset in PRESETS:
         assert resolve_settings(preset, config) == given
 
@@ -266,10 +266,11 @@ finally:
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
-    """A run folder with records only."""
+    """A run folder with records only: of one epoch and four networks, which are drawn sooner."""
     folder = tmp_path / "sample"
     folder.mkdir()
-    (folder / "results.json").write_text(sample_results().model_dump_json())
+    results = sample_results(epochs=1, depths=(2, 2))
+    (folder / "results.json").write_text(results.model_dump_json())
     return folder
 
 

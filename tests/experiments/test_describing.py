@@ -1,17 +1,24 @@
 """What a network is, said before anything is trained."""
 
+import functools
+
 import pytest
 
 from supernet.errors import NetworkError
 from supernet.experiments import describing
-from supernet.experiments.describing import describe, summarize_zoo
+from supernet.experiments.describing import Description, describe, summarize_zoo
 from supernet.networks.named import ZOO, NetworkName
+
+
+@functools.cache
+def described(name: str) -> Description:
+    return describe(NetworkName(name), batch=4)
 
 
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", ZOO)
 def test_every_space_of_the_zoo_is_described_within_80_columns(name: str) -> None:
-    description = describe(NetworkName(name), batch=4)
+    description = described(name)
     lines = list(description.lines())
     assert max(map(len, lines)) <= 80
     assert len(lines) < 70
@@ -22,7 +29,7 @@ def test_every_space_of_the_zoo_is_described_within_80_columns(name: str) -> Non
 
 
 def test_everything_is_shown_on_request() -> None:
-    description = describe(NetworkName("nasbench-201"), batch=4)
+    description = described("nasbench-201")
     short, long = (list(description.lines(everything=flag)) for flag in (False, True))
     assert any("more lines; --all shows them" in line for line in short)
     assert not any("--all" in line for line in long)

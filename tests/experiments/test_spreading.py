@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from supernet.errors import DataError
-from supernet.experiments import spreading
+from supernet.experiments import search, spreading
 from supernet.experiments.loading import LoadedRun, load_run
 from supernet.experiments.search import SearchSettings, execute
 from supernet.experiments.spreading import Spread
 from supernet.report.searching import SearchReport
-from tests.faults.runs import train_supernet
+from tests.faults.runs import draw_none, train_supernet
 from tests.runs.standin import StandIn
 
 WANTED = SearchSettings(budget=6, generation=3, strategy="random", alone=2, baseline=True)
@@ -23,6 +23,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::supernet.errors.UntrainedWarnin
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
     return load_run(train_supernet(tmp_path_factory.mktemp("searched")))
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "render_figures", draw_none)
 
 
 @pytest.fixture(autouse=True)

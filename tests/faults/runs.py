@@ -19,7 +19,7 @@ import pytest
 from supernet import report
 from supernet.cli import app
 from supernet.errors import Stopped
-from supernet.experiments import components, execution, running
+from supernet.experiments import components, execution, running, search
 from supernet.records import Results
 from supernet.runs import files
 from supernet.runs.folder import read_results
@@ -65,6 +65,7 @@ def call(*given: str | Path, tasks: Tasks = here, figures: bool = False) -> tupl
             if not figures:
                 patch.setattr(report, "write_report", write_page)
                 patch.setattr(running, "write_report", write_page)
+                patch.setattr(search, "render_figures", draw_none)
             with pytest.raises(SystemExit) as end:
                 app.main()
     finally:
@@ -78,6 +79,11 @@ def call(*given: str | Path, tasks: Tasks = here, figures: bool = False) -> tupl
 
 def write_page(results: Results, folder: Path) -> list[Path]:
     return [files.write(folder / "report.html", b"a page")]
+
+
+def draw_none(report: object) -> dict[str, dict[str, bytes]]:
+    """Take the place of `render_figures` of a search."""
+    return {}
 
 
 def interrupted(*_: Any, **__: Any) -> Any:

@@ -63,7 +63,8 @@ assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 import matplotlib
 before = matplotlib.rcParams.copy()
 from tests.report.samples import sample_results
-supernet.report.write_report(sample_results(epochs=1), pathlib.Path({str(tmp_path)!r}))
+results = sample_results(epochs=1, depths=(2, 2))
+supernet.report.write_report(results, pathlib.Path({str(tmp_path)!r}))
 assert not {{"torch", "matplotlib.pyplot"}} & sys.modules.keys()
 assert matplotlib.rcParams.copy() == before
 """

@@ -32,6 +32,7 @@ from supernet.training.samplers import (
     warm_up,
 )
 from tests.conftest import nested, nine, plain_net
+from tests.sampling import examples
 from tests.space.spaces import blocks, spaces
 
 SPACE = SearchSpace((Choice("a", (1, 2, 3)), Choice("b", (1, 2, 3))))
@@ -233,7 +234,7 @@ def test_a_subtree_begins_alike_and_keeps_to_its_budget_on_average() -> None:
     for budget in (1.5, 2, 3):
         sampler = make_subtree(supernet, vectors(), budget=budget)
         work: dict[int, list[int]] = {}
-        for _ in range(400):
+        for _ in range(examples(400)):
             archs = sampler(supernet.space, rng).archs
             assert len(archs) == len(set(archs)) > 1
             names = [choice.name for choice in supernet.space.choices]
