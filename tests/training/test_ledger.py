@@ -44,6 +44,18 @@ def test_steps_are_counted_exactly_until_there_are_too_many_to_count(
         assert phase.macs == sum(n * m for n, m in enumerate([*known, *later], start=1))
 
 
+def test_what_passes_again_and_again_is_billed_each_time_as_what_it_is() -> None:
+    book, archs = Ledger(SUPERNET, INPUTS, Recipe(), "longer", 3), list(SUPERNET.space)
+    together, alone = (
+        Planner(SUPERNET, INPUTS).plan(some).macs // 8 for some in (archs, archs[:1])
+    )
+    with book.entering("scoring") as entry:
+        for _ in range(2):
+            book.passed(entry, archs, 10)
+            book.passed(entry, archs[:1], 3)
+    assert (entry.images, entry.macs) == (26, 2 * (10 * together + 3 * alone))
+
+
 def test_what_fails_is_not_billed() -> None:
     book = Ledger(SUPERNET, INPUTS, Recipe(), "longer", 3)
 
