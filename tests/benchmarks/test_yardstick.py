@@ -15,6 +15,8 @@ TINY = ["--spaces", "widths", "--networks", "2", "--train", "64", "--scored", "5
 @pytest.fixture(autouse=True)
 def _programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr("yardstick.supernets.TRIED", 4)  # how long a step takes tells nothing here
+    monkeypatch.setattr("yardstick.supernets.TURNS", 1)
 
 
 def made_up(path: Path, noise: float) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 import supernet as sn
+from supernet import Recipe
 from supernet.datasets import DataSplit, ImageData
 from tests.conftest import nine, tiny_data
 
@@ -59,6 +60,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sn, "load_mnist", _small_mnist)
     monkeypatch.setattr(DataSplit, "first", _first)
+    monkeypatch.setattr(sn, "Recipe", _short)
     Image.new("L", (8, 8), 7).save(folder / "picture.png")
     supernet = nine()
     return {
@@ -100,6 +102,11 @@ def _small_mnist() -> ImageData:
     splits = (_take(split, SMALL) for split in (full.train, full.validation, full.test))
     train, validation, test = splits
     return replace(full, train=train, validation=validation, test=test)
+
+
+def _short(epochs: int = 1, **rest: Any) -> sn.Recipe:
+    """Make a recipe of four epochs, where a page asks for more."""
+    return Recipe(epochs=min(epochs, 4), **rest)
 
 
 def _first(split: DataSplit, count: int) -> DataSplit:

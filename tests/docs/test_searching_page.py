@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import supernet as sn
-from supernet import Recipe
 from supernet.strategies import STRATEGIES
 from tests.docs.blocks import make_small
 
@@ -57,7 +56,6 @@ def test_the_code_keeps_the_limit_and_finds_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = make_small(monkeypatch, tmp_path)
-    monkeypatch.setattr(sn, "Recipe", lambda epochs, **rest: Recipe(epochs=1, **rest))
     exec(compile(SEARCH, "searching.md", "exec"), found)
     assert len(found["evaluations"]) > 5
     assert all(one.values["macs"] <= 1e6 for one in found["evaluations"])

@@ -122,8 +122,14 @@ def test_a_checkpoint_that_has_no_room_leaves_the_one_before(
     assert essence(Path("run")) == whole
 
 
-def test_a_disk_of_one_megabyte(data: Path, whole: dict[str, bytes]) -> None:
+def test_a_disk_of_one_megabyte(
+    data: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For real, with a page and figures that need more."""
+    monkeypatch.setattr(
+        "supernet.report.figures.collection.render_all",
+        lambda results: {"cost": {"svg": b"<svg/>", "png": bytes(1 << 20)}},
+    )
     with mounted(Path("disk"), "1m"):
         command = [*arguments(data), "--out", "disk/run"]
         code, out, told = call(*command, figures=True)

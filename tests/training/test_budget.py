@@ -26,6 +26,7 @@ from supernet.training.samplers import Draw, Phases, Sampler, largest, uniform
 from supernet.training.session import train
 from supernet.training.steps import Steps, train_steps
 from tests.conftest import nine, noise, plain_net, tiny_data
+from tests.sampling import some
 
 RECIPE = Recipe(batch_size=8, learning_rate=0.1, seconds=20.0)
 
@@ -193,7 +194,7 @@ def test_killed_at_any_time_it_goes_on_with_the_number_measured_at_first(tmp_pat
     undisturbed = end(tmp_path / "whole", watch=heard.append)
     assert [progress.steps for progress in heard if progress.steps] == [4]
     assert heard[1].saved  # at once
-    for moment in range(1, len(heard)):
+    for moment in some(range(1, len(heard))):
         folder, left = tmp_path / str(moment), iter(range(moment))
 
         def watch(_: Progress, left: Iterator[int] = left) -> None:
