@@ -16,6 +16,7 @@ import numpy as np
 from supernet.errors import SettingsError
 from supernet.evaluation.cost import plan_layers
 from supernet.evaluation.ranking.correction import FEWEST, Correction
+from supernet.evaluation.ranking.features import features_of
 from supernet.nn.supernet import Supernet
 from supernet.space import Architecture
 from supernet.strategies.loop import Evaluate, Measured
@@ -96,14 +97,14 @@ class CorrectedScorer:
 
     def _features(
         self, found: Mapping[Architecture, Mapping[str, float]]
-    ) -> dict[str, list[float]]:
-        features = {"one_shot": [values["score"] for values in found.values()]}
+    ) -> dict[str, Sequence[float]]:
         losses = [values.get("loss", math.nan) for values in found.values()]
-        if all(map(math.isfinite, losses)):
-            features["one_shot_loss"] = losses
-        for name, size in self._sizes.items():
-            features[f"log {name}"] = [math.log(max(size(arch), 1)) for arch in found]
-        return features | {"layers": [float(self._layers(arch)) for arch in found]}
+        return features_of(
+            [values["score"] for values in found.values()],
+            losses if all(map(math.isfinite, losses)) else None,
+            layers=[self._layers(arch) for arch in found],
+            **{name: [size(arch) for arch in found] for name, size in self._sizes.items()},
+        )
 
     def _macs(self, archs: Mapping[Architecture, object]) -> list[int]:
         macs = self._sizes.get("macs")

@@ -24,6 +24,7 @@ from supernet.evaluation.cost import (
 )
 from supernet.evaluation.ranking.bootstrap import Samples, Scores
 from supernet.evaluation.ranking.correction import FEWEST, correct
+from supernet.evaluation.ranking.features import features_of
 from supernet.evaluation.ranking.leaning import lean_to_larger
 from supernet.evaluation.ranking.metrics import Floats
 from supernet.evaluation.ranking.stability import describe_ranking
@@ -516,13 +517,13 @@ def _corrected(
         ranking = -mean_losses
     return correct(
         [arch.options for arch in architectures],
-        {
-            "one_shot": inside.tolist(),
-            **({} if mean_losses is None else {"one_shot_loss": mean_losses.tolist()}),
-            "log MACs": [math.log(max(arch.macs, 1)) for arch in architectures],
-            "log parameters": [math.log(max(arch.params, 1)) for arch in architectures],
-            "layers": [arch.layers or 0 for arch in architectures],
-        },
+        features_of(
+            inside.tolist(),
+            None if mean_losses is None else mean_losses.tolist(),
+            macs=[arch.macs for arch in architectures],
+            params=[arch.params for arch in architectures],
+            layers=[arch.layers or 0 for arch in architectures],
+        ),
         [places[i] for i in known],
         alone[known],
         measure=seeds[0].supernet.measure,

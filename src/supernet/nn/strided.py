@@ -11,6 +11,7 @@ where this is met.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import torch
@@ -38,6 +39,11 @@ def conv2d(
     layout = torch.channels_last if _is_channels_last(x) else torch.contiguous_format
     taken = x[..., ::down, ::right].contiguous(memory_format=layout)
     return F.conv2d(taken, weight, bias, 1, 0, 1, groups)
+
+
+def strided_convolutions(device: torch.device) -> AbstractContextManager[object]:
+    """Inside the block, `StridedConvolutions` are at work, if a device has need of them."""
+    return StridedConvolutions() if device.type == "cpu" else nullcontext()
 
 
 class StridedConvolutions(TorchFunctionMode):

@@ -259,6 +259,10 @@ def plan(supernet: Supernet, archs: Iterable[Architecture], x: Any, /, **inputs:
     return Planner(supernet, x, **inputs).plan(archs)
 
 
+#: How many plans a planner keeps: those of an epoch's end, or of a sampler with few draws, return.
+_PLANS = 64
+
+
 @final
 class Planner:
     """Makes many plans for one network and one form of input, and measures nothing twice."""
@@ -269,6 +273,7 @@ class Planner:
         tensors, *self._form = split_inputs((x,), inputs)
         self._inputs = [tensor.to("meta") for tensor in tensors]
         self._known: dict[object, _Measure] = {}
+        self._plans: dict[tuple[Architecture, ...], PassPlan] = {}
         self._use_twin(meta=True)
 
     def _use_twin(self, *, meta: bool) -> None:
@@ -283,8 +288,15 @@ class Planner:
     def plan(self, archs: Iterable[Architecture]) -> PassPlan:
         """Return the plan for some architectures; see `plan`."""
         wanted = tuple(dict.fromkeys(archs))
-        for arch in wanted:
-            self.supernet.space.validate(arch)
+        if wanted not in self._plans:
+            for arch in wanted:
+                self.supernet.space.validate(arch)
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[wanted] = self._make(wanted)
+        return self._plans[wanted]
+
+    def _make(self, wanted: Sequence[Architecture]) -> PassPlan:
         try:
             return self._plan(wanted)
         except Exception:

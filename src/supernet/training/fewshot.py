@@ -20,7 +20,7 @@ from torch import Tensor
 from supernet.errors import SettingsError, SpaceError
 from supernet.evaluation.accuracy import Scores, evaluate
 from supernet.evaluation.batches import Batches, Inputs, device_of, moved, split_inputs
-from supernet.nn.strided import StridedConvolutions
+from supernet.nn.strided import strided_convolutions
 from supernet.nn.supernet import Supernet
 from supernet.records import Epoch, Phase, Training
 from supernet.runs.checkpoints import Checkpoints
@@ -355,7 +355,7 @@ def _gradient(
     device = device_of(supernet) or torch.device("cpu")
     first, others = split_inputs(supernet.net, moved(batch[0], device))
     supernet.zero_grad(set_to_none=True)
-    with StridedConvolutions():
+    with strided_convolutions(device):
         loss = task.loss(supernet(first, arch, **others), moved(batch[1], device))
     loss.backward()
     return [None if p.grad is None else p.grad.clone() for p in supernet.parameters()]

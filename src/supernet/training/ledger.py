@@ -70,7 +70,6 @@ class Ledger:
         self._subject, self._seed = subject, seed
         self._entries: dict[Kind, Entry] = {}
         self._known: dict[Draw, int] = {}
-        self._passed: dict[tuple[Architecture, ...], int] = {}
 
     def next_step(self, steps: Iterator[Step]) -> Step:
         """Do a step, and enter it."""
@@ -94,13 +93,8 @@ class Ledger:
     def passed(self, entry: Entry, archs: Sequence[Architecture], samples: int) -> None:
         """Enter that so many samples passed through some architectures together."""
         entry.images += samples
-        passed = tuple(archs)  # the same after every epoch, in one pass or in some
-        if passed not in self._passed:
-            if len(self._passed) >= COUNTED_DRAWS:
-                self._passed.clear()
-            plan = self._planner.plan(passed)
-            self._passed[passed] = plan.macs // plan.samples
-        entry.macs += samples * self._passed[passed]
+        plan = self._planner.plan(archs)
+        entry.macs += samples * (plan.macs // plan.samples)
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:

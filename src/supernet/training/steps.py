@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from supernet.errors import DataError, DivergedError, SettingsError
 from supernet.evaluation.batches import device_of, moved, not_finite, samples_in, split_inputs
 from supernet.evaluation.batchnorm import has_batch_norms
-from supernet.nn.strided import StridedConvolutions
+from supernet.nn.strided import strided_convolutions
 from supernet.nn.supernet import Supernet
 from supernet.runs.checkpoints import foreign_refused
 from supernet.runs.ranks import ALONE, Ranks
@@ -389,7 +389,7 @@ class Steps(Iterator[Step]):
         One of several ranks goes on to the end, where the others wait for it, and learn of it.
         """
         total = 0.0
-        with StridedConvolutions(), synchronized(self._ranks):
+        with strided_convolutions(self._device), synchronized(self._ranks):
             for loss in self._losses_of(batches, draw):
                 total += loss.item()
                 if not (self._ranks.several or math.isfinite(total)):

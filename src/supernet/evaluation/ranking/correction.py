@@ -23,12 +23,11 @@ they were, which flatters it a little. It was settled with `benchmarks/rankings.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self, final
+from typing import Final, final
 
 import numpy as np
 import scipy
@@ -132,7 +131,7 @@ def correct(
         taus={
             "one_shot": kendall(ranks[rows], truth)[0],
             "corrected": kendall(left_out, truth)[0],
-            "choices": kendall(correction.without_supernet().leave_one_out(), truth)[0],
+            "choices": kendall(correction.leave_one_out(supernet=False), truth)[0],
         },
         error=float(np.sqrt(np.mean((left_out - truth) ** 2))),
         picked=labels[int(pick(value, np.asarray(macs, np.float64)))],
@@ -184,16 +183,16 @@ class Correction:
         value, low, high = (self._scale.back(mean + z * deviation) for z in (0, -_Z, _Z))
         return value, low, high
 
-    def leave_one_out(self) -> Floats:
-        """Return the score of each trained network as the others predict it."""
-        return self._scale.back(self._process.leave_one_out())
+    def leave_one_out(self, *, supernet: bool = True) -> Floats:
+        """Return the score of each trained network as the others predict it.
 
-    def without_supernet(self) -> Self:
-        """Return the same, but for what the supernet says; it can't predict others."""
-        other = copy.copy(self)
-        other._known = self._known.without_supernet()
-        other._process = _Process(other._known, self._scale.to(self._scores))
-        return other
+        Args:
+            supernet: Whether they go by what the supernet says, too.
+        """
+        process = self._process
+        if not supernet:
+            process = _Process(self._known.without_supernet(), self._scale.to(self._scores))
+        return self._scale.back(process.leave_one_out())
 
 
 class _Process:

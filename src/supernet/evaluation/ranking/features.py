@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, final
@@ -79,6 +80,29 @@ def are_shares(scores: Floats) -> bool:
     return bool(((scores >= 0) & (scores <= 1)).all())
 
 
+def features_of(
+    scores: Sequence[float],
+    losses: Sequence[float] | None,
+    *,
+    layers: Sequence[float],
+    **sizes: Sequence[float],
+) -> dict[str, Sequence[float]]:
+    """Return what a correction goes by, by name.
+
+    Args:
+        scores: One-shot scores, higher is better.
+        losses: One-shot losses, if there are any.
+        layers: How many layers run.
+        sizes: Multiply-adds, parameters, as far as known; their logarithms count.
+    """
+    found: dict[str, Sequence[float]] = {"one_shot": scores}
+    if losses is not None:
+        found["one_shot_loss"] = losses
+    for name, values in sizes.items():
+        found[f"log {name}"] = [math.log(max(value, 1)) for value in values]
+    return found | {"layers": layers}
+
+
 def one_hot(options: Sequence[Options]) -> Floats:
     """Return rows of which the product of two is the number of choices on which they agree.
 
@@ -114,21 +138,21 @@ class Reader:
         self._others = [name for name in features if name not in _OF_SUPERNET]
         own, others, size = self._raw(features, macs)
         self._to_own, self._to_others, self._to_size = map(Standard, (own, others, size))
-        says = self._to_own(own).any(axis=0)
-        self._to_leaning = {
-            lean: Standard(self._to_own(own) + lean * self._to_size(size) * says)
-            for lean in (LEANS if self._to_size(size).any() and says.any() else LEANS[:1])
-        }
+        leans = LEANS if self._to_size.differs.any() and self._to_own.differs.any() else LEANS[:1]
+        self._to_leaning = {lean: Standard(self._leaning(own, size, lean)) for lean in leans}
 
     def read(self, options: Sequence[Options], features: Features, macs: Sequence[int]) -> Known:
         """Return what is known of architectures."""
         own, others, size = self._raw(features, macs)
-        scores, logs = self._to_own(own), self._to_size(size)
         leaning = {
-            lean: standard(scores + lean * logs * self._to_own.differs)
+            lean: standard(self._leaning(own, size, lean))
             for lean, standard in self._to_leaning.items()
         }
         return Known(leaning, self._to_others(others), _hot(options, self._columns))
+
+    def _leaning(self, own: Floats, size: Floats, lean: float) -> Floats:
+        logs = self._to_size(size) * self._to_own.differs  # what says nothing can't lean
+        return np.asarray(self._to_own(own) + lean * logs)
 
     def _raw(self, features: Features, macs: Sequence[int]) -> tuple[Floats, Floats, Floats]:
         own = [self._scale.to(np.asarray(features["one_shot"], np.float64))]
